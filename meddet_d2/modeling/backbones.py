@@ -1,0 +1,218 @@
+"""Bottom-up networks and the feature pyramid P3..P7 of GFL on top of them.
+
+Shape legend:
+    N: images; H, W: height and width of the padded batch in pixels; C: channels of a level
+
+c3, c4, c5 are the bottom-up maps at strides 8, 16, 32, and p3..p7 the pyramid's at strides 8..128; so p3 is
+(N, C, H / 8, W / 8).
+"""
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import Conv2d, ShapeSpec, get_norm
+from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
+
+from .bodies import STRIDES, TimmBody, TorchvisionBody
+from .nmode import build_nmode, nmode_kwargs
+
+FEATURES = ("c3", "c4", "c5")
+
+
+class BottomUp(Backbone):
+    """A classification network as a feature extractor: "c3", "c4", "c5" at strides 8, 16, 32.
+
+    Args:
+        library: "torchvision" (resnet50, resnet101, resnet152, mobilenet_v2) or "timm" (any features_only model).
+        name: the network's name in that library.
+        width_mult: channels relative to the published network; torchvision's mobilenet_v2 only.
+        pretrained: load ImageNet weights. Where they cannot be had, a warning is logged and the weights are random.
+        norm: "BN" for the network's own, or "GN" to put GroupNorm in the place of every BatchNorm.
+        norm_eval: keep BatchNorm in evaluation mode during training (its affine parameters still learn).
+        freeze_at: how many stages are frozen: 0 none, 1 the stem (all before stride 4), 2 also the stage of stride 4,
+            and so on to 5, all. BatchNorm of a frozen stage stays in evaluation mode.
+        nmode: arguments of ``build_nmode`` for a block after each output, or None.
+
+    Raises:
+        ValueError: for an unknown name or setting; the message names the config key.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        library: str,
+        name: str,
+        width_mult: float = 1.0,
+        pretrained: bool = False,
+        norm: str = "BN",
+        norm_eval: bool = False,
+        freeze_at: int = 0,
+        nmode: dict[str, Any] | None = None,
+    ):
+        super().__init__()
+        if norm not in ("BN", "GN"):
+            raise ValueError(f"MODEL.BOTTOM_UP.NORM: unknown value {norm!r}; choose BN or GN.")
+        if freeze_at not in range(6):
+            raise ValueError(f"MODEL.BACKBONE.FREEZE_AT must be an integer from 0 to 5, not {freeze_at}.")
+        if library == "torchvision":
+            body = TorchvisionBody(name=name, width_mult=width_mult, pretrained=pretrained)
+        elif library == "timm":
+            if width_mult != 1.0:
+                raise ValueError(
+                    "MODEL.BOTTOM_UP.WIDTH_MULT is for torchvision's mobilenet_v2; with timm set it to 1.0."
+                )
+            body = TimmBody(name=name, pretrained=pretrained)
+        else:
+            raise ValueError(f"MODEL.BOTTOM_UP.LIBRARY: unknown value {library!r}; choose torchvision or timm.")
+
+        # Before the conversion of the norms, which keeps their parameters and not their names.
+        for parameter in body.stage_parameters(freeze_at):
+            parameter.requires_grad_(False)
+        self.body = batch_norm_to_group_norm(body) if norm == "GN" else body
+        self.norm_eval = norm_eval
+        self.nmode = None
+        if nmode is not None:
+            self.nmode = nn.ModuleDict(
+                {f: build_nmode(channels=c, **nmode) for f, c in zip(FEATURES, body.channels, strict=True)}
+            )
+        self._output_shape = {
+            f: ShapeSpec(channels=c, stride=s) for f, c, s in zip(FEATURES, body.channels, STRIDES, strict=True)
+        }
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        return {
+            "library": cfg.MODEL.BOTTOM_UP.LIBRARY,
+            "name": cfg.MODEL.BOTTOM_UP.NAME,
+            "width_mult": cfg.MODEL.BOTTOM_UP.WIDTH_MULT,
+            "pretrained": cfg.MODEL.BOTTOM_UP.PRETRAINED,
+            "norm": cfg.MODEL.BOTTOM_UP.NORM,
+            "norm_eval": cfg.MODEL.BOTTOM_UP.NORM_EVAL,
+            "freeze_at": cfg.MODEL.BACKBONE.FREEZE_AT,
+            "nmode": nmode_kwargs(cfg, "backbone"),
+        }
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Map (N, 3, H, W), H and W multiples of 32, to {"c3", "c4", "c5"}."""
+        features = dict(zip(FEATURES, self.body(images), strict=True))
+        if self.nmode is not None:
+            features = {name: self.nmode[name](feature) for name, feature in features.items()}
+        return features
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return dict(self._output_shape)
+
+    def train(self, mode: bool = True) -> "BottomUp":
+        super().train(mode)
+        for module in self.body.modules():
+            if isinstance(module, nn.BatchNorm2d) and (self.norm_eval or not _learns(module)):
+                module.eval()
+        return self
+
+
+class TopBlockP6P7(nn.Module):
+    """P6 and P7: 3x3 convolutions of stride 2 on P5 and on P6, without RetinaNet's ReLU before P7.
+
+    Args:
+        channels: of input and outputs.
+        norm: as ``detectron2.layers.get_norm`` takes it; "" for none.
+        in_feature: name of the input.
+    """
+
+    def __init__(self, *, channels: int, norm: str = "", in_feature: str = "p5", num_levels: int = 2):
+        super().__init__()
+        self.in_feature = in_feature
+        self.num_levels = num_levels
+        self.convs = nn.ModuleList(
+            Conv2d(channels, channels, 3, stride=2, padding=1, bias=norm == "", norm=get_norm(norm, channels))
+            for _ in range(num_levels)
+        )
+
+    def forward(self, feature: Tensor) -> list[Tensor]:
+        outputs = []
+        for conv in self.convs:
+            feature = conv(feature)
+            outputs.append(feature)
+        return outputs
+
+
+class GFLFPN(FPN):
+    """The pyramid P3..P7 as GFL has it: from c3, c4, c5, with P6 and P7 made of P5.
+
+    Args:
+        bottom_up: gives "c3", "c4", "c5".
+        out_channels: C of every level.
+        norm: as ``detectron2.layers.get_norm`` takes it; "" for none.
+        nmode: arguments of ``build_nmode`` for a block after each output, or None. P6 and P7 are made of P5 as it
+            is before its block.
+    """
+
+    def __init__(self, *, bottom_up: Backbone, out_channels: int, norm: str = "", nmode: dict[str, Any] | None = None):
+        super().__init__(
+            bottom_up=bottom_up,
+            in_features=list(FEATURES),
+            out_channels=out_channels,
+            norm=norm,
+            top_block=TopBlockP6P7(channels=out_channels, norm=norm),
+        )
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Conv2d) and not name.startswith("bottom_up."):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        self.nmode = None
+        if nmode is not None:
+            self.nmode = nn.ModuleDict({p: build_nmode(channels=out_channels, **nmode) for p in self.output_shape()})
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Map (N, 3, H, W), H and W multiples of 32, to {"p3", ..., "p7"}."""
+        features = super().forward(images)
+        if self.nmode is not None:
+            features = {name: self.nmode[name](feature) for name, feature in features.items()}
+        return features
+
+
+@BACKBONE_REGISTRY.register()
+def build_gfl_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> GFLFPN:
+    """Build ``cfg.MODEL.BOTTOM_UP`` with the pyramid ``cfg.MODEL.FPN`` (OUT_CHANNELS, NORM) on top.
+
+    Raises:
+        ValueError: the input is not of three channels, or a key holds an unknown value.
+    """
+    if input_shape.channels != 3:
+        raise ValueError(f"MODEL.PIXEL_MEAN has {input_shape.channels} values, but the backbones take 3 channels.")
+    return GFLFPN(
+        bottom_up=BottomUp(cfg),
+        out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
+        norm=cfg.MODEL.FPN.NORM,
+        nmode=nmode_kwargs(cfg, "fpn"),
+    )
+
+
+def batch_norm_to_group_norm(module: nn.Module) -> nn.Module:
+    """Return ``module`` with GroupNorm in the place of every BatchNorm2d, which leaves its affine parameters to it.
+
+    There are 32 groups where 32 divides the channels, else the largest power of two that does; but never groups of
+    one channel, which could not be normalised on a 1x1 map.
+    """
+    if isinstance(module, nn.BatchNorm2d):
+        channels = module.num_features
+        groups = math.gcd(32, channels)
+        if groups == channels:
+            groups = max(groups // 2, 1)
+        norm = nn.GroupNorm(groups, channels)
+        norm.weight, norm.bias = module.weight, module.bias
+        # timm's BatchNormAct2d is also the activation that follows.
+        activation = getattr(module, "act", None)
+        return norm if activation is None else nn.Sequential(norm, activation)
+    for name, child in module.named_children():
+        module.add_module(name, batch_norm_to_group_norm(child))
+    return module
+
+
+def _learns(module: nn.Module) -> bool:
+    return all(parameter.requires_grad for parameter in module.parameters(recurse=False))

@@ -1,0 +1,300 @@
+"""Bottom-up networks and the pyramid: shapes, sizes, norms, freezing, and weights that cannot be had."""
+
+import logging
+import re
+import socket
+from urllib.error import URLError
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+import meddet_d2
+from detectron2.config import get_cfg
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, build_backbone
+from meddet_d2.modeling import bodies
+from meddet_d2.modeling.backbones import GFLFPN, BottomUp, TopBlockP6P7, batch_norm_to_group_norm
+from meddet_d2.modeling.nmode import NMODEBlock
+
+SMALL = {"library": "timm", "name": "resnet10t"}
+RESNET = {"library": "torchvision", "name": "resnet50"}
+MOBILENET = {"library": "torchvision", "name": "mobilenet_v2"}
+
+
+def num_params(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def config(**bottom_up):
+    cfg = get_cfg()
+    meddet_d2.add_meddet_config(cfg)
+    cfg.MODEL.BACKBONE.NAME = "build_gfl_fpn_backbone"
+    cfg.MODEL.BACKBONE.FREEZE_AT = 0
+    cfg.MODEL.BOTTOM_UP.PRETRAINED = False
+    cfg.MODEL.FPN.OUT_CHANNELS = 16
+    for key, value in bottom_up.items():
+        cfg.MODEL.BOTTOM_UP[key] = value
+    return cfg
+
+
+def names_of_frozen(module: nn.Module) -> list[str]:
+    return [name for name, p in module.named_parameters() if not p.requires_grad]
+
+
+@pytest.mark.parametrize(
+    "library, name, width_mult, channels, params, fpn_params",
+    [
+        ("torchvision", "resnet50", 1.0, (512, 1024, 2048), 23_508_032, 3_868_672),
+        ("torchvision", "resnet101", 1.0, (512, 1024, 2048), 42_500_160, 3_868_672),
+        ("torchvision", "resnet152", 1.0, (512, 1024, 2048), 58_143_808, 3_868_672),
+        ("torchvision", "mobilenet_v2", 1.0, (32, 96, 1280), 2_223_872, 3_311_616),
+        ("torchvision", "mobilenet_v2", 1.4, (48, 136, 1792), 4_315_776, 3_457_024),
+        ("timm", "mobilenetv2_100", 1.0, (32, 96, 320), 1_811_712, 3_065_856),
+        ("timm", "convnext_atto", 1.0, (80, 160, 320), 3_373_880, 3_094_528),
+    ],
+)
+def test_channels_strides_and_sizes(library, name, width_mult, channels, params, fpn_params):
+    with torch.device("meta" if library == "torchvision" else "cpu"):
+        bottom_up = BottomUp(library=library, name=name, width_mult=width_mult)
+        pyramid = GFLFPN(bottom_up=bottom_up, out_channels=256).eval()
+        with torch.no_grad():
+            features = bottom_up.eval()(torch.zeros(2, 3, 64, 96))
+            levels = pyramid(torch.zeros(2, 3, 64, 96))
+    shapes = bottom_up.output_shape()
+    assert {f: (s.channels, s.stride) for f, s in shapes.items()} == {
+        f: (c, s) for f, c, s in zip(("c3", "c4", "c5"), channels, (8, 16, 32), strict=True)
+    }
+    assert {f: tuple(x.shape) for f, x in features.items()} == {
+        f: (2, s.channels, 64 // s.stride, 96 // s.stride) for f, s in shapes.items()
+    }
+    assert num_params(bottom_up) == params
+    assert num_params(pyramid) - params == fpn_params
+    assert [tuple(x.shape) for x in levels.values()] == [
+        (2, 256, 8, 12), (2, 256, 4, 6), (2, 256, 2, 3), (2, 256, 1, 2), (2, 256, 1, 1)
+    ]  # fmt: skip
+
+
+def test_build_through_the_registry():
+    backbone = build_backbone(config())
+    assert isinstance(
+        backbone, BACKBONE_REGISTRY.get("build_gfl_fpn_backbone")(config(), ShapeSpec(channels=3)).__class__
+    )
+    assert {f: (s.channels, s.stride) for f, s in backbone.output_shape().items()} == {
+        f"p{i}": (16, 2**i) for i in range(3, 8)
+    }
+    assert backbone.size_divisibility == 32
+    sizes = [tuple(x.shape[2:]) for x in backbone(torch.zeros(1, 3, 64, 64)).values()]
+    assert sizes == [(8, 8), (4, 4), (2, 2), (1, 1), (1, 1)]
+    with pytest.raises(ValueError, match=r"MODEL\.PIXEL_MEAN has 1 values"):
+        BACKBONE_REGISTRY.get("build_gfl_fpn_backbone")(config(), ShapeSpec(channels=1))
+
+
+def test_pyramid_is_xavier_uniform_and_has_no_relu_before_p7():
+    torch.manual_seed(0)
+    pyramid = GFLFPN(bottom_up=BottomUp(**SMALL), out_channels=64)
+    before = pyramid.bottom_up.state_dict()
+    convs = {n: m for n, m in pyramid.named_modules() if isinstance(m, nn.Conv2d) and not n.startswith("bottom_up")}
+    assert len(convs) == 8
+    for conv in convs.values():
+        kernel = conv.weight[0, 0].numel()
+        bound = (6 / (kernel * (conv.in_channels + conv.out_channels))) ** 0.5
+        assert 0.95 * bound < conv.weight.abs().max() <= bound
+        assert not conv.bias.any()
+    torch.manual_seed(0)
+    untouched = BottomUp(**SMALL).state_dict()
+    assert all(torch.equal(untouched[key], before[key]) for key in untouched)
+
+    top = TopBlockP6P7(channels=4)
+    p6, p7 = top(torch.randn(1, 4, 8, 8))
+    assert p6.min() < 0
+    torch.testing.assert_close(p7, top.convs[1](p6))
+
+
+def test_norm_of_the_pyramid():
+    pyramid = GFLFPN(bottom_up=BottomUp(**SMALL), out_channels=64, norm="GN")
+    assert sum(isinstance(m, nn.GroupNorm) for m in pyramid.modules()) == 8
+    assert all(m.bias is None for n, m in pyramid.named_modules() if n.startswith("fpn") and isinstance(m, nn.Conv2d))
+    assert len(pyramid.eval()(torch.zeros(1, 3, 64, 64))) == 5
+
+
+@pytest.mark.parametrize("network", [SMALL, MOBILENET, {"library": "timm", "name": "mobilenetv2_050"}])
+def test_group_norm_takes_the_place_of_every_batch_norm(network):
+    torch.manual_seed(0)
+    plain = BottomUp(**network)
+    torch.manual_seed(0)
+    converted = BottomUp(**network, norm="GN")
+    norms = [m for m in plain.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms and not any(isinstance(m, nn.BatchNorm2d) for m in converted.modules())
+    assert sum(isinstance(m, nn.GroupNorm) for m in converted.modules()) == len(norms)
+    assert num_params(plain) == num_params(converted)
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), converted.parameters(), strict=True))
+    activations = [sum(isinstance(m, nn.ReLU | nn.ReLU6) for m in x.modules()) for x in (plain, converted)]
+    assert activations[0] == activations[1] > 0
+    # The smallest image there is, in training: its deepest map is 1x1.
+    features = converted.train()(torch.randn(1, 3, 32, 32))
+    assert all(f.isfinite().all() for f in features.values())
+    assert features["c5"].abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    "channels, groups", [(256, 32), (64, 32), (96, 32), (32, 16), (24, 8), (16, 8), (2, 1), (7, 1), (1, 1)]
+)
+def test_groups_divide_the_channels(channels, groups):
+    norm = batch_norm_to_group_norm(nn.BatchNorm2d(channels))
+    assert (norm.num_groups, norm.num_channels) == (groups, channels)
+
+
+def test_norm_eval_keeps_running_statistics():
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    for norm_eval in (True, False):
+        bottom_up = BottomUp(**SMALL, norm_eval=norm_eval).train()
+        before = {name: buffer.clone() for name, buffer in bottom_up.named_buffers()}
+        bottom_up(images)
+        assert all(torch.equal(before[n], b) for n, b in bottom_up.named_buffers()) == norm_eval
+        norms = [m for m in bottom_up.modules() if isinstance(m, nn.BatchNorm2d)]
+        assert all(m.training != norm_eval and m.weight.requires_grad for m in norms)
+        assert bottom_up.training and not bottom_up.eval().training
+
+
+@pytest.mark.parametrize(
+    "network, first_learning",
+    [
+        (
+            {"library": "torchvision", "name": "resnet50"},
+            ("conv1", "layer1.0", "layer2.0", "layer3.0", "layer4.0", None),
+        ),
+        (MOBILENET, ("0.0", "2.conv", "4.conv", "7.conv", "14.conv", None)),
+        (SMALL, ("model.conv1", "model.layer1", "model.layer2", "model.layer3", "model.layer4", None)),
+        (
+            {"library": "timm", "name": "mobilenetv2_050"},
+            ("model.conv_stem", "model.blocks.1", "model.blocks.2", "model.blocks.3", "model.blocks.5", None),
+        ),
+        (
+            {"library": "timm", "name": "convnext_atto"},
+            ("model.stem_0", "model.stages_0", "model.stages_1", "model.stages_2", "model.stages_3", None),
+        ),
+    ],
+)
+def test_freezing_goes_stage_by_stage(network, first_learning):
+    device = "meta" if network["library"] == "torchvision" else "cpu"
+    for freeze_at, name in enumerate(first_learning):
+        with torch.device(device):
+            bottom_up = BottomUp(**network, freeze_at=freeze_at)
+        names = [n for n, _ in bottom_up.named_parameters()]
+        frozen = names_of_frozen(bottom_up)
+        assert frozen == names[: len(frozen)], "one stretch from the start"
+        assert (names[len(frozen)].startswith(f"body.{name}")) if name else len(frozen) == len(names)
+
+
+@pytest.mark.parametrize("norm", ["BN", "GN"])
+def test_frozen_stages_stay_as_they_are(norm):
+    bottom_up = BottomUp(**MOBILENET, norm=norm, freeze_at=2).train()
+    children = list(bottom_up.body.children())
+    kept, rest = nn.Sequential(*children[:4]), nn.Sequential(*children[4:])
+    frozen = [m for m in kept.modules() if isinstance(m, nn.BatchNorm2d | nn.GroupNorm)]
+    learning = [m for m in rest.modules() if isinstance(m, nn.BatchNorm2d | nn.GroupNorm)]
+    assert all(not p.requires_grad for m in frozen for p in m.parameters())
+    assert all(p.requires_grad for m in learning for p in m.parameters())
+    if norm == "BN":
+        assert not any(m.training for m in frozen) and all(m.training for m in learning)
+    before = {name: value.clone() for name, value in kept.state_dict().items()}
+    sum(f.sum() for f in bottom_up(torch.randn(2, 3, 64, 64)).values()).backward()
+    torch.optim.SGD([p for p in bottom_up.parameters() if p.requires_grad], 0.1).step()
+    assert all(torch.equal(before[n], v) for n, v in kept.state_dict().items())
+
+
+def test_nmode_after_every_output():
+    cfg = config()
+    cfg.MODEL.NMODE.KIND = "nmode2"
+    cfg.MODEL.NMODE.READOUT = "plain"
+    cfg.MODEL.NMODE.PLACES = ("backbone", "fpn")
+    torch.manual_seed(0)
+    backbone = build_backbone(cfg).eval()
+    assert sum(isinstance(m, NMODEBlock) for m in backbone.modules()) == 8
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        maps = [*backbone.bottom_up(images).values(), *backbone(images).values()]
+    assert all(x.min() >= 0 and x.max() < 1 for x in maps)
+    cfg.MODEL.NMODE.PLACES = ("head",)
+    assert not any(isinstance(m, NMODEBlock) for m in build_backbone(cfg).modules())
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"library": "torchvision", "name": "resnet51"}, r"MODEL\.BOTTOM_UP\.NAME.*'resnet51'.*resnet50"),
+        ({"library": "timm", "name": "mobilenetv2_10"}, r"MODEL\.BOTTOM_UP\.NAME.*mobilenetv2_100"),
+        ({"library": "timm", "name": "vit_tiny_patch16_224"}, r"strides \[16\]"),
+        ({"library": "keras", "name": "resnet50"}, r"MODEL\.BOTTOM_UP\.LIBRARY.*'keras'"),
+        ({**SMALL, "norm": "SyncBN"}, r"MODEL\.BOTTOM_UP\.NORM.*'SyncBN'"),
+        ({**SMALL, "freeze_at": 6}, r"MODEL\.BACKBONE\.FREEZE_AT.*not 6"),
+        ({**SMALL, "width_mult": 0.5}, r"MODEL\.BOTTOM_UP\.WIDTH_MULT"),
+        ({**RESNET, "width_mult": 0.5}, r"MODEL\.BOTTOM_UP\.WIDTH_MULT.*resnet50"),
+        ({"library": "timm", "name": "hrnet_w18_small", "freeze_at": 1}, r"MODEL\.BACKBONE\.FREEZE_AT 1.*set 0"),
+    ],
+)
+def test_wrong_settings_name_the_key(settings, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        BottomUp(**settings)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("network", [SMALL, MOBILENET])
+@pytest.mark.parametrize("error", [URLError("name not known"), TimeoutError(), RuntimeError("hash mismatch\nmore")])
+def test_unreachable_weights_warn_in_one_line(network, error, monkeypatch, caplog):
+    timeouts = []
+
+    def fail(*args, **kwargs):
+        timeouts.append(socket.getdefaulttimeout())
+        raise error
+
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", fail)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
+    monkeypatch.setattr(bodies, "urlopen", fail)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_, **__: None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    before = socket.getdefaulttimeout()
+    with caplog.at_level(logging.WARNING):
+        torch.manual_seed(0)
+        bottom_up = BottomUp(**network, pretrained=True)
+    (record,) = caplog.records
+    assert re.search(rf"No ImageNet weights for .*{network['name']} \(.+\)", record.getMessage())
+    assert "\n" not in record.getMessage()
+    assert timeouts == [bodies.DOWNLOAD_TIMEOUT] and socket.getdefaulttimeout() == before
+    torch.manual_seed(0)
+    expected = BottomUp(**network).state_dict()
+    assert all(torch.equal(expected[name], value) for name, value in bottom_up.state_dict().items())
+
+
+def test_reachable_weights_are_loaded(monkeypatch, caplog):
+    import torchvision
+
+    torch.manual_seed(1)
+    weights = torchvision.models.mobilenet_v2().state_dict()
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *args, **kwargs: weights)
+    loaded = BottomUp(**MOBILENET, pretrained=True).body.state_dict()
+    assert not caplog.records
+    assert all(torch.equal(weights[f"features.{name}"], value) for name, value in loaded.items())
+
+    create_model = timm.create_model
+    asked = []
+
+    def create_without_download(name, pretrained=False, **kwargs):
+        asked.append(pretrained)
+        model = create_model(name, **kwargs)
+        if pretrained:
+            nn.init.ones_(model.conv_stem.weight)
+        return model
+
+    monkeypatch.setattr(timm, "create_model", create_without_download)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_, **__: "a cached file")
+    body = BottomUp(library="timm", name="mobilenetv2_050", pretrained=True).body
+    assert asked[-1] and (body.model.conv_stem.weight == 1).all()
+
+
+def test_no_mult_has_weights_of_another_width(caplog):
+    with caplog.at_level(logging.WARNING):
+        BottomUp(**MOBILENET, width_mult=0.5, pretrained=True)
+    assert "there are none for WIDTH_MULT 0.5" in caplog.text
