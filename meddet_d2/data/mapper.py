@@ -1,0 +1,100 @@
+"""From a data set's record to what a detector takes."""
+
+import copy
+
+import numpy as np
+import torch
+
+from detectron2.config import CfgNode, configurable
+from detectron2.data import detection_utils as utils
+from detectron2.data import transforms as T
+
+from .formats import read_image
+
+
+class MedDetDatasetMapper:
+    """Reads an image with data/formats.py, augments it, and makes tensors.
+
+    It differs from Detectron2's DatasetMapper in its reader (16-bit, CMYK, ... without saturation), in its errors,
+    which name the file, and in what it leaves out (masks, keypoints, proposals). Images without boxes are kept. All
+    randomness is numpy's global generator, which the loader seeds for each worker.
+    """
+
+    @configurable
+    def __init__(self, *, is_train: bool, augmentations: list[T.Augmentation | T.Transform], image_format: str) -> None:
+        """
+        Args:
+            is_train: give `instances`; otherwise the image only.
+            augmentations: applied in this order, to image and boxes.
+            image_format: "RGB" or "BGR", the order of the image's channels.
+        """
+        if image_format not in ("RGB", "BGR"):
+            raise ValueError(f"INPUT.FORMAT is {image_format!r}; give 'RGB' or 'BGR'.")
+        self.is_train = is_train
+        self.augmentations = T.AugmentationList(augmentations)
+        self.image_format = image_format
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
+        if cfg.INPUT.CROP.ENABLED:
+            raise ValueError("INPUT.CROP.ENABLED is True, but this mapper does not crop; set it to False.")
+        jitter = cfg.INPUT.INTENSITY_JITTER
+        if not 0.0 <= jitter < 1.0:
+            raise ValueError(f"INPUT.INTENSITY_JITTER is {jitter}; give a value in [0, 1).")
+        augmentations = utils.build_augmentation(cfg, is_train)
+        if is_train and jitter > 0:
+            augmentations += [
+                T.RandomBrightness(1.0 - jitter, 1.0 + jitter),
+                T.RandomContrast(1.0 - jitter, 1.0 + jitter),
+            ]
+        return {"is_train": is_train, "augmentations": augmentations, "image_format": cfg.INPUT.FORMAT}
+
+    def __call__(self, dataset_dict: dict) -> dict:
+        """
+        Args:
+            dataset_dict: a record in Detectron2's format; it is not changed.
+
+        Returns:
+            The record with `image` ((3, H, W) uint8 tensor, after augmentation) and, in training, `instances`
+            (gt_boxes in XYXY pixels of that image, gt_classes), possibly of length 0; `height` and `width` stay those
+            of the file. Crowds and boxes that an augmentation has moved out of the image are not in `instances`.
+
+        Raises:
+            FileNotFoundError, ValueError: the file cannot be read, or is not of the size its record says. One line.
+        """
+        dataset_dict = copy.deepcopy(dataset_dict)
+        image = read_image(dataset_dict["file_name"])
+        _check_size(dataset_dict, image)
+        if self.image_format == "BGR":
+            image = image[:, :, ::-1]
+        # Own, writable memory: some transforms refuse views with negative strides.
+        inputs = T.AugInput(np.ascontiguousarray(image))
+        transforms = self.augmentations(inputs)
+        image = inputs.image
+        dataset_dict["image"] = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        annotations = dataset_dict.pop("annotations", [])
+        if self.is_train:
+            dataset_dict["instances"] = _to_instances(annotations, transforms, image.shape[:2])
+        return dataset_dict
+
+
+def _check_size(dataset_dict: dict, image: np.ndarray) -> None:
+    """Refuse a file of another size than its record's: its boxes would be drawn on something else."""
+    height, width = image.shape[:2]
+    expected = dataset_dict.setdefault("width", width), dataset_dict.setdefault("height", height)
+    if expected != (width, height):
+        raise ValueError(
+            f"{dataset_dict['file_name']}: the file is {width} x {height} pixels, its record says "
+            f"{expected[0]} x {expected[1]}; correct the json's width and height and its boxes."
+        )
+
+
+def _to_instances(annotations: list[dict], transforms: T.TransformList, image_shape: tuple[int, int]):
+    boxes = [
+        # A mask would be transformed as well, and its failure reported; nothing here uses it.
+        {key: value for key, value in annotation.items() if key not in ("segmentation", "keypoints")}
+        for annotation in annotations
+        if annotation.get("iscrowd", 0) == 0
+    ]
+    boxes = [utils.transform_instance_annotations(box, transforms, image_shape) for box in boxes]
+    return utils.filter_empty_instances(utils.annotations_to_instances(boxes, image_shape))

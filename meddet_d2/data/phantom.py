@@ -1,0 +1,269 @@
+"""The phantom data set: synthetic sagittal T2 images of the cervical spine in CDH-1848's layout.
+
+CDH-1848 is not public, so this is what the project trains and tests on by default. Every result on it is a result on
+a phantom. A patient is a pure function of the seed, the split and the patient's number: more or fewer patients change
+nobody, and a data set is a pure function of its parameters, whose hash names its folder.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from .acquisition import acquire
+from .anatomy import Disc, Neck, draw_neck, neighbouring_slice
+from .canvas import Canvas
+from .painting import paint_neck
+
+logger = logging.getLogger(__name__)
+
+# Counts the changes of the generator that change pixels or boxes; part of the folder's name.
+GENERATOR_VERSION = 1
+SPLITS = ("train", "test")
+CATEGORIES = [{"id": 1, "name": "protrusion"}, {"id": 2, "name": "non-protrusion"}]
+SLICES_PER_PATIENT = 2
+# What a ZOOM above 1 magnifies about: a little above the middle of the neck, so that at 1.4 the thoracic discs, which
+# carry no box, lie at the border. At ZOOM 1 it is the middle of the whole field of view.
+ZOOMED_CENTRE = (0.47, 0.505)
+# The whole field of view, which gives the pixels a size in millimetres. A disc is about 19 mm wide in it.
+FIELD_OF_VIEW_MM = 230.0
+# Boxes as a reader draws them: around disc and endplates, this much wider (in fractions of the field of view).
+MARGIN_ALONG, MARGIN_ACROSS = 0.0045, 0.0015
+# A disc of which less than this share of the box lies in the picture (at a high ZOOM) carries no box.
+LEAST_VISIBLE = 0.6
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhantomParams:
+    """What a phantom data set is made from; the same keys, in capitals, stand under DATASETS.PHANTOM.
+
+    Raises:
+        ValueError: a value outside its range; the message names the key.
+    """
+
+    seed: int
+    size: int
+    zoom: float
+    train_patients: int
+    test_patients: int
+    protrusion_depth: tuple[float, float]
+    healthy_depth: tuple[float, float]
+    protrusion_rate: float
+    noise: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        for key, low, high in (
+            ("seed", 0, 2**63 - 1),
+            ("size", 64, 4096),
+            ("zoom", 0.5, 4.0),
+            ("train_patients", 1, 10**6),
+            ("test_patients", 1, 10**6),
+            ("protrusion_rate", 0.0, 1.0),
+        ):
+            value = getattr(self, key)
+            if not low <= value <= high:
+                raise ValueError(f"DATASETS.PHANTOM.{key.upper()} is {value}; give a value in [{low}, {high}].")
+        for key, high in (("protrusion_depth", 0.045), ("healthy_depth", 0.045), ("noise", 0.5)):
+            value = getattr(self, key)
+            if len(value) != 2 or not 0.0 <= value[0] <= value[1] <= high:
+                raise ValueError(
+                    f"DATASETS.PHANTOM.{key.upper()} is {tuple(value)}; "
+                    f"give (low, high) with 0 <= low <= high <= {high}."
+                )
+
+    @classmethod
+    def from_config(cls, cfg) -> "PhantomParams":
+        """Read DATASETS.PHANTOM of a config."""
+        node = cfg.DATASETS.PHANTOM
+        return cls(
+            seed=node.SEED,
+            size=node.SIZE,
+            zoom=float(node.ZOOM),
+            train_patients=node.TRAIN_PATIENTS,
+            test_patients=node.TEST_PATIENTS,
+            protrusion_depth=tuple(map(float, node.PROTRUSION_DEPTH)),
+            healthy_depth=tuple(map(float, node.HEALTHY_DEPTH)),
+            protrusion_rate=float(node.PROTRUSION_RATE),
+            noise=tuple(map(float, node.NOISE)),
+        )
+
+    def digest(self) -> str:
+        """Ten hexadecimal digits that name these parameters and the generator's version."""
+        text = json.dumps([GENERATOR_VERSION, asdict(self)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+    def folder(self, root: str | Path) -> Path:
+        """Where the data set lies under the root of all data sets."""
+        return Path(root) / "cdh_phantom" / self.digest()
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One image of a patient.
+
+    Attributes:
+        image: (SIZE, SIZE) uint8.
+        boxes: for each annotated disc in the picture (disc, (x, y, width, height)) in pixels, the first pixel
+            covering [0, 1).
+        neck: the geometry it was painted from.
+        canvas: maps that geometry to pixels.
+    """
+
+    image: np.ndarray
+    boxes: list[tuple[Disc, tuple[float, float, float, float]]]
+    neck: Neck
+    canvas: Canvas
+
+
+def make_patient(params: PhantomParams, split: str, number: int) -> list[Slice]:
+    """Make the slices of one patient.
+
+    Args:
+        params: the data set's parameters; the numbers of patients do not matter here.
+        split: "train" or "test".
+        number: 0, 1, ... within the split.
+    """
+    rng = np.random.default_rng([params.seed, SPLITS.index(split), number])
+    depths = {"protrusion_depth": params.protrusion_depth, "healthy_depth": params.healthy_depth}
+    neck = draw_neck(rng, protrusion_rate=params.protrusion_rate, **depths)
+    necks = [neck] + [neighbouring_slice(neck, rng, **depths) for _ in range(SLICES_PER_PATIENT - 1)]
+    return [_make_slice(params, neck, rng) for neck in necks]
+
+
+def _make_slice(params: PhantomParams, neck: Neck, rng: np.random.Generator) -> Slice:
+    # Gliding from the middle of the field of view, so that no ZOOM shows much beyond its border.
+    reach = min(max(params.zoom - 1.0, 0.0) / 0.2, 1.0)
+    centre = tuple(0.5 + reach * (middle - 0.5) for middle in ZOOMED_CENTRE)
+    canvas = Canvas(params.size, params.zoom, centre, neck.spine)
+    paint_neck(canvas, neck, rng)
+    boxes = []
+    for disc in neck.annotated_discs():
+        box = disc_box(canvas, neck, disc, params.size)
+        if box is not None:
+            boxes.append((disc, box))
+    return Slice(image=acquire(canvas, params.size, params.noise, rng), boxes=boxes, neck=neck, canvas=canvas)
+
+
+def disc_box(canvas: Canvas, neck: Neck, disc: Disc, size: int) -> tuple[float, float, float, float] | None:
+    """The box (x, y, width, height) in pixels around a disc, or None if too little of it lies in the picture."""
+    outline = disc.outline()
+    outline[:, 0] += np.sign(outline[:, 0] - disc.position) * MARGIN_ALONG
+    outline[:, 1] += np.sign(outline[:, 1] + 0.5 * disc.width) * MARGIN_ACROSS
+    corners = canvas.to_pixels(neck.spine(outline))
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    # Hundredths of a pixel: rounded first, so that the json's box is exactly the one that was checked.
+    inside_low = np.round(np.clip(low, 0.0, size), 2)
+    inside_high = np.round(np.clip(high, 0.0, size), 2)
+    if np.prod(inside_high - inside_low) < LEAST_VISIBLE * np.prod(high - low):
+        return None
+    width, height = np.round(inside_high - inside_low, 2)
+    return float(inside_low[0]), float(inside_low[1]), float(width), float(height)
+
+
+def generate(params: PhantomParams, root: str | Path) -> Path:
+    """Make the data set if it is not there yet.
+
+    It is written into a folder beside its place and renamed when complete, so a half-written one is never found
+    under its name. Of two processes that make it at once the slower throws its copy away.
+
+    Args:
+        params: what to make.
+        root: the root of all data sets ($DETECTRON2_DATASETS).
+
+    Returns:
+        The folder, with train.json, test.json and images/.
+
+    Raises:
+        OSError: the root cannot be written.
+    """
+    folder = params.folder(root)
+    if folder.is_dir():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        working = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise OSError(
+            f"{folder.parent}: the phantom data set cannot be written there ({error.strerror}); "
+            "set DETECTRON2_DATASETS to a folder that can be written."
+        ) from error
+    try:
+        logger.info("Generating the phantom data set in %s; this happens once.", folder)
+        _write(params, working)
+        # mkdtemp made it for this user alone; others may read a data set.
+        os.chmod(working, 0o755)
+        try:
+            os.rename(working, folder)
+        except OSError:
+            if not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(working, ignore_errors=True)
+    return folder
+
+
+def _write(params: PhantomParams, folder: Path) -> None:
+    (folder / "images").mkdir()
+    counts = {"train": params.train_patients, "test": params.test_patients}
+    with tqdm(total=sum(counts.values()) * SLICES_PER_PATIENT, desc="phantom", unit="image") as progress:
+        for split in SPLITS:
+            images: list[dict] = []
+            annotations: list[dict] = []
+            for number in range(counts[split]):
+                for index, made in enumerate(make_patient(params, split, number)):
+                    _append(images, annotations, made, params, f"{split}-{number + 1:04d}", index)
+                    file_name = folder / "images" / images[-1]["file_name"]
+                    if not cv2.imwrite(str(file_name), made.image):
+                        raise OSError(f"{file_name}: the image cannot be written; is the disk full?")
+                    progress.update()
+            content = {
+                "info": {
+                    "description": f"Synthetic cervical T2 phantom, {split} split. Not patients: no figure on it is "
+                    "a figure on CDH-1848.",
+                    "phantom": True,
+                    "generator_version": GENERATOR_VERSION,
+                    "parameters": asdict(params),
+                },
+                "licenses": [],
+                "images": images,
+                "annotations": annotations,
+                "categories": CATEGORIES,
+            }
+            (folder / f"{split}.json").write_text(json.dumps(content), encoding="utf-8")
+
+
+def _append(
+    images: list[dict], annotations: list[dict], made: Slice, params: PhantomParams, patient: str, index: int
+) -> None:
+    """Add one slice's records to a split's COCO lists; ids count from 1."""
+    spacing = round(FIELD_OF_VIEW_MM / (params.size * params.zoom), 4)
+    images.append(
+        {
+            "id": len(images) + 1,
+            "file_name": f"{patient}_{index + 1}.png",
+            "width": params.size,
+            "height": params.size,
+            "patient_id": patient,
+            "spacing": [spacing, spacing],
+        }
+    )
+    for disc, box in made.boxes:
+        annotations.append(
+            {
+                "id": len(annotations) + 1,
+                "image_id": len(images),
+                "category_id": 1 if disc.protrudes else 2,
+                "bbox": list(box),
+                "area": round(box[2] * box[3], 2),
+                "iscrowd": 0,
+                "level": disc.level,
+            }
+        )
