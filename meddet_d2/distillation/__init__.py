@@ -1,0 +1,25 @@
+"""Distillation: several frozen teachers, one student, and what stands between them in training."""
+
+from .adversarial import Discriminator, Generator
+from .alignment import AdaptiveFeatureAlignment
+from .fusion import FUSION_REGISTRY, build_fusion
+from .methods import DISTILLER_REGISTRY, DistillationBatch, Distiller, build_distiller
+from .step import DistillationModel
+from .taps import FeatureTap
+from .teachers import TeacherBank, load_detector_weights
+
+__all__ = [
+    "DISTILLER_REGISTRY",
+    "FUSION_REGISTRY",
+    "AdaptiveFeatureAlignment",
+    "Discriminator",
+    "DistillationBatch",
+    "DistillationModel",
+    "Distiller",
+    "FeatureTap",
+    "Generator",
+    "TeacherBank",
+    "build_distiller",
+    "build_fusion",
+    "load_detector_weights",
+]

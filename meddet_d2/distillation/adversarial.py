@@ -1,0 +1,140 @@
+"""The adversarial auxiliary teacher module (AATM): generator, discriminator and their losses, equation 1 of MedDet.
+
+Shapes in this module: N images, C channels, (H, W) the size of a level's map, P the side of the pooled map. Logits are
+positive where the discriminator takes a map for real, that is for the fused map of the teachers.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+GENERATOR_LOSSES = ("non_saturating", "minimax")
+
+
+class Generator(nn.Module):
+    """``Conv3x3 - ReLU - Conv3x3``: makes a map like the teachers' from one aligned map of the student.
+
+    It stands between the student and the imitation loss (eq. 13), in training only, one for each level.
+
+    Args:
+        channels: C, in and out.
+    """
+
+    def __init__(self, *, channels: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, channels, kernel_size=3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, kernel_size=3, padding=1),
+        )
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        return self.layers(feature)
+
+
+class Discriminator(nn.Module):
+    """Tells the teachers' fused maps from generated ones: for each level three fully connected layers.
+
+    A map is standardised, pooled to P x P, so that any image size works, and flattened. Standardisation and pooling
+    stand in here so that the student's step and the discriminator's own cannot treat the maps differently.
+
+    Args:
+        channels: C of each level.
+        pool: P. A smaller map has its values repeated.
+        hidden: widths of the first two layers; the third has one output.
+        standardize: standardise the maps, see :func:`standardize`. It leaves nothing of a level of a single cell (P7 of
+            an image of up to 128 pixels): there the discriminator cannot learn and L_adv is a constant.
+    """
+
+    def __init__(
+        self, *, channels: Sequence[int], pool: int = 4, hidden: Sequence[int] = (256, 64), standardize: bool = True
+    ):
+        super().__init__()
+        if len(hidden) != 2:
+            raise ValueError(f"DISTILL.AATM.HIDDEN is {tuple(hidden)}; give the widths of two hidden layers.")
+        if pool < 1:
+            raise ValueError(f"DISTILL.AATM.POOL is {pool}; it must be at least 1.")
+        self.pool = pool
+        self.standardize = standardize
+        self.levels = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear(c * pool * pool, hidden[0]),
+                nn.LeakyReLU(0.2),
+                nn.Linear(hidden[0], hidden[1]),
+                nn.LeakyReLU(0.2),
+                nn.Linear(hidden[1], 1),
+            )
+            for c in channels
+        )
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Judge one map (N, C, H, W) of each level; returns a logit (N, 1) for each level."""
+        if self.standardize:
+            features = [standardize(x) for x in features]
+        pooled = [F.adaptive_avg_pool2d(x, self.pool).flatten(1) for x in features]
+        return [layers(x) for layers, x in zip(self.levels, pooled, strict=True)]
+
+
+def standardize(feature: Tensor, eps: float = 1e-5) -> Tensor:
+    """Give each channel of each image mean 0 and variance 1 over the map, in fp32.
+
+    Without it the discriminator can win by the maps' scale alone, which teaches the student nothing.
+
+    Args:
+        feature: (N, C, H, W). A constant channel becomes zero.
+        eps: added to the variance.
+    """
+    # In float64 it stays float64.
+    feature = feature if feature.dtype == torch.float64 else feature.float()
+    variance, mean = torch.var_mean(feature, dim=(2, 3), correction=0, keepdim=True)
+    return (feature - mean) * (variance + eps).rsqrt()
+
+
+def frozen_call(module: nn.Module, *inputs) -> Tensor | list[Tensor]:
+    """Run ``module`` with its parameters held constant: gradients reach the inputs and never the parameters.
+
+    Better than switching ``requires_grad`` off and on: nothing can forget to switch it on again, and a
+    DistributedDataParallel wrapper around the module does not notice.
+    """
+    constants = {name: parameter.detach() for name, parameter in module.named_parameters()}
+    return torch.func.functional_call(module, constants, inputs)
+
+
+def generator_loss(logits: Tensor, kind: str = "non_saturating") -> Tensor:
+    """The generator's side of eq. 1, the mean over the images.
+
+    Args:
+        logits: (N, 1), the discriminator's on generated maps.
+        kind: "minimax" is ``log(1 - D(G))`` as the equation has it, whose gradient vanishes where the discriminator is
+            sure; "non_saturating" is ``-log D(G)``, with the same fixed point and a gradient there.
+
+    Returns:
+        A scalar: non_saturating in [0, inf), ln 2 where D is undecided; minimax in (-inf, 0].
+
+    Raises:
+        ValueError: unknown kind.
+    """
+    if kind == "non_saturating":
+        return F.softplus(-logits.float()).mean()
+    if kind == "minimax":
+        return -F.softplus(logits.float()).mean()
+    raise ValueError(f"DISTILL.AATM.GENERATOR_LOSS is {kind!r}; it must be one of: {', '.join(GENERATOR_LOSSES)}.")
+
+
+def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, real_label: float = 1.0) -> Tensor:
+    """The discriminator's side of eq. 1: binary cross-entropy of real and of fake maps, added.
+
+    Args:
+        real_logits: (N, 1), on fused maps of the teachers.
+        fake_logits: (N, 1), on generated maps.
+        real_label: target for real maps; 0.9 is one-sided label smoothing.
+
+    Returns:
+        A scalar >= 0; 2 ln 2 = 1.386 where D is undecided.
+    """
+    real = F.binary_cross_entropy_with_logits(real_logits.float(), torch.full_like(real_logits, real_label).float())
+    fake = F.binary_cross_entropy_with_logits(fake_logits.float(), torch.zeros_like(fake_logits).float())
+    return real + fake

@@ -1,0 +1,234 @@
+"""The frozen teachers: building, loading, checking and reading them."""
+
+import pickle
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+
+from .. import config as project_config
+from .taps import FeatureTap
+
+
+class TeacherBank:
+    """Trained detectors that only show their FPN maps and lend their heads.
+
+    They are in ``eval`` mode and want no gradient for as long as they live. This is no ``nn.Module``, so whatever holds
+    the bank neither trains, saves nor wraps them.
+
+    Args:
+        detectors: K ``GFL`` detectors; changed in place (frozen).
+        names: what an error calls each of them, their config files as a rule.
+    """
+
+    def __init__(self, detectors: Sequence[nn.Module], names: Sequence[str]):
+        if not detectors or len(detectors) != len(names):
+            raise ValueError(f"A TeacherBank needs a name for each of at least one detector; got {len(names)} names.")
+        self.detectors = [detector.eval().requires_grad_(False) for detector in detectors]
+        for detector in self.detectors:
+            # Of its own training, if that was in this process.
+            detector.zero_grad(set_to_none=True)
+        self.names = list(names)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "TeacherBank":
+        """Build the teachers of ``cfg.DISTILL.TEACHERS``, on ``cfg.MODEL.DEVICE``, and load their checkpoints.
+
+        A teacher is called by its config file's stem, with a number where several have the same.
+
+        Raises:
+            ValueError: CONFIGS and WEIGHTS do not pair up, a checkpoint does not fit its config, or a teacher reads
+                images in another channel order than the student.
+            FileNotFoundError: a config or a checkpoint is missing; the latter names the command that makes it.
+        """
+        require(cfg)
+        files = _files(cfg)
+        detectors = []
+        for config, weights in files:
+            teacher_cfg = load_config(config, cfg)
+            # All its weights come from its checkpoint.
+            teacher_cfg.MODEL.BOTTOM_UP.PRETRAINED = False
+            detector = build_model(teacher_cfg)
+            load_detector_weights(detector, weights)
+            detectors.append(detector)
+        stems = [Path(config).stem for config, _ in files]
+        shared = {stem for stem, count in Counter(stems).items() if count > 1}
+        return cls(detectors, [f"{stem}-{k}" if stem in shared else stem for k, stem in enumerate(stems)])
+
+    @torch.no_grad()
+    def features(self, batched_inputs: list[dict]) -> list[list[Tensor]]:
+        """Run each teacher's backbone and FPN, and not its head.
+
+        Args:
+            batched_inputs: the mapper's dicts; each teacher normalises the images by its own mean and deviation.
+
+        Returns:
+            For each teacher the maps (N, C, H, W) of its ``in_features``.
+        """
+        # Not torch.inference_mode(): AFA must save these maps for its backward pass, which inference tensors refuse.
+        banks = []
+        for detector in self.detectors:
+            images = detector.preprocess_image(batched_inputs)
+            with FeatureTap(detector.backbone) as tap:
+                detector.backbone(images.tensor)
+            maps = tap.take()
+            banks.append([maps[name] for name in detector.in_features])
+        return banks
+
+    def head_losses(self, index: int, features: list[Tensor], gt_instances: list) -> dict[str, Tensor]:
+        """Detection losses of one teacher's frozen head on the given maps.
+
+        Args:
+            index: which teacher.
+            features: one map (N, C, H, W) for each of its ``in_features``, with that teacher's channels.
+            gt_instances: boxes and classes of each image.
+
+        Returns:
+            Its weighted losses. Their gradient reaches ``features`` and no parameter of the teacher.
+        """
+        return self.detectors[index].detection_losses(features, gt_instances)
+
+    def to(self, device: torch.device | str) -> "TeacherBank":
+        """Move all teachers."""
+        for detector in self.detectors:
+            detector.to(device)
+        return self
+
+    def check_student(self, student: nn.Module) -> None:
+        """Refuse a student that speaks of other classes, bins or levels than its teachers.
+
+        Raises:
+            ValueError: naming the teacher, the key and both values.
+        """
+        for name, detector in zip(self.names, self.detectors, strict=True):
+            for key, attribute in (
+                ("MODEL.GFL.NUM_CLASSES", "num_classes"),
+                ("MODEL.GFL.REG_MAX", "reg_max"),
+                ("MODEL.GFL.IN_FEATURES", "in_features"),
+                ("the strides of MODEL.GFL.IN_FEATURES", "strides"),
+            ):
+                theirs, ours = (_plain(getattr(network, attribute)) for network in (detector, student))
+                if theirs != ours:
+                    raise ValueError(
+                        f"Teacher {name} does not fit the student: {key} is {theirs} there and {ours} in the student; "
+                        "make the two configs agree and train again the network that you change."
+                    )
+
+
+def missing(cfg: CfgNode) -> list[tuple[str, str]]:
+    """The (config, weights) of the teachers in ``cfg.DISTILL.TEACHERS`` whose checkpoint does not exist yet.
+
+    Raises:
+        ValueError: CONFIGS and WEIGHTS do not pair up.
+        FileNotFoundError: a config does not exist.
+    """
+    return [(config, weights) for config, weights in _files(cfg) if not Path(weights).is_file()]
+
+
+def require(cfg: CfgNode) -> None:
+    """Raise a FileNotFoundError, with the command that makes it, if a teacher's checkpoint does not exist."""
+    for config, weights in missing(cfg)[:1]:
+        raise FileNotFoundError(
+            f"DISTILL.TEACHERS.WEIGHTS: {weights} does not exist; train this teacher with: "
+            f"python tools/train_net.py --config-file {config} OUTPUT_DIR {Path(weights).parent}"
+        )
+
+
+def load_config(config: str, cfg: CfgNode) -> CfgNode:
+    """A teacher's own config, with the overrides and the device of the run ``cfg``.
+
+    Raises:
+        ValueError: it reads images in another channel order than the student.
+    """
+    teacher = project_config.load_config(config, cfg.DISTILL.TEACHERS.OPTS)
+    teacher.MODEL.DEVICE = cfg.MODEL.DEVICE
+    if teacher.INPUT.FORMAT != cfg.INPUT.FORMAT:
+        # Both are shown the same tensors, and a teacher with red and blue exchanged is wrong without an error.
+        raise ValueError(
+            f"Teacher {config} does not fit the student: INPUT.FORMAT is {teacher.INPUT.FORMAT} there and "
+            f"{cfg.INPUT.FORMAT} in the student; make the configs agree and train again the network that you change."
+        )
+    return teacher
+
+
+def load_detector_weights(model: nn.Module, path: str) -> None:
+    """Load a checkpoint into ``model``: everything or an error.
+
+    Reads Detectron2's ``{"model": ...}`` and plain state dicts (.pth, opened without running pickled code) and
+    safetensors. The weights go to the device where the model is.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it cannot be read, is not all finite, or belongs to another architecture; one line naming the file.
+    """
+    weights = _read_weights(path)
+    expected = model.state_dict()
+    shared = weights.keys() & expected.keys()
+    faults = {
+        "missing": sorted(expected.keys() - shared),
+        "unexpected": sorted(weights.keys() - shared),
+        "of another shape": [
+            f"{name}: {tuple(weights[name].shape)} in the file, {tuple(expected[name].shape)} in the model"
+            for name in sorted(shared)
+            if weights[name].shape != expected[name].shape
+        ],
+    }
+    found = [f"{len(names)} {kind} (first: {names[0]})" for kind, names in faults.items() if names]
+    if found:
+        raise ValueError(
+            f"{path} holds the weights of another architecture: {', '.join(found)}; "
+            "use the config that it was trained with."
+        )
+    spoilt = [name for name in sorted(weights) if not torch.isfinite(weights[name]).all()]
+    if spoilt:
+        raise ValueError(
+            f"{path} holds infinite or NaN values in {spoilt[0]}; train it again or take an older checkpoint."
+        )
+    model.load_state_dict(weights)
+
+
+def _read_weights(path: str) -> dict[str, Tensor]:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} does not exist; correct the path or train it first.")
+    try:
+        if path.endswith(".safetensors"):
+            content = load_file(path)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"{path} cannot be read as a checkpoint of weights alone (.pth or .safetensors); "
+            "it may be damaged: make it again."
+        ) from error
+    weights = content.get("model", content) if isinstance(content, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise ValueError(f"{path} holds no state dict, neither by itself nor under 'model'; save model.state_dict().")
+    return weights
+
+
+def _files(cfg: CfgNode) -> list[tuple[str, str]]:
+    """The config and the checkpoint of each teacher."""
+    configs, weights = cfg.DISTILL.TEACHERS.CONFIGS, cfg.DISTILL.TEACHERS.WEIGHTS
+    if not configs or len(configs) != len(weights):
+        raise ValueError(
+            f"DISTILL.TEACHERS.CONFIGS has {len(configs)} entries and DISTILL.TEACHERS.WEIGHTS has {len(weights)}; "
+            "name at least one teacher, and each in both."
+        )
+    for config in configs:
+        if not Path(config).is_file():
+            raise FileNotFoundError(
+                f"DISTILL.TEACHERS.CONFIGS: {config} is neither beside the config that names it nor in {Path.cwd()}."
+            )
+    return list(zip(configs, weights, strict=True))
+
+
+def _plain(value):
+    """Lists and tuples compare equal."""
+    return tuple(value) if isinstance(value, list | tuple) else value

@@ -1,0 +1,117 @@
+"""The whole step with real, tiny GFL detectors, built from configs and checkpoints as a run builds them."""
+
+import pytest
+import torch
+
+from meddet_d2 import add_meddet_config
+from detectron2.config import get_cfg
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
+from meddet_d2.distillation import DistillationModel, TeacherBank, build_distiller, teachers
+
+TINY = """
+MODEL:
+  META_ARCHITECTURE: GFL
+  BACKBONE: {{NAME: build_gfl_fpn_backbone, FREEZE_AT: 0}}
+  BOTTOM_UP: {{NAME: mobilenet_v2, WIDTH_MULT: 0.35, PRETRAINED: False, NORM_EVAL: False}}
+  FPN: {{OUT_CHANNELS: {channels}}}
+  GFL: {{NUM_CONVS: 1, CHANNELS: 32, REG_MAX: {reg_max}, NUM_CLASSES: {num_classes}}}
+"""
+
+
+@pytest.fixture
+def write_config(tmp_path):
+    def write(name, channels=32, reg_max=7, num_classes=2):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(TINY.format(channels=channels, reg_max=reg_max, num_classes=num_classes))
+        return str(path)
+
+    return write
+
+
+def read(path, *options):
+    cfg = get_cfg()
+    add_meddet_config(cfg)
+    cfg.merge_from_file(path)
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", *options])
+    return cfg
+
+
+def settle(model):
+    """Give an untrained detector's BatchNorm the statistics of some images; its maps are next to nothing without."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+    model.backbone.train()(torch.randn(4, 3, 64, 64) * 60)
+    return model
+
+
+@pytest.fixture
+def cfg(write_config, tmp_path):
+    """A student of 32 FPN channels whose three teachers have checkpoints and 32, 48 and 32 channels."""
+    configs = tuple(write_config(name, channels) for name, channels in (("a", 32), ("b", 48), ("c", 32)))
+    weights = tuple(str(tmp_path / f"{name}.pth") for name in "abc")
+    for config, path in zip(configs, weights, strict=True):
+        torch.save({"model": settle(build_model(read(config))).state_dict()}, path)
+    return read(
+        write_config("student"), "DISTILL.TEACHERS.CONFIGS", configs, "DISTILL.TEACHERS.WEIGHTS", weights,
+        "DISTILL.AATM.HIDDEN", (16, 8), "DISTILL.AATM.WARMUP", 0.0,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def inputs():
+    batch = []
+    for boxes in ([[8.0, 8.0, 40.0, 30.0], [20.0, 30.0, 60.0, 60.0]], []):
+        instances = Instances((64, 64))
+        instances.gt_boxes = Boxes(torch.tensor(boxes).reshape(-1, 4))
+        instances.gt_classes = torch.arange(len(boxes))
+        batch.append({"image": torch.randint(0, 255, (3, 64, 64), dtype=torch.uint8), "instances": instances})
+    return batch
+
+
+@pytest.mark.parametrize("lead", [0, 1])
+def test_real_detectors_take_steps_together(cfg, inputs, lead):
+    cfg.DISTILL.FUSION.LEAD_TEACHER = lead
+    bank = TeacherBank.from_config(cfg)
+    assert bank.names == ["a", "b", "c"]
+    student = build_model(cfg)
+    model = DistillationModel(student, bank, build_distiller(cfg, student, bank)).train()
+    frozen = [{name: value.clone() for name, value in d.state_dict().items()} for d in bank.detectors]
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+    for _ in range(2):
+        losses = model(inputs)
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+        optimizer.step()
+    assert set(losses) == {"loss_qfl", "loss_dfl", "loss_giou", "loss_dist", "loss_adv", "loss_fusion"}
+    assert all(value.isfinite() for value in losses.values())
+    for detector, state in zip(bank.detectors, frozen, strict=True):
+        assert all(torch.equal(value, state[name]) for name, value in detector.state_dict().items())
+    assert student.state_dict().keys() == build_model(cfg).state_dict().keys()
+
+    model.eval()
+    detections = model(inputs)
+    assert len(detections) == 2 and isinstance(detections[0]["instances"], Instances)
+
+
+def test_at_the_start_the_lead_heads_loss_is_its_own(cfg, inputs):
+    bank = TeacherBank.from_config(cfg)
+    student = build_model(cfg)
+    model = DistillationModel(student, bank, build_distiller(cfg, student, bank)).train()
+    own = bank.head_losses(0, bank.features(inputs)[0], bank.detectors[0].ground_truth(inputs))
+    torch.testing.assert_close(model(inputs)["loss_fusion"], sum(own.values()))
+
+
+@pytest.mark.parametrize("change, key", [({"num_classes": 3}, "NUM_CLASSES is 3"), ({"reg_max": 8}, "REG_MAX is 8")])
+def test_a_teacher_of_other_classes_or_bins_is_refused(cfg, write_config, tmp_path, change, key):
+    config, weights = write_config("b", **change), cfg.DISTILL.TEACHERS.WEIGHTS[1]
+    # Its checkpoint is still that of the old config.
+    with pytest.raises(ValueError, match=r"b\.pth holds the weights of another architecture") as error:
+        TeacherBank.from_config(cfg)
+    assert "\n" not in str(error.value)
+    torch.save(build_model(teachers.load_config(config, cfg)).state_dict(), weights)
+    with pytest.raises(ValueError, match=f"Teacher b does not fit the student: MODEL.GFL.{key}") as error:
+        TeacherBank.from_config(cfg).check_student(build_model(cfg))
+    assert "\n" not in str(error.value)
