@@ -1,0 +1,176 @@
+"""Several networks in one table: how good, how large, how fast."""
+
+import math
+import os
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+from torch import nn
+
+from .detection import data_note
+from .files import replacing, write_json
+
+HEADERS = ("network", "AP50", "AP", "recall50", "parameters", "images/s", "(quartiles)")
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Images per second: the median of several timed calls, and the quartiles on either side of it."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class NetworkRow:
+    """One line of the table.
+
+    Attributes:
+        name: as the table shows it.
+        ap50, ap, recall50: in percent, as :class:`DetectionEvaluator` gives them; NaN where unknown.
+        parameters: number of weights and biases.
+        throughput: of inference, in images per second.
+    """
+
+    name: str
+    ap50: float
+    ap: float
+    recall50: float
+    parameters: int
+    throughput: Throughput
+
+    @classmethod
+    def measure(cls, name: str, model: nn.Module, results: Mapping, inputs: Sequence[dict]) -> "NetworkRow":
+        """The row of a network that was evaluated.
+
+        Args:
+            name: as the table shows it.
+            model: the detector.
+            results: what the evaluation returned, ``{"bbox": {metric: percent}}``, or one such dict for each of several
+                data sets, of which the first counts. Empty on processes other than the main one.
+            inputs: a batch to time inference with.
+        """
+        metrics = _box_metrics(results)
+        return cls(
+            name=name,
+            ap50=metrics.get("AP50", math.nan),
+            ap=metrics.get("AP", math.nan),
+            recall50=metrics.get("recall50", math.nan),
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
+            throughput=measure_throughput(model, inputs),
+        )
+
+
+def measure_throughput(
+    model: nn.Module,
+    inputs: Sequence[dict],
+    *,
+    warmup: int = 2,
+    repeats: int = 11,
+    max_seconds: float = 10.0,
+) -> Throughput:
+    """Time a network's inference, from decoded images to boxes.
+
+    Args:
+        model: a detector that takes a list of dicts; it is left in the mode it was in.
+        inputs: a batch.
+        warmup: calls before the first timed one (caches, memory, kernel selection).
+        repeats: timed calls, at least 3.
+        max_seconds: stop after this time, but not before the third timed call.
+
+    Raises:
+        ValueError: no inputs, or fewer than 3 repeats.
+    """
+    if not inputs:
+        raise ValueError("measure_throughput got an empty batch; give it at least one image.")
+    if repeats < 3:
+        raise ValueError(f"measure_throughput needs at least 3 repeats for a median and quartiles, got {repeats}.")
+    training = model.training
+    model.eval()
+    rates: list[float] = []
+    try:
+        with torch.no_grad():
+            for _ in range(warmup):
+                model(inputs)
+            begin = time.perf_counter()
+            while len(rates) < repeats and (len(rates) < 3 or time.perf_counter() - begin < max_seconds):
+                rates.append(len(inputs) / _seconds(model, inputs))
+    finally:
+        model.train(training)
+    low, median, high = statistics.quantiles(rates, n=4, method="inclusive")
+    return Throughput(median=median, low=low, high=high)
+
+
+def text_table(rows: Sequence[NetworkRow]) -> str:
+    """The table for a terminal."""
+    return tabulate([_cells(row) for row in rows], headers=HEADERS, tablefmt="simple", disable_numparse=True)
+
+
+def markdown_table(rows: Sequence[NetworkRow]) -> str:
+    """The table for a README."""
+    return tabulate([_cells(row) for row in rows], headers=HEADERS, tablefmt="pipe", disable_numparse=True)
+
+
+def write(rows: Sequence[NetworkRow], output_dir: str | os.PathLike, *, dataset_name: str) -> str:
+    """Write ``summary.json`` (every digit) and ``summary.md`` into ``output_dir``.
+
+    Returns:
+        The table as text, with a line below it that says what the figures were measured on.
+    """
+    output_dir = Path(output_dir)
+    note = data_note(dataset_name)
+    origin = f"{dataset_name}{note and f' ({note})'}; speed on {_hardware()}, one process."
+    write_json(
+        output_dir / "summary.json",
+        {"dataset": dataset_name, "note": note, "hardware": _hardware(), "networks": [asdict(row) for row in rows]},
+    )
+    with replacing(output_dir / "summary.md") as temporary:
+        temporary.write_text(f"{markdown_table(rows)}\n\n{origin}\n", encoding="utf-8")
+    return f"{text_table(rows)}\n{origin}"
+
+
+def _cells(row: NetworkRow) -> list[str]:
+    speed = row.throughput
+    return [
+        row.name,
+        *(_percent(value) for value in (row.ap50, row.ap, row.recall50)),
+        f"{row.parameters / 1e6:.2f} M",
+        f"{speed.median:.1f}",
+        f"({speed.low:.1f} to {speed.high:.1f})",
+    ]
+
+
+def _percent(value: float) -> str:
+    return "n/a" if math.isnan(value) else f"{value:.1f}"
+
+
+def _box_metrics(results: Mapping) -> Mapping[str, float]:
+    if "bbox" in results or not results:
+        return results.get("bbox", {})
+    return next(iter(results.values())).get("bbox", {})
+
+
+def _seconds(model: nn.Module, inputs: Sequence[dict]) -> float:
+    """Seconds of one call, its kernels included."""
+    _synchronize()
+    begin = time.perf_counter()
+    model(inputs)
+    _synchronize()
+    return time.perf_counter() - begin
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def _hardware() -> str:
+    if torch.cuda.is_initialized():
+        return torch.cuda.get_device_name()
+    return f"{torch.get_num_threads()} CPU thread(s)"

@@ -1,0 +1,92 @@
+"""The table of networks, and the stopwatch behind its last column."""
+
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import meddet_d2  # noqa: F401
+from meddet_d2.evaluation import NetworkRow, measure_throughput, summary
+
+
+class Recorder(nn.Module):
+    """Remembers how it was called."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 5)
+        self.calls = []
+
+    def forward(self, inputs):
+        self.calls.append((self.training, torch.is_grad_enabled()))
+        return [{} for _ in inputs]
+
+
+RESULTS = {"bbox": {"AP": 41.25, "AP50": 77.125, "recall50": 97.0}}
+
+
+def test_throughput_runs_in_eval_mode_without_gradients_and_restores_the_mode():
+    model = Recorder().train()
+    rate = measure_throughput(model, [{}, {}], warmup=1, repeats=5)
+    assert model.training and len(model.calls) == 6
+    assert set(model.calls) == {(False, False)}
+    assert 0 < rate.low <= rate.median <= rate.high
+
+
+def test_throughput_counts_the_images_of_a_batch_and_takes_the_median(monkeypatch):
+    seconds = iter([1.0, 4.0, 2.0])
+    monkeypatch.setattr(summary, "_seconds", lambda model, inputs: next(seconds))
+    rate = measure_throughput(Recorder(), [{}] * 8, warmup=0, repeats=3)
+    assert (rate.low, rate.median, rate.high) == (3.0, 4.0, 6.0)
+
+
+def test_throughput_stops_after_its_time_but_not_before_three_calls():
+    model = Recorder()
+    measure_throughput(model, [{}], warmup=0, repeats=50, max_seconds=0.0)
+    assert len(model.calls) == 3
+
+
+def test_throughput_restores_the_mode_after_an_error():
+    model = Recorder().train()
+    model.forward = None
+    with pytest.raises(TypeError):
+        measure_throughput(model, [{}])
+    assert model.training
+
+
+@pytest.mark.parametrize(("inputs", "repeats"), [([], 5), ([{}], 2)])
+def test_throughput_refuses_what_it_cannot_measure(inputs, repeats):
+    with pytest.raises(ValueError, match="measure_throughput"):
+        measure_throughput(Recorder(), inputs, repeats=repeats)
+
+
+@pytest.mark.parametrize("results", [RESULTS, {"first": RESULTS, "second": {"bbox": {"AP": 0.0}}}])
+def test_row_takes_metrics_and_counts_parameters(results):
+    row = NetworkRow.measure("student", Recorder(), results, [{}])
+    assert (row.ap50, row.ap, row.recall50, row.parameters) == (77.125, 41.25, 97.0, 20)
+
+
+def test_row_without_results_is_not_a_zero():
+    row = NetworkRow.measure("student", Recorder(), {}, [{}])
+    assert math.isnan(row.ap50) and "n/a" in summary.text_table([row])
+
+
+def test_written_tables(tmp_path):
+    rate = summary.Throughput(median=12.345678, low=11.0, high=13.0)
+    rows = [
+        NetworkRow("teacher | r50", 95.0, 70.5, math.nan, 32_260_700, rate),
+        NetworkRow("student", 77.125, 41.25, 97.0, 10_420_000, rate),
+    ]
+    text = summary.write(rows, tmp_path / "new", dataset_name="cdh_phantom_test")
+    assert "phantom, not patients" in text and "thread" in text
+    assert "10.42 M" in text and "77.1" in text and "12.3" in text
+    record = json.loads((tmp_path / "new" / "summary.json").read_text())
+    assert record["networks"][0]["recall50"] is None
+    assert record["networks"][1]["ap50"] == 77.125
+    assert record["networks"][1]["throughput"]["median"] == 12.345678
+    markdown = (tmp_path / "new" / "summary.md").read_text().splitlines()
+    assert markdown[0].count("|") == len(summary.HEADERS) + 1 and markdown[1].startswith("|:-")
+    assert "phantom" in markdown[-1]
+    assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["summary.json", "summary.md"]
