@@ -28,7 +28,7 @@ def load_config(path: str, overrides: Sequence = ()) -> CN:
         ValueError: a key does not exist, or the overrides do not pair up.
     """
     if not Path(path).is_file():
-        raise FileNotFoundError(f"The config file {path or '(none given)'} does not exist; configs/ holds the project's.")
+        raise FileNotFoundError(f"The config file {path or '(none)'} does not exist; configs/ holds the project's.")
     if len(overrides) % 2:
         raise ValueError(f"The overrides must be KEY VALUE pairs, but the last one has no value: {overrides[-1]}.")
     cfg = get_cfg()
@@ -110,7 +110,7 @@ def _add_detector(cfg: CN) -> None:
     cfg.MODEL.BOTTOM_UP.WIDTH_MULT = 1.0
     # Load ImageNet weights if the machine can reach them; it warns and starts from random weights otherwise.
     cfg.MODEL.BOTTOM_UP.PRETRAINED = True
-    # "BN", or "GN" (groups as GroupNorm(32) where 32 divides the channels): better from random weights and small batches.
+    # "BN" as published, or "GN", which does not depend on the batch.
     cfg.MODEL.BOTTOM_UP.NORM = "BN"
     # Keep BatchNorm's running statistics as loaded (mmdetection's norm_eval). Only sensible with PRETRAINED.
     cfg.MODEL.BOTTOM_UP.NORM_EVAL = True

@@ -1,0 +1,115 @@
+"""Training through the real trainers: what moves, what stays, what is saved and what stops a run."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from detectron2.modeling import build_model
+from meddet_d2.engine import DistillationTrainer, MedDetTrainer, evaluate, train_detector
+from meddet_d2.engine.checkpoint import SafeCheckpointer
+
+
+def copy(module) -> dict:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def same(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def learners(trainer) -> dict:
+    model = trainer.distillation
+    return {"student": model.student, "distiller": model.distiller, "discriminator": model.distiller.discriminator}
+
+
+def test_distillation_moves_the_learners_and_never_a_teacher(distil_cfg):
+    trainer = DistillationTrainer(distil_cfg("DISTILL.AATM.WARMUP", 0.0))
+    teachers = trainer.distillation.teachers.detectors
+    frozen = [copy(teacher) for teacher in teachers]
+    before = {name: copy(part) for name, part in learners(trainer).items()}
+    trainer.train()
+    for teacher, state in zip(teachers, frozen, strict=True):
+        assert same(copy(teacher), state)
+        assert not teacher.training
+        assert not any(p.requires_grad or p.grad is not None for p in teacher.parameters())
+    for name, part in learners(trainer).items():
+        moved = [not torch.equal(before[name][key], value) for key, value in part.state_dict().items()]
+        assert sum(moved) > 0.5 * len(moved), f"the {name} stood still"
+
+
+def test_a_whole_run_leaves_table_picture_and_metrics(finished_run):
+    cfg, results = finished_run
+    output = Path(cfg.OUTPUT_DIR)
+    assert 0 <= results["bbox"]["AP50"] <= 100
+    assert (output / "predictions.png").stat().st_size > 10_000
+    for folder in (output, output / "student_alone", output.parent / "a", output.parent / "b", output.parent / "c"):
+        assert (folder / "model_final.pth").is_file() and (folder / "config.yaml").is_file()
+    table = json.loads((output / "summary.json").read_text())
+    assert len(table["networks"]) == 5
+    logged = [json.loads(line) for line in (output / "metrics.json").read_text().splitlines()]
+    assert {"loss_qfl", "loss_dist", "loss_adv", "loss_discriminator", "discriminator_accuracy"} <= set(logged[-1])
+
+
+def test_the_students_checkpoint_is_a_plain_gfl_checkpoint(finished_run, use_datasets_root):
+    cfg, results = finished_run
+    saved = torch.load(Path(cfg.OUTPUT_DIR) / "model_final.pth", weights_only=True)
+    plain = build_model(cfg)
+    assert saved["model"].keys() == plain.state_dict().keys()
+    again = evaluate(cfg)
+    assert again["bbox"] == pytest.approx(results["bbox"], abs=1e-6, nan_ok=True)
+
+
+def test_resume_restores_student_distiller_and_discriminator(distil_cfg):
+    options = ["SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 2, "DISTILL.AATM.WARMUP", 0.0]
+    first = train_detector(distil_cfg(*options), trainer_class=DistillationTrainer)
+    resumed = DistillationTrainer(distil_cfg(*options))
+    resumed.resume_or_load(resume=True)
+    assert resumed.start_iter == 4
+    for name, part in learners(resumed).items():
+        assert same(copy(part), copy(learners(first)[name])), name
+    a, b = (t._hooks[0].optimizer.state_dict()["state"] for t in (first, resumed))
+    assert a and all(torch.equal(a[key]["exp_avg"], b[key]["exp_avg"]) for key in a)
+
+
+def test_distillation_switched_off_is_plain_training_to_the_bit(tiny_cfg):
+    cfg = tiny_cfg("DISTILL.ENABLED", False)
+    first = copy(train_detector(cfg).detector)
+    assert same(first, copy(train_detector(cfg).detector))
+    assert not same(first, copy(train_detector(tiny_cfg("DISTILL.ENABLED", False, "SEED", 7)).detector))
+
+
+def test_a_nan_loss_stops_before_the_weights_with_the_images_named(tiny_cfg):
+    trainer = MedDetTrainer(tiny_cfg("DISTILL.ENABLED", False))
+    with torch.no_grad():
+        trainer.detector.head.cls_predictor.bias.fill_(float("nan"))
+    before = copy(trainer.detector.backbone)
+    with pytest.raises(FloatingPointError, match=r"loss_qfl.* at iteration 0 on the images with id \d+, \d+;"):
+        trainer.train()
+    assert same(before, copy(trainer.detector.backbone))
+
+
+def test_a_nan_discriminator_stops_before_its_weights(distil_cfg):
+    trainer = DistillationTrainer(distil_cfg())
+    discriminator = trainer.distillation.distiller.discriminator
+    with torch.no_grad():
+        next(discriminator.parameters()).fill_(float("nan"))
+    before = {name: p.clone() for name, p in discriminator.named_parameters()}
+    with pytest.raises(FloatingPointError):
+        trainer.train()
+    assert all(torch.equal(p, before[name]) or p.isnan().any() for name, p in discriminator.named_parameters())
+    assert not (Path(trainer.cfg.OUTPUT_DIR) / "model_final.pth").exists()
+
+
+def test_a_student_of_another_class_count_is_refused(distil_cfg):
+    with pytest.raises(ValueError, match="NUM_CLASSES") as caught:
+        DistillationTrainer(distil_cfg("MODEL.GFL.NUM_CLASSES", 3))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_broken_training_state_is_not_loaded_into_another_network(finished_run, tiny_cfg):
+    cfg, _ = finished_run
+    other = build_model(tiny_cfg("MODEL.BOTTOM_UP.NAME", "mobilenetv2_050"))
+    with pytest.raises(ValueError, match="another architecture"):
+        SafeCheckpointer(other).load(str(Path(cfg.OUTPUT_DIR) / "model_final.pth"))

@@ -1,0 +1,85 @@
+"""Fixtures: runs small enough for a test (the quickstart on a handful of 96 x 96 phantoms)."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+import meddet_d2
+from detectron2.config import CfgNode
+from meddet_d2.data import register_datasets
+from meddet_d2.engine import run_distillation
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY_DATA = [
+    "DATASETS.PHANTOM.SIZE", 96,
+    "DATASETS.PHANTOM.TRAIN_PATIENTS", 3,
+    "DATASETS.PHANTOM.TEST_PATIENTS", 2,
+    "INPUT.MIN_SIZE_TRAIN", (96,),
+    "INPUT.MIN_SIZE_TEST", 96,
+]  # fmt: skip
+TINY_RUN = [
+    "MODEL.BOTTOM_UP.NAME", "mobilenetv2_035",
+    "SOLVER.MAX_ITER", 3,
+    "SOLVER.IMS_PER_BATCH", 2,
+    "SOLVER.WARMUP_ITERS", 1,
+    "DISTILL.TRAIN_ALONE", False,
+    "DISTILL.TEACHERS.OPTS", ("SOLVER.MAX_ITER", 2, "SOLVER.IMS_PER_BATCH", 2),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def datasets_root(tmp_path_factory):
+    """One folder of data sets for the session, so that the phantoms are drawn once."""
+    return tmp_path_factory.mktemp("datasets")
+
+
+@pytest.fixture
+def use_datasets_root(datasets_root, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(datasets_root))
+
+
+def tiny_options(teachers: Path, output: Path) -> list:
+    """Overrides that make configs/quickstart.yaml a run of seconds."""
+    weights = tuple(str(teachers / name / "model_final.pth") for name in ("a", "b", "c"))
+    return [*TINY_DATA, *TINY_RUN, "DISTILL.TEACHERS.WEIGHTS", weights, "OUTPUT_DIR", str(output)]
+
+
+def make_cfg(options: list, config: str = "quickstart.yaml") -> CfgNode:
+    """The frozen config of a tiny run, with its data sets registered."""
+    cfg = meddet_d2.load_config(str(ROOT / "configs" / config), options)
+    cfg.freeze()
+    register_datasets(cfg)
+    return cfg
+
+
+@pytest.fixture(scope="session")
+def finished_run(datasets_root, tmp_path_factory):
+    """A whole run, from no teacher to the last table: its config and what it returned."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DETECTRON2_DATASETS", str(datasets_root))
+        cfg = make_cfg([*tiny_options(folder, folder / "output"), "DISTILL.TRAIN_ALONE", True])
+        return cfg, run_distillation(cfg)
+
+
+@pytest.fixture
+def tiny_cfg(tmp_path, use_datasets_root):
+    """``make(*options)`` gives the config of a tiny run without teachers' checkpoints."""
+    return lambda *options: make_cfg([*tiny_options(tmp_path, tmp_path / "output"), *options])
+
+
+@pytest.fixture
+def distil_cfg(tmp_path, finished_run, use_datasets_root):
+    """``make(*options)`` gives the config of a tiny distillation whose teachers are there."""
+    teachers = Path(finished_run[0].OUTPUT_DIR).parent
+    return lambda *options: make_cfg([*tiny_options(teachers, tmp_path / "output"), *options])
+
+
+@pytest.fixture
+def train_net(use_datasets_root):
+    """``tools/train_net.py`` as a module."""
+    spec = importlib.util.spec_from_file_location("train_net", ROOT / "tools" / "train_net.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,68 @@
+"""The command line: one word for each mistake, and the promise of --eval-only."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from detectron2.engine import default_argument_parser
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICKSTART = str(ROOT / "configs" / "quickstart.yaml")
+
+
+def run(train_net, *arguments):
+    return train_net.guarded_main(default_argument_parser().parse_args([str(a) for a in arguments]))
+
+
+def told(train_net, *arguments) -> str:
+    """The one line that a mistaken command ends with."""
+    with pytest.raises(SystemExit) as caught:
+        run(train_net, *arguments)
+    message = caught.value.code
+    assert message.startswith("error: ") and "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["SOLVER.BASE_LRR", 0.1], "SOLVER.BASE_LR"),
+        (["SOLVER.AMP.ENABLED", True], "SOLVER.AMP.ENABLED needs a CUDA device"),
+        (["DATASETS.TRAIN", "('cdh1848_train',)", "DISTILL.ENABLED", False], "cdh1848"),
+        (["DATASETS.TRAIN", "('cdh_1848',)", "DISTILL.ENABLED", False], "cdh_1848"),
+        (["DISTILL.TEACHERS.TRAIN_MISSING", False], "python tools/train_net.py --config-file"),
+        (["DISTILL.METHOD", "MedDat"], "MedDet"),
+        (["DISTILL.FUSION.NAME", "Mean"], "LWFF"),
+        (["MODEL.BOTTOM_UP.NAME", "mobilenetv2_0500"], "mobilenetv2_050"),
+        (["MODEL.GFL.LOSS_LAMBDA", 1.5], "LOSS_LAMBDA"),
+    ],
+)
+def test_each_mistake_is_told_in_one_line(train_net, finished_run, tmp_path, options, words):
+    teachers = (
+        finished_run[0].DISTILL.TEACHERS.WEIGHTS if "TRAIN_MISSING" not in options[0] else ("x/model_final.pth",) * 3
+    )
+    device = ["MODEL.DEVICE", "cpu", "OUTPUT_DIR", tmp_path / "output", "DISTILL.TEACHERS.WEIGHTS", teachers]
+    assert words in told(train_net, "--config-file", QUICKSTART, *device, *options)
+
+
+def test_missing_config_file_is_named(train_net):
+    assert "nowhere.yaml" in told(train_net, "--config-file", "nowhere.yaml")
+
+
+def test_eval_only_without_a_checkpoint_says_so(train_net, tmp_path):
+    line = told(train_net, "--config-file", QUICKSTART, "--eval-only", "OUTPUT_DIR", tmp_path)
+    assert str(tmp_path) in line and "MODEL.WEIGHTS" in line
+
+
+def test_the_real_command_line(finished_run, use_datasets_root):
+    """--eval-only in a process of its own gives the figures of the run, on the engine that the log names."""
+    cfg, results = finished_run
+    config = Path(cfg.OUTPUT_DIR) / "config.yaml"
+    command = [sys.executable, "tools/train_net.py", "--config-file", str(config), "--eval-only"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    first = next(line for line in done.stdout.splitlines() if "Running on" in line)
+    assert "Detectron2" in first
+    assert f"{results['bbox']['AP50']:.4f}" in done.stdout

@@ -1,0 +1,77 @@
+#!/usr/bin/env python
+"""Train, distil or evaluate a detector; start reading the project here.
+
+    python tools/train_net.py --config-file configs/quickstart.yaml
+    python tools/train_net.py --config-file configs/meddet.yaml --num-gpus 4
+    python tools/train_net.py --config-file configs/meddet.yaml --eval-only MODEL.WEIGHTS output/meddet/model_final.pth
+
+``KEY VALUE`` pairs at the end override the config. The main path goes on in meddet_d2/engine/trainer.py, then
+meddet_d2/distillation/step.py, then meddet_d2/modeling/gfl.py.
+"""
+
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+import meddet_d2
+from detectron2.config import CfgNode
+from detectron2.engine import default_argument_parser, default_setup, launch
+from detectron2.evaluation import verify_results
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+from meddet_d2.data import register_datasets
+from meddet_d2.engine import evaluate, run_distillation, train_detector
+from meddet_d2.engine.guards import check_config
+from meddet_d2.env import describe_engine
+
+# What a person can mend by reading one line: a wrong path, key, file or number.
+MISTAKES = (ValueError, FileNotFoundError, KeyError, FloatingPointError)
+
+
+def setup(args) -> CfgNode:
+    """Build the config from file and overrides, start the log, and register the data sets that the config describes."""
+    cfg = meddet_d2.load_config(args.config_file, args.opts)
+    cfg.freeze()
+    check_config(cfg)
+    logger = setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="meddet_d2")
+    logger.info("Running on %s", describe_engine())
+    default_setup(cfg, args)
+    register_datasets(cfg)
+    return cfg
+
+
+def main(args) -> dict:
+    """One process of a run."""
+    cfg = setup(args)
+    if args.eval_only:
+        results = evaluate(cfg)
+        if comm.is_main_process():
+            verify_results(cfg, results)
+        return results
+    if cfg.DISTILL.ENABLED:
+        return run_distillation(cfg, resume=args.resume)
+    return train_detector(cfg, resume=args.resume).results
+
+
+def guarded_main(args) -> dict:
+    """:func:`main`, with a mistake told in one line and its traceback kept in a file."""
+    try:
+        return main(args)
+    except MISTAKES as error:
+        place = Path(tempfile.gettempdir()) / f"meddet_error_{os.getpid()}.txt"
+        place.write_text(traceback.format_exc())
+        sys.exit(f"error: {error.args[0] if error.args else error} (traceback: {place})")
+
+
+if __name__ == "__main__":
+    arguments = default_argument_parser().parse_args()
+    launch(
+        guarded_main,
+        arguments.num_gpus,
+        num_machines=arguments.num_machines,
+        machine_rank=arguments.machine_rank,
+        dist_url=arguments.dist_url,
+        args=(arguments,),
+    )
