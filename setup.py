@@ -1,0 +1,65 @@
+"""Packaging of meddet_d2. Tool settings are in pyproject.toml, tested versions in constraints.txt."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_namespace_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+
+
+def get_version() -> str:
+    """Read the version without importing the package, which needs its dependencies."""
+    source = (ROOT / "meddet_d2" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'^__version__ = "([^"]+)"$', source, re.MULTILINE)
+    if found is None:
+        raise RuntimeError('meddet_d2/__init__.py has no line __version__ = "..."; add it.')
+    return found.group(1)
+
+
+setup(
+    name="meddet_d2",
+    version=get_version(),
+    description="MedDet (BIBM 2024) as a Detectron2 extension: a small disc detector distilled from large ones",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Medical Science Apps.",
+    ],
+    # Namespace packages, because meddet_d2/embedded is a folder for sys.path and no package: it holds the fallback
+    # engine, a package named detectron2, which must never be installed beside or instead of the real one.
+    packages=find_namespace_packages(include=["meddet_d2", "meddet_d2.*"]),
+    python_requires=">=3.10",
+    # Everything is on PyPI. Detectron2 is not, and is not needed: see README.md for adding it.
+    install_requires=[
+        "torch>=2.6",  # the first whose torch.load runs no code from a file unless told to
+        "torchvision>=0.21",
+        "timm>=1.0",
+        "torchdiffeq>=0.2.4",
+        # What Detectron2 itself stands on, in versions that it accepts.
+        "fvcore>=0.1.5.post20221221",
+        "iopath>=0.1.9",
+        "pycocotools>=2.0.8",
+        "tensorboard>=2.16",
+        "tabulate>=0.9",
+        "termcolor>=2.4",
+        "tqdm>=4.66",
+        "matplotlib>=3.9",
+        "numpy>=1.26",
+        "pillow>=10.1",
+        # opencv-python is linked to libGL, glib and libxcb of the desktop, so that "import cv2" fails on a bare server
+        # or container; the headless build is the same module without windows, which nothing here opens.
+        "opencv-python-headless>=4.9",
+        "safetensors>=0.4.3",
+        "huggingface_hub>=0.23",
+    ],
+    extras_require={
+        "test": ["pytest>=8", "setuptools>=69"],
+        "dev": ["ruff>=0.9"],
+    },
+)

@@ -1,0 +1,278 @@
+"""The project's own promises: how it installs, what its files say, and which room may import which."""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "meddet_d2"
+EMBEDDED = PACKAGE / "embedded"
+EMBEDDED_LINES = 2500
+
+# DESIGN: tools -> engine -> deploy, evaluation -> distillation -> modeling, and data beside them on the ground.
+ROOMS = {
+    "data": set(),
+    "modeling": set(),
+    "distillation": {"modeling"},
+    "evaluation": {"distillation", "modeling", "data"},
+    "deploy": {"distillation", "modeling", "data"},
+    "engine": {"deploy", "evaluation", "distillation", "modeling", "data"},
+}
+# Files beside the rooms. Every room may use these; they use no room.
+GROUND = {"config", "env"}
+MATHEMATICS = [
+    "modeling/losses.py",
+    "modeling/assigner.py",
+    "modeling/nmode.py",
+    "distillation/alignment.py",
+    "distillation/fusion.py",
+    "distillation/adversarial.py",
+    "distillation/methods/*.py",
+]
+IMPORT_NAMES = {"pillow": "PIL", "opencv-python-headless": "cv2"}
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Every module imported anywhere in a file, by its absolute name; ``from a import b`` gives both a and a.b."""
+    package = path.relative_to(EMBEDDED if EMBEDDED in path.parents else ROOT).parent.parts
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join((*base, *(node.module or "").split("."))).rstrip(".")
+            names |= {module} | {f"{module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def sources(folder: Path, *, embedded: bool = False) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*.py")) if embedded or EMBEDDED not in path.parents]
+
+
+def direct_dependencies() -> dict[str, Requirement]:
+    """setup.py's install_requires by the name that is imported."""
+    calls = [node for node in ast.walk(ast.parse((ROOT / "setup.py").read_text())) if isinstance(node, ast.Call)]
+    call = next(node for node in calls if getattr(node.func, "id", "") == "setup")
+    listed = next(keyword.value for keyword in call.keywords if keyword.arg == "install_requires")
+    found = [Requirement(text) for text in ast.literal_eval(listed)]
+    return {IMPORT_NAMES.get(requirement.name, requirement.name): requirement for requirement in found}
+
+
+def constraints() -> list[Requirement]:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+def normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+# --- rooms -----------------------------------------------------------------------------------------------------------
+
+
+def test_rooms_import_downward_only():
+    wrong = []
+    for room, below in ROOMS.items():
+        for path in sources(PACKAGE / room):
+            for name in imported_modules(path):
+                parts = name.split(".")
+                if parts[0] == "tools" or (parts[0] == "meddet_d2" and len(parts) > 1):
+                    target = parts[1] if parts[0] == "meddet_d2" else "tools"
+                    if target not in below | GROUND | {room}:
+                        wrong.append(f"{path.relative_to(ROOT)} imports {name}")
+    assert not wrong
+
+
+def test_ground_imports_no_room():
+    for name in GROUND:
+        path = PACKAGE / f"{name}.py"
+        assert not [module for module in imported_modules(path) if module.split(".")[0] == "meddet_d2"], path
+
+
+@pytest.mark.parametrize("pattern", MATHEMATICS)
+def test_mathematics_knows_no_engine(pattern):
+    paths = list(PACKAGE.glob(pattern))
+    assert paths
+    wrong = [str(path) for path in paths for name in imported_modules(path) if name.split(".")[0] == "detectron2"]
+    assert not wrong
+
+
+def test_nothing_points_into_the_embedded_engine():
+    files = [*sources(PACKAGE), *sources(ROOT / "tools"), *sources(ROOT / "tests")]
+    wrong = [str(path) for path in files for name in imported_modules(path) if name.startswith("meddet_d2.embedded")]
+    assert not wrong
+
+
+def test_the_embedded_engine_knows_nothing_of_the_project():
+    wrong = [str(p) for p in sources(EMBEDDED, embedded=True) for n in imported_modules(p) if n.startswith("meddet_d2")]
+    assert not wrong
+
+
+def test_the_embedded_engine_is_within_its_budget():
+    if not EMBEDDED.exists():
+        pytest.skip("the embedded engine was taken out")
+    lines = sum(len(path.read_text().splitlines()) for path in sources(EMBEDDED, embedded=True))
+    assert lines <= EMBEDDED_LINES
+
+
+@pytest.mark.parametrize("tool", sorted(path.name for path in (ROOT / "tools").glob("*.py")))
+def test_tools_find_the_engine_before_they_import_it(tool):
+    """``import meddet_d2`` (or from it) precedes the first import of detectron2."""
+    body = ast.parse((ROOT / "tools" / tool).read_text()).body
+    names = [
+        node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+        for node in body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    own = [i for i, name in enumerate(names) if name.split(".")[0] == "meddet_d2"]
+    engine = [i for i, name in enumerate(names) if name.split(".")[0] == "detectron2"]
+    assert not engine or (own and own[0] < engine[0])
+
+
+# --- the engine in use -----------------------------------------------------------------------------------------------
+
+PROBE = """
+import sys
+from importlib.machinery import PathFinder
+before = PathFinder.find_spec("detectron2") is not None
+sys.path.append(sys.argv[1])
+try:
+    import meddet_d2
+except ImportError as error:
+    # A fake detectron2 has none of the API. What counts is which one was found.
+    assert "detectron2" in str(error), error
+import detectron2
+print(before, sys.path[-1].endswith("embedded"), detectron2.__file__)
+"""
+
+
+def probe(tmp_path, *, python_path: Path | None) -> tuple[str, str, str]:
+    """Whether detectron2 was there before, whether embedded is the last of sys.path, and which detectron2 came."""
+    script = tmp_path / "probe.py"
+    script.write_text(PROBE)
+    command = [sys.executable, str(script), str(ROOT)]
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "OMP_WAIT_POLICY": "passive"}
+    if python_path is not None:
+        environment["PYTHONPATH"] = str(python_path)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr
+    before, last, file = done.stdout.strip().splitlines()[-1].split(" ", 2)
+    return before, last, file
+
+
+def test_an_installed_detectron2_is_not_hidden(tmp_path):
+    fake = tmp_path / "installed" / "detectron2"
+    fake.mkdir(parents=True)
+    (fake / "__init__.py").write_text("__version__ = 'fake'\n")
+    before, last, file = probe(tmp_path, python_path=fake.parent)
+    assert (before, last) == ("True", "False")
+    assert Path(file) == fake / "__init__.py"
+
+
+def test_the_embedded_engine_stands_at_the_end_of_the_path(tmp_path):
+    before, last, file = probe(tmp_path, python_path=None)
+    if before == "True":
+        assert last == "False" and EMBEDDED not in Path(file).parents
+    else:
+        assert last == "True" and Path(file) == EMBEDDED / "detectron2" / "__init__.py"
+
+
+# --- packaging -------------------------------------------------------------------------------------------------------
+
+
+def test_wheel_holds_the_package_and_no_detectron2_of_its_own(tmp_path):
+    """Built from a copy, so that nothing is left in the checkout. Needs setuptools, which the extra "test" brings."""
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    shutil.copytree(PACKAGE, copy / "meddet_d2", ignore=shutil.ignore_patterns("__pycache__"))
+    script = f"from setuptools import build_meta; print(build_meta.build_wheel({str(tmp_path)!r}))"
+    subprocess.run([sys.executable, "-c", script], cwd=copy, check=True, capture_output=True, timeout=120)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
+    code = {name for name in names if ".dist-info/" not in name}
+    expected = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py")}
+    assert code == expected
+    assert {name.split("/")[0] for name in code} == {"meddet_d2"}
+    assert "Requires-Python: >=3.10" in metadata
+    assert {"Provides-Extra: test", "Provides-Extra: dev"} <= set(metadata.splitlines())
+    version = re.search(r'__version__ = "(.+)"', (PACKAGE / "__init__.py").read_text()).group(1)
+    assert f"Version: {version}\n" in metadata
+    assert f"version: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_imported_library_is_a_dependency():
+    allowed = set(direct_dependencies()) | set(sys.stdlib_module_names) | {"detectron2", "meddet_d2"}
+    files = [*sources(PACKAGE, embedded=True), *sources(ROOT / "tools")]
+    missing = {f"{path.relative_to(ROOT)}: {name}" for path in files for name in imported_modules(path)}
+    missing = {text for text in missing if text.split(": ")[1].split(".")[0] not in allowed}
+    assert not missing
+
+
+def test_dependencies_have_lower_bounds_and_no_addresses():
+    for requirement in direct_dependencies().values():
+        assert any(part.operator == ">=" for part in requirement.specifier), requirement
+        assert requirement.url is None, requirement
+
+
+def test_constraints_pin_and_satisfy_every_dependency():
+    pins: dict[str, list[Requirement]] = {}
+    for pin in constraints():
+        (specifier,) = pin.specifier
+        assert specifier.operator == "==" and pin.url is None, pin
+        assert not normalized(pin.name).startswith(("nvidia", "cuda", "triton")), f"{pin} exists on some platforms only"
+        pins.setdefault(normalized(pin.name), []).append(pin)
+    for requirement in direct_dependencies().values():
+        for python in ("3.10", "3.11", "3.12", "3.13"):
+            valid = [
+                next(iter(pin.specifier)).version
+                for pin in pins.get(normalized(requirement.name), [])
+                if pin.marker is None or pin.marker.evaluate({"python_version": python})
+            ]
+            assert len(valid) == 1, f"{requirement} has {len(valid)} pins on Python {python}"
+            assert requirement.specifier.contains(valid[0]), f"{requirement} is pinned to {valid[0]}"
+    assert {"pytest", "ruff"} <= set(pins)
+
+
+def test_the_continuous_integration_uses_the_pins():
+    for file in (ROOT / ".ci" / "run", ROOT / ".github" / "workflows" / "ci.yml"):
+        lines = file.read_text().splitlines()
+        installs = [line for line in lines if re.search(r"pip install .*(-e |torch|isolation)", line)]
+        assert installs and all("-c constraints.txt" in line for line in installs), file
+
+
+def test_readme_opens_with_one_sentence_and_two_commands():
+    text = (ROOT / "README.md").read_text()
+    opening = re.fullmatch(
+        r"# [^\n]+\n\n[A-Z][^\n.]*\.\n\n```bash\n([^\n]+)\n```\n\n```bash\n([^\n]+)\n```\n\n.*", text, re.DOTALL
+    )
+    assert opening, "a title, one sentence, two commands, each in a block of its own"
+    assert opening.groups() == (
+        "pip install -c constraints.txt -e . && python tools/train_net.py --config-file configs/quickstart.yaml",
+        'pip install -c constraints.txt -e ".[test]" && pytest',
+    )
+
+
+def test_the_files_that_documents_name_exist():
+    missing = []
+    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "datasets").glob("*.md")]:
+        text = document.read_text()
+        linked = [document.parent / link for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", text)]
+        named = re.findall(r"\b((?:configs|tools|docs|datasets)/[\w./-]+\.(?:py|yaml|md))", text)
+        code = re.findall(r"`((?:modeling|distillation|evaluation|engine|data)/[\w/]+\.py)`", text)
+        linked += [ROOT / name for name in named]
+        missing += [f"{document.name}: {path}" for path in linked if not path.exists()]
+        missing += [f"{document.name}: {name}" for name in code if not (PACKAGE / name).exists()]
+    assert not missing
