@@ -39,6 +39,9 @@ def load_cdh_layout(json_file: str | Path, image_root: str | Path, name: str) ->
     for record in records:
         image = images[record["image_id"]]
         record.update({key: image[key] for key in ("patient_id", "spacing") if key in image})
+        for annotation in record["annotations"]:
+            # Boxes of whole numbers would be cut to whole numbers when their image is resized.
+            annotation["bbox"] = [float(value) for value in annotation["bbox"]]
     return records
 
 

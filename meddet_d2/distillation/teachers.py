@@ -1,19 +1,17 @@
 """The frozen teachers: building, loading, checking and reading them."""
 
-import pickle
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from meddet_d2 import config as project_config
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from meddet_d2.modeling.weights import load_detector_weights
 
-from .. import config as project_config
 from .taps import FeatureTap
 
 
@@ -156,61 +154,6 @@ def load_config(config: str, cfg: CfgNode) -> CfgNode:
             f"{cfg.INPUT.FORMAT} in the student; make the configs agree and train again the network that you change."
         )
     return teacher
-
-
-def load_detector_weights(model: nn.Module, path: str) -> None:
-    """Load a checkpoint into ``model``: everything or an error.
-
-    Reads Detectron2's ``{"model": ...}`` and plain state dicts (.pth, opened without running pickled code) and
-    safetensors. The weights go to the device where the model is.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it cannot be read, is not all finite, or belongs to another architecture; one line naming the file.
-    """
-    weights = _read_weights(path)
-    expected = model.state_dict()
-    shared = weights.keys() & expected.keys()
-    faults = {
-        "missing": sorted(expected.keys() - shared),
-        "unexpected": sorted(weights.keys() - shared),
-        "of another shape": [
-            f"{name}: {tuple(weights[name].shape)} in the file, {tuple(expected[name].shape)} in the model"
-            for name in sorted(shared)
-            if weights[name].shape != expected[name].shape
-        ],
-    }
-    found = [f"{len(names)} {kind} (first: {names[0]})" for kind, names in faults.items() if names]
-    if found:
-        raise ValueError(
-            f"{path} holds the weights of another architecture: {', '.join(found)}; "
-            "use the config that it was trained with."
-        )
-    spoilt = [name for name in sorted(weights) if not torch.isfinite(weights[name]).all()]
-    if spoilt:
-        raise ValueError(
-            f"{path} holds infinite or NaN values in {spoilt[0]}; train it again or take an older checkpoint."
-        )
-    model.load_state_dict(weights)
-
-
-def _read_weights(path: str) -> dict[str, Tensor]:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} does not exist; correct the path or train it first.")
-    try:
-        if path.endswith(".safetensors"):
-            content = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"{path} cannot be read as a checkpoint of weights alone (.pth or .safetensors); "
-            "it may be damaged: make it again."
-        ) from error
-    weights = content.get("model", content) if isinstance(content, dict) else None
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ValueError(f"{path} holds no state dict, neither by itself nor under 'model'; save model.state_dict().")
-    return weights
 
 
 def _files(cfg: CfgNode) -> list[tuple[str, str]]:

@@ -117,7 +117,6 @@ def teacher_config(cfg: CfgNode, config: str, weights: str) -> CfgNode:
     teacher.INPUT = cfg.INPUT.clone()
     teacher.DATALOADER = cfg.DATALOADER.clone()
     teacher.SEED = cfg.SEED
-    teacher.merge_from_list(list(cfg.DISTILL.TEACHERS.OPTS))
     teacher.OUTPUT_DIR = str(Path(weights).parent)
     teacher.freeze()
     return teacher

@@ -10,6 +10,8 @@ import pytest
 from PIL import Image
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import detection_utils as utils
+from detectron2.data import transforms as T
 from meddet_d2.data import load_cdh_layout, register_cdh_layout
 from meddet_d2.data.validate import CLASSES
 
@@ -58,6 +60,13 @@ def test_records_keep_patient_level_spacing_and_healthy_images(load, folder):
     assert [annotation["category_id"] for annotation in records[0]["annotations"]] == [0, 1]
     assert records[0]["annotations"][0]["level"] == "C5/6"
     assert MetadataCatalog.get("layout_under_test").thing_classes == CLASSES
+
+
+def test_boxes_of_whole_numbers_stay_exact_when_an_image_is_resized(load):
+    (annotation, _), *_ = (record["annotations"] for record in load(split()))
+    resize = T.ResizeTransform(48, 64, 60, 80)
+    resized = utils.transform_instance_annotations(annotation, T.TransformList([resize]), (60, 80))
+    assert resized["bbox"] == pytest.approx([12.5, 12.5, 37.5, 22.5])
 
 
 def test_a_split_of_healthy_patients_only_loads(load):

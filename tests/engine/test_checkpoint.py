@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
-from meddet_d2.engine.checkpoint import SafeCheckpointer, replace_file
+from meddet_d2.engine.checkpoint import SafeCheckpointer
 
 
 def test_saves_and_loads(tmp_path):
@@ -56,7 +57,17 @@ def test_missing_file_and_pickle_are_named(tmp_path):
         checkpointer.load(str(tmp_path / "weights.pkl"))
 
 
-def test_replace_file_is_silent_about_nothing(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        replace_file(tmp_path / "target", lambda partial: None)
-    assert not list(tmp_path.iterdir())
+def test_a_damaged_file_is_named(tmp_path):
+    SafeCheckpointer(nn.Linear(3, 2), str(tmp_path)).save("model_final")
+    path = tmp_path / "model_final.pth"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"model_final\.pth cannot be read") as caught:
+        SafeCheckpointer(nn.Linear(3, 2)).load(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_safetensors_are_read(tmp_path):
+    model, other = nn.Linear(3, 2), nn.Linear(3, 2)
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    SafeCheckpointer(other).load(str(tmp_path / "model.safetensors"))
+    assert torch.equal(model.weight, other.weight)
