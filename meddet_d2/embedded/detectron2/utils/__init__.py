@@ -1,0 +1,1 @@
+"""Processes, events, logging, files and pictures."""

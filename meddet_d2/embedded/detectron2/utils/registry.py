@@ -1,0 +1,1 @@
+from fvcore.common.registry import Registry  # noqa: F401

@@ -1,0 +1,88 @@
+"""launch on the CPU: processes that find each other and train together, on either engine."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import detectron2
+from detectron2.engine import launch
+
+# New processes import the module of the function that they run, so it stands in a file of its own.
+SCRIPT = """
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.engine import SimpleTrainer, launch
+from detectron2.engine.defaults import create_ddp_model
+from detectron2.utils import comm
+
+
+class Regression(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([0.5]))
+
+    def forward(self, x):
+        return {"loss": ((self.w * x - 1) ** 2).sum()}
+
+
+def work(folder):
+    rank, total = comm.get_rank(), torch.tensor([float(comm.get_rank() + 1)])
+    dist.all_reduce(total)
+    lines = [f"backend {dist.get_backend()}", f"size {comm.get_world_size()}", f"local {comm.get_local_rank()}"]
+    lines += [f"sum {total.item()}", f"gathered {comm.all_gather(rank)}", f"main {comm.is_main_process()}"]
+    model = create_ddp_model(Regression(), broadcast_buffers=False, device_ids=None)
+    data = iter(lambda: torch.tensor([4.0 if rank == 0 else 2.0]), None)
+    trainer = SimpleTrainer(model, data, torch.optim.SGD(model.parameters(), lr=0.1))
+    trainer.train(0, 1)
+    lines.append(f"weight {model.module.w.item():.4f}")
+    DetectionCheckpointer(model, str(folder / f"process_{rank}")).save("model")
+    (folder / f"{rank}.txt").write_text("\\n".join(lines))
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    for rank in range(2):
+        (folder / f"process_{rank}").mkdir(exist_ok=True)
+    launch(work, 2, dist_url="auto", args=(folder,))
+"""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="what happens without CUDA")
+def test_two_processes_on_the_cpu_train_as_one(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    engine = Path(detectron2.__file__).parents[1]
+    path = os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(engine)])
+    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(script), str(tmp_path)]
+    result = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
+    assert result.returncode == 0, result.stderr
+    for rank in range(2):
+        lines = dict(line.split(" ", 1) for line in (tmp_path / f"{rank}.txt").read_text().splitlines())
+        assert lines["backend"] == "gloo" and lines["size"] == "2" and lines["local"] == str(rank)
+        assert lines["sum"] == "3.0" and lines["gathered"] == "[0, 1]" and lines["main"] == str(rank == 0)
+        # Slopes at w = 0.5: 2 (w x - 1) x is 8 for x = 4 and 0 for x = 2; their mean is 4.
+        assert lines["weight"] == "0.1000"
+    assert (tmp_path / "process_0" / "model.pth").is_file()
+    assert not (tmp_path / "process_1" / "model.pth").exists()  # the main process writes
+
+
+def test_a_single_process_is_this_one():
+    calls = []
+    launch(lambda *args: calls.append((os.getpid(), args)), 1, args=(1, 2))
+    assert calls == [(os.getpid(), (1, 2))]
+
+
+def test_several_machines_need_an_address():
+    with pytest.raises((AssertionError, ValueError)):
+        launch(print, 1, num_machines=2, dist_url="auto")
