@@ -79,12 +79,12 @@ def _add_data(cfg: CN) -> None:
     cfg.DATASETS.PHANTOM.SEED = 1848
     # Height and width of an image in pixels.
     cfg.DATASETS.PHANTOM.SIZE = 512
-    # Magnification about the middle of the neck: 1.0 shows the whole field of view.
+    # Magnification about the middle of the neck: 1.0 shows the whole field of view, 230 mm.
     cfg.DATASETS.PHANTOM.ZOOM = 1.0
     # Two slices are made of every patient; a patient is on one side of the split only.
     cfg.DATASETS.PHANTOM.TRAIN_PATIENTS = 150
     cfg.DATASETS.PHANTOM.TEST_PATIENTS = 40
-    # How far a disc reaches backward, as a fraction of the image's height: protruding and healthy discs.
+    # How far a disc reaches backward, as a fraction of the field of view: protruding and healthy discs.
     # The two ranges are the difficulty of the classification; they stay as they are between experiments.
     cfg.DATASETS.PHANTOM.PROTRUSION_DEPTH = (0.007, 0.021)
     cfg.DATASETS.PHANTOM.HEALTHY_DEPTH = (0.0, 0.004)
@@ -149,7 +149,8 @@ def _add_nmode(cfg: CN) -> None:
     cfg.MODEL.NMODE.KIND = "none"
     # Any of "backbone", "fpn", "head" (Table IV).
     cfg.MODEL.NMODE.PLACES = ("head",)
-    # What the next layer sees: "plain" y (figure 3), "residual" x + y, or "gated" x * y.
+    # What the next layer sees: "plain" y (figure 3), "residual" x + y, or "gated" x * y. Plain folds the sign of x
+    # and hurts early training: docs/nmode.md has the measured comparison behind this default and the next.
     cfg.MODEL.NMODE.READOUT = "residual"
     # In a tower: "before" or "after" the last ReLU.
     cfg.MODEL.NMODE.RELU = "before"
@@ -196,7 +197,8 @@ def _add_distillation(cfg: CN) -> None:
     # Weight of P3..P7 in L_dist and L_adv. At 512 x 512 every positive of a disc lies on P3.
     cfg.DISTILL.LEVEL_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0)
     # Eq. 13's squared difference: its "sum" over a map per image, its "mean", or the mean "relative" to the fused
-    # map's variance (so 1.0 is what predicting the mean gives, whatever the teachers' scale).
+    # map's variance (so 1.0 is what predicting the mean gives, whatever the teachers' scale; a level's variance counts
+    # as at least 1 % of the largest level's).
     cfg.DISTILL.DIST_REDUCTION = "relative"
     # How L_dist's weight goes over the run: "constant", or "linear" or "cosine" down to zero at the end.
     cfg.DISTILL.DIST_SCHEDULE = "constant"

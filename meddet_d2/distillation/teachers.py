@@ -36,29 +36,40 @@ class TeacherBank:
         self.names = list(names)
 
     @classmethod
-    def from_config(cls, cfg: CfgNode) -> "TeacherBank":
-        """Build the teachers of ``cfg.DISTILL.TEACHERS``, on ``cfg.MODEL.DEVICE``, and load their checkpoints.
+    def build(cls, cfg: CfgNode) -> "TeacherBank":
+        """The teachers of ``cfg.DISTILL.TEACHERS`` as their configs describe them, untrained, on ``cfg.MODEL.DEVICE``.
 
         A teacher is called by its config file's stem, with a number where several have the same.
 
         Raises:
-            ValueError: CONFIGS and WEIGHTS do not pair up, a checkpoint does not fit its config, or a teacher reads
-                images in another channel order than the student.
-            FileNotFoundError: a config or a checkpoint is missing; the latter names the command that makes it.
+            ValueError: CONFIGS and WEIGHTS do not pair up, or a teacher reads images in another channel order than the
+                student.
+            FileNotFoundError: a config is missing.
         """
-        require(cfg)
-        files = _files(cfg)
+        configs = [config for config, _ in _files(cfg)]
         detectors = []
-        for config, weights in files:
+        for config in configs:
             teacher_cfg = load_config(config, cfg)
             # All its weights come from its checkpoint.
             teacher_cfg.MODEL.BOTTOM_UP.PRETRAINED = False
-            detector = build_model(teacher_cfg)
-            load_detector_weights(detector, weights)
-            detectors.append(detector)
-        stems = [Path(config).stem for config, _ in files]
+            detectors.append(build_model(teacher_cfg))
+        stems = [Path(config).stem for config in configs]
         shared = {stem for stem, count in Counter(stems).items() if count > 1}
         return cls(detectors, [f"{stem}-{k}" if stem in shared else stem for k, stem in enumerate(stems)])
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> "TeacherBank":
+        """:meth:`build` the teachers and load their checkpoints.
+
+        Raises:
+            ValueError: as :meth:`build`, or a checkpoint does not fit its config.
+            FileNotFoundError: a config or a checkpoint is missing; the latter names the command that makes it.
+        """
+        require(cfg)
+        bank = cls.build(cfg)
+        for detector, (_, weights) in zip(bank.detectors, _files(cfg), strict=True):
+            load_detector_weights(detector, weights)
+        return bank
 
     @torch.no_grad()
     def features(self, batched_inputs: list[dict]) -> list[list[Tensor]]:

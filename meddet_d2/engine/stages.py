@@ -11,6 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
+from meddet_d2.distillation import TeacherBank, build_distiller
 from meddet_d2.distillation import teachers as teacher_files
 from meddet_d2.evaluation import summary
 from meddet_d2.evaluation.pictures import draw_test_images
@@ -73,6 +74,7 @@ def run_distillation(cfg: CfgNode, *, resume: bool = False) -> dict:
     """
     if not cfg.DISTILL.TEACHERS.TRAIN_MISSING:
         teacher_files.require(cfg)
+    check_distillation(cfg)
     missing = teacher_files.missing(cfg)
     stages = _Stages(len(missing) + bool(cfg.DISTILL.TRAIN_ALONE) + 1)
     for config, weights in missing:
@@ -98,6 +100,19 @@ def run_distillation(cfg: CfgNode, *, resume: bool = False) -> dict:
         _report(cfg, rows, trainer.detector)
     comm.synchronize()
     return trainer.results
+
+
+def check_distillation(cfg: CfgNode) -> None:
+    """Build student, teachers and distiller once without memory, so that a mistake shows before hours of training.
+
+    Raises:
+        ValueError: whatever building them refuses, or a teacher that does not fit the student.
+    """
+    cfg = _changed(cfg, ["MODEL.DEVICE", "meta", "MODEL.BOTTOM_UP.PRETRAINED", False])
+    student = build_model(cfg)
+    teachers = TeacherBank.build(cfg)
+    teachers.check_student(student)
+    build_distiller(cfg, student, teachers)
 
 
 def teacher_config(cfg: CfgNode, config: str, weights: str) -> CfgNode:

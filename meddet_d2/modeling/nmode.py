@@ -130,7 +130,7 @@ def rk4_solve(gamma: Tensor, *, kind: str = "nmode2", t_end: float = 1.0, steps:
     """Solve nmODE or nmODE^2 from y(0) = 0 by the classical Runge-Kutta method with a fixed step.
 
     The backward pass is exact for the discrete solution and keeps one tensor of gamma's shape. It can be
-    differentiated once (a second derivative raises RuntimeError). Without gradients nothing is kept.
+    differentiated once: there is no second derivative through it. Without gradients nothing is kept.
 
     Args:
         gamma: floating-point tensor of any shape, constant in time.
