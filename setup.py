@@ -57,6 +57,7 @@ setup(
         "opencv-python-headless>=4.9",
         "safetensors>=0.4.3",
         "huggingface_hub>=0.23",
+        "pyyaml>=6.0",
     ],
     extras_require={
         "test": ["pytest>=8", "setuptools>=69"],

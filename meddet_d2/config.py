@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+import yaml
 
 from detectron2.config import CfgNode as CN
 from detectron2.config import get_cfg
@@ -25,7 +26,8 @@ def load_config(path: str, overrides: Sequence = ()) -> CN:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a key does not exist, or the overrides do not pair up.
+        ValueError: a key does not exist, a value is of the wrong type, the overrides do not pair up, or the file is no
+            yaml.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"The config file {path or '(none)'} does not exist; configs/ holds the project's.")
@@ -41,6 +43,8 @@ def load_config(path: str, overrides: Sequence = ()) -> CN:
             near if Path(near).is_file() else name for near, name in zip(beside, teachers.CONFIGS, strict=True)
         )
         cfg.merge_from_list(list(overrides))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid yaml: {' '.join(str(error).split())}.") from error
     except (KeyError, AssertionError) as error:
         message = str(error.args[0]) if error.args else "a key that does not exist"
         raise ValueError(f"{path} with its overrides: {message}{_suggestion(cfg, message)}") from error

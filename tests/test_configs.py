@@ -81,6 +81,14 @@ def test_a_misspelt_key_is_told_with_its_neighbour(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_a_broken_yaml_is_told_in_one_line(tmp_path):
+    path = tmp_path / "broken.yaml"
+    path.write_text("MODEL: [1, 2\nSEED: 3\n")
+    with pytest.raises(ValueError, match=r"broken\.yaml is not valid yaml") as caught:
+        load_config(str(path))
+    assert "\n" not in str(caught.value)
+
+
 def test_overrides_without_a_value_are_told():
     with pytest.raises(ValueError, match="SEED"):
         load_config(str(ROOT / "configs" / "meddet.yaml"), ["SEED"])

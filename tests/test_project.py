@@ -36,7 +36,7 @@ MATHEMATICS = [
     "distillation/adversarial.py",
     "distillation/methods/*.py",
 ]
-IMPORT_NAMES = {"pillow": "PIL", "opencv-python-headless": "cv2"}
+IMPORT_NAMES = {"pillow": "PIL", "opencv-python-headless": "cv2", "pyyaml": "yaml"}
 
 
 def imported_modules(path: Path) -> set[str]:

@@ -27,7 +27,7 @@ from meddet_d2.engine.guards import check_config
 from meddet_d2.env import describe_engine
 
 # What a person can mend by reading one line: a wrong path, key, file or number.
-MISTAKES = (ValueError, FileNotFoundError, KeyError, FloatingPointError)
+MISTAKES = (ValueError, OSError, KeyError, FloatingPointError)
 
 
 def setup(args) -> CfgNode:
@@ -62,7 +62,9 @@ def guarded_main(args) -> dict:
     except MISTAKES as error:
         place = Path(tempfile.gettempdir()) / f"meddet_error_{os.getpid()}.txt"
         place.write_text(traceback.format_exc())
-        sys.exit(f"error: {error.args[0] if error.args else error} (traceback: {place})")
+        # str() of a KeyError puts its message in quotes.
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        sys.exit(f"error: {' '.join(str(message).split())} (traceback: {place})")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,11 @@ from .files import write_json
 logger = logging.getLogger(__name__)
 
 METRICS = ("AP", "AP50", "AP75", "recall50")
+# What results on a data set must never be taken for, by a part of its name.
+NOTES = {
+    "phantom": "synthetic phantom, not patients",
+    "spider_lumbar": "lumbar spines of SPIDER, not cervical and not CDH-1848",
+}
 
 
 class DetectionEvaluator(COCOEvaluator):
@@ -175,7 +180,10 @@ def class_metrics(coco_eval: COCOeval) -> dict[str, list[float]]:
 
 def data_note(dataset_name: str) -> str:
     """What every table on a data set must say about it; empty where there is nothing to say."""
-    return "synthetic phantom, not patients" if "phantom" in dataset_name else ""
+    for part, note in NOTES.items():
+        if part in dataset_name:
+            return note
+    return ""
 
 
 def _percent(values: np.ndarray) -> float:

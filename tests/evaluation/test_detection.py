@@ -13,6 +13,7 @@ from detectron2.data.datasets import register_coco_instances
 from detectron2.structures import Boxes, Instances
 from meddet_d2.evaluation import DetectionEvaluator
 from meddet_d2.evaluation import files as result_files
+from meddet_d2.evaluation.detection import data_note
 
 CLASSES = ("protrusion", "non-protrusion")
 SIZE = 400
@@ -230,3 +231,11 @@ def test_a_failed_write_leaves_the_former_file(tmp_path):
         raise RuntimeError
     assert json.loads(path.read_text()) == {"AP": 1.0}
     assert [file.name for file in tmp_path.iterdir()] == ["evaluation.json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "word"), [("cdh_phantom_test", "phantom"), ("spider_lumbar_val", "not CDH-1848"), ("cdh1848_test", "")]
+)
+def test_results_say_what_they_must_not_be_taken_for(name, word):
+    note = data_note(name)
+    assert word in note and bool(note) == bool(word)
