@@ -18,6 +18,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
 
 from .bodies import STRIDES, TimmBody, TorchvisionBody
 from .nmode import build_nmode, nmode_kwargs
+from .shufflenet import ShuffleNetBody
 
 FEATURES = ("c3", "c4", "c5")
 
@@ -26,9 +27,10 @@ class BottomUp(Backbone):
     """A classification network as a feature extractor: "c3", "c4", "c5" at strides 8, 16, 32.
 
     Args:
-        library: "torchvision" (resnet50, resnet101, resnet152, mobilenet_v2) or "timm" (any features_only model).
+        library: "torchvision" (the names in ``TORCHVISION_LAYOUTS``), "timm" (any features_only model) or
+            "meddet_d2" (the names in ``SHUFFLENETS``).
         name: the network's name in that library.
-        width_mult: channels relative to the published network; torchvision's mobilenet_v2 only.
+        width_mult: channels relative to the published network; mobilenet_v2 and ShuffleNet v1 only.
         pretrained: load ImageNet weights. Where they cannot be had, a warning is logged and the weights are random.
         norm: "BN" for the network's own, or "GN" to put GroupNorm in the place of every BatchNorm.
         norm_eval: keep BatchNorm in evaluation mode during training (its affine parameters still learn).
@@ -58,16 +60,18 @@ class BottomUp(Backbone):
             raise ValueError(f"MODEL.BOTTOM_UP.NORM: unknown value {norm!r}; choose BN or GN.")
         if freeze_at not in range(6):
             raise ValueError(f"MODEL.BACKBONE.FREEZE_AT must be an integer from 0 to 5, not {freeze_at}.")
+        if library == "timm" and width_mult != 1.0:
+            raise ValueError("MODEL.BOTTOM_UP.WIDTH_MULT has no meaning with timm; set it to 1.0.")
         if library == "torchvision":
             body = TorchvisionBody(name=name, width_mult=width_mult, pretrained=pretrained)
         elif library == "timm":
-            if width_mult != 1.0:
-                raise ValueError(
-                    "MODEL.BOTTOM_UP.WIDTH_MULT is for torchvision's mobilenet_v2; with timm set it to 1.0."
-                )
             body = TimmBody(name=name, pretrained=pretrained)
+        elif library == "meddet_d2":
+            body = ShuffleNetBody(name=name, width_mult=width_mult, pretrained=pretrained)
         else:
-            raise ValueError(f"MODEL.BOTTOM_UP.LIBRARY: unknown value {library!r}; choose torchvision or timm.")
+            raise ValueError(
+                f"MODEL.BOTTOM_UP.LIBRARY: unknown value {library!r}; choose torchvision, timm or meddet_d2."
+            )
 
         # Before the conversion of the norms, which keeps their parameters and not their names.
         for parameter in body.stage_parameters(freeze_at):

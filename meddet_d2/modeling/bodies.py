@@ -26,16 +26,24 @@ DOWNLOAD_TIMEOUT = 10.0  # seconds
 class _Layout(NamedTuple):
     taps: tuple[str, str, str]  # the children whose outputs are the maps
     stages: tuple[str, str, str, str]  # the first child of stride 4, 8, 16, 32
+    channels: tuple[int, int, int]  # of the maps of the published network
 
 
-_RESNET = _Layout(("layer2", "layer3", "layer4"), ("layer1", "layer2", "layer3", "layer4"))
-# Tapped at its last 1x1 convolution (1280 channels), which is what makes the paper's student 10.42 M parameters.
-_MOBILENET_V2 = _Layout(("6", "13", "18"), ("2", "4", "7", "14"))
+_RESNET = _Layout(("layer2", "layer3", "layer4"), ("layer1", "layer2", "layer3", "layer4"), (512, 1024, 2048))
+# Tapped before its last 1x1 convolution, as detectors on EfficientNet are (EfficientDet, mmdetection's RetinaNet).
+_EFFICIENTNET = _Layout(("3", "5", "7"), ("2", "3", "4", "6"), (40, 112, 320))
 TORCHVISION_LAYOUTS = {
     "resnet50": _RESNET,
     "resnet101": _RESNET,
     "resnet152": _RESNET,
-    "mobilenet_v2": _MOBILENET_V2,
+    # Tapped at its last 1x1 convolution, which is what makes the paper's student 10.42 M parameters.
+    "mobilenet_v2": _Layout(("6", "13", "18"), ("2", "4", "7", "14"), (32, 96, 1280)),
+    "efficientnet_b0": _EFFICIENTNET,
+    "efficientnet_b1": _EFFICIENTNET,
+    # Nothing but the pooling is at stride 4.
+    "shufflenet_v2_x1_0": _Layout(
+        ("stage2", "stage3", "stage4"), ("maxpool", "stage2", "stage3", "stage4"), (116, 232, 464)
+    ),
 }
 
 
@@ -57,25 +65,23 @@ class TorchvisionBody(nn.Module):
     def __init__(self, *, name: str, width_mult: float = 1.0, pretrained: bool = False):
         super().__init__()
         if name not in TORCHVISION_LAYOUTS:
-            raise ValueError(_unknown_name("torchvision", name, TORCHVISION_LAYOUTS))
-        if name == "mobilenet_v2":
-            model = torchvision.models.mobilenet_v2(weights=None, width_mult=width_mult)
-        elif width_mult == 1.0:
-            model = torchvision.models.get_model(name, weights=None)
-        else:
+            raise ValueError(unknown_name("torchvision", name, TORCHVISION_LAYOUTS))
+        if name != "mobilenet_v2" and width_mult != 1.0:
             raise ValueError(f"MODEL.BOTTOM_UP.WIDTH_MULT is for mobilenet_v2; set it to 1.0 for {name}.")
+        width = {"width_mult": width_mult} if name == "mobilenet_v2" else {}
+        model = torchvision.models.get_model(name, weights=None, **width)
         if pretrained:
             _or_random_weights(f"torchvision's {name}", lambda: _load_torchvision(model, name, width_mult))
 
         self.layout = TORCHVISION_LAYOUTS[name]
-        for child, module in (model.features if name == "mobilenet_v2" else model).named_children():
+        # MobileNet and EfficientNet keep all but the classifier in "features".
+        for child, module in getattr(model, "features", model).named_children():
             self.add_module(child, module)
             if child == self.layout.taps[-1]:
                 break
+        self.channels = list(self.layout.channels)
         if name == "mobilenet_v2":
-            self.channels = [model.features[6].out_channels, model.features[13].out_channels, model.last_channel]
-        else:
-            self.channels = [self.get_submodule(tap)[-1].conv3.out_channels for tap in self.layout.taps]
+            self.channels = [self.get_submodule(tap).out_channels for tap in self.layout.taps]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         features = []
@@ -110,7 +116,7 @@ class TimmBody(nn.Module):
     def __init__(self, *, name: str, pretrained: bool = False):
         super().__init__()
         if not timm.is_model(name):
-            raise ValueError(_unknown_name("timm", name, timm.list_models()))
+            raise ValueError(unknown_name("timm", name, timm.list_models()))
         try:
             model = timm.create_model(name, features_only=True)
         except (RuntimeError, AssertionError) as error:  # how timm says that there is no features_only variant
@@ -189,13 +195,17 @@ def _or_random_weights(what: str, load: Callable[[], Any]) -> Any:
             return load()
     # Downloaders and file formats raise types of their own. Weights are a help and not a need, and the cause is told.
     except Exception as error:
-        logger.warning(
-            "No ImageNet weights for %s (%s): it starts from random weights. Then MODEL.BACKBONE.FREEZE_AT 0 and "
-            "MODEL.BOTTOM_UP.NORM GN (or NORM_EVAL False) are needed to train well.",
-            what,
-            _one_line(error),
-        )
+        warn_of_random_weights(what, _one_line(error))
         return None
+
+
+def warn_of_random_weights(what: str, reason: str) -> None:
+    logger.warning(
+        "No ImageNet weights for %s (%s): it starts from random weights. Then MODEL.BACKBONE.FREEZE_AT 0 and "
+        "MODEL.BOTTOM_UP.NORM GN (or NORM_EVAL False) are needed to train well.",
+        what,
+        reason,
+    )
 
 
 @contextmanager
@@ -209,10 +219,12 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(previous)
 
 
-def _unknown_name(library: str, name: str, known: Iterable[str]) -> str:
+def unknown_name(library: str, name: str, known: Iterable[str]) -> str:
+    """One line for MODEL.BOTTOM_UP.NAME: what is unknown, and all known names, or the likeliest of many."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
-    return f"MODEL.BOTTOM_UP.NAME: {library} has no {name!r} here; choose for example {', '.join(close or known[:4])}."
+    if len(known) > 8:
+        known = difflib.get_close_matches(name, known, n=4, cutoff=0.5) or known[:4]
+    return f"MODEL.BOTTOM_UP.NAME: {library} has no {name!r} here; choose for example {', '.join(known)}."
 
 
 def _one_line(error: Exception) -> str:

@@ -21,6 +21,9 @@ from meddet_d2.modeling.nmode import NMODEBlock
 SMALL = {"library": "timm", "name": "resnet10t"}
 RESNET = {"library": "torchvision", "name": "resnet50"}
 MOBILENET = {"library": "torchvision", "name": "mobilenet_v2"}
+EFFICIENTNET = {"library": "torchvision", "name": "efficientnet_b0"}
+SHUFFLENET = {"library": "meddet_d2", "name": "shufflenet_v1_g3"}
+SHUFFLENET_V2 = {"library": "torchvision", "name": "shufflenet_v2_x1_0"}
 
 
 def num_params(module: nn.Module) -> int:
@@ -51,12 +54,17 @@ def names_of_frozen(module: nn.Module) -> list[str]:
         ("torchvision", "resnet152", 1.0, (512, 1024, 2048), 58_143_808, 3_868_672),
         ("torchvision", "mobilenet_v2", 1.0, (32, 96, 1280), 2_223_872, 3_311_616),
         ("torchvision", "mobilenet_v2", 1.4, (48, 136, 1792), 4_315_776, 3_457_024),
+        ("torchvision", "efficientnet_b0", 1.0, (40, 112, 320), 3_595_388, 3_072_000),
+        ("torchvision", "efficientnet_b1", 1.0, (40, 112, 320), 6_101_024, 3_072_000),
+        ("torchvision", "shufflenet_v2_x1_0", 1.0, (116, 232, 464), 776_420, 3_159_040),
+        ("meddet_d2", "shufflenet_v1_g3", 1.0, (240, 480, 960), 904_728, 3_381_248),
+        ("meddet_d2", "shufflenet_v1_g3", 0.5, (120, 240, 480), 237_324, 3_166_208),
         ("timm", "mobilenetv2_100", 1.0, (32, 96, 320), 1_811_712, 3_065_856),
         ("timm", "convnext_atto", 1.0, (80, 160, 320), 3_373_880, 3_094_528),
     ],
 )
 def test_channels_strides_and_sizes(library, name, width_mult, channels, params, fpn_params):
-    with torch.device("meta" if library == "torchvision" else "cpu"):
+    with torch.device("cpu" if library == "timm" else "meta"):
         bottom_up = BottomUp(library=library, name=name, width_mult=width_mult)
         pyramid = GFLFPN(bottom_up=bottom_up, out_channels=256).eval()
         with torch.no_grad():
@@ -119,7 +127,10 @@ def test_norm_of_the_pyramid():
     assert len(pyramid.eval()(torch.zeros(1, 3, 64, 64))) == 5
 
 
-@pytest.mark.parametrize("network", [SMALL, MOBILENET, {"library": "timm", "name": "mobilenetv2_050"}])
+@pytest.mark.parametrize(
+    "network",
+    [SMALL, MOBILENET, EFFICIENTNET, SHUFFLENET, SHUFFLENET_V2, {"library": "timm", "name": "mobilenetv2_050"}],
+)
 def test_group_norm_takes_the_place_of_every_batch_norm(network):
     torch.manual_seed(0)
     plain = BottomUp(**network)
@@ -130,7 +141,7 @@ def test_group_norm_takes_the_place_of_every_batch_norm(network):
     assert sum(isinstance(m, nn.GroupNorm) for m in converted.modules()) == len(norms)
     assert num_params(plain) == num_params(converted)
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), converted.parameters(), strict=True))
-    activations = [sum(isinstance(m, nn.ReLU | nn.ReLU6) for m in x.modules()) for x in (plain, converted)]
+    activations = [sum(isinstance(m, nn.ReLU | nn.ReLU6 | nn.SiLU) for m in x.modules()) for x in (plain, converted)]
     assert activations[0] == activations[1] > 0
     # The smallest image there is, in training: its deepest map is 1x1.
     features = converted.train()(torch.randn(1, 3, 32, 32))
@@ -146,10 +157,11 @@ def test_groups_divide_the_channels(channels, groups):
     assert (norm.num_groups, norm.num_channels) == (groups, channels)
 
 
-def test_norm_eval_keeps_running_statistics():
+@pytest.mark.parametrize("network", [SMALL, EFFICIENTNET, SHUFFLENET, SHUFFLENET_V2])
+def test_norm_eval_keeps_running_statistics(network):
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     for norm_eval in (True, False):
-        bottom_up = BottomUp(**SMALL, norm_eval=norm_eval).train()
+        bottom_up = BottomUp(**network, norm_eval=norm_eval).train()
         before = {name: buffer.clone() for name, buffer in bottom_up.named_buffers()}
         bottom_up(images)
         assert all(torch.equal(before[n], b) for n, b in bottom_up.named_buffers()) == norm_eval
@@ -166,6 +178,10 @@ def test_norm_eval_keeps_running_statistics():
             ("conv1", "layer1.0", "layer2.0", "layer3.0", "layer4.0", None),
         ),
         (MOBILENET, ("0.0", "2.conv", "4.conv", "7.conv", "14.conv", None)),
+        (EFFICIENTNET, ("0.0", "2.0", "3.0", "4.0", "6.0", None)),
+        # Both have nothing but a pooling at stride 4.
+        (SHUFFLENET_V2, ("conv1", "stage2.0", "stage2.0", "stage3.0", "stage4.0", None)),
+        (SHUFFLENET, ("conv1", "stage2.0", "stage2.0", "stage3.0", "stage4.0", None)),
         (SMALL, ("model.conv1", "model.layer1", "model.layer2", "model.layer3", "model.layer4", None)),
         (
             {"library": "timm", "name": "mobilenetv2_050"},
@@ -178,7 +194,7 @@ def test_norm_eval_keeps_running_statistics():
     ],
 )
 def test_freezing_goes_stage_by_stage(network, first_learning):
-    device = "meta" if network["library"] == "torchvision" else "cpu"
+    device = "cpu" if network["library"] == "timm" else "meta"
     for freeze_at, name in enumerate(first_learning):
         with torch.device(device):
             bottom_up = BottomUp(**network, freeze_at=freeze_at)
@@ -227,11 +243,15 @@ def test_nmode_after_every_output():
         ({"library": "torchvision", "name": "resnet51"}, r"MODEL\.BOTTOM_UP\.NAME.*'resnet51'.*resnet50"),
         ({"library": "timm", "name": "mobilenetv2_10"}, r"MODEL\.BOTTOM_UP\.NAME.*mobilenetv2_100"),
         ({"library": "timm", "name": "vit_tiny_patch16_224"}, r"strides \[16\]"),
+        ({"library": "meddet_d2", "name": "shufflenet_v1_g5"}, r"MODEL\.BOTTOM_UP\.NAME.*_g1,.*_g2,.*_g3,.*_g4,.*_g8"),
         ({"library": "keras", "name": "resnet50"}, r"MODEL\.BOTTOM_UP\.LIBRARY.*'keras'"),
         ({**SMALL, "norm": "SyncBN"}, r"MODEL\.BOTTOM_UP\.NORM.*'SyncBN'"),
         ({**SMALL, "freeze_at": 6}, r"MODEL\.BACKBONE\.FREEZE_AT.*not 6"),
         ({**SMALL, "width_mult": 0.5}, r"MODEL\.BOTTOM_UP\.WIDTH_MULT"),
         ({**RESNET, "width_mult": 0.5}, r"MODEL\.BOTTOM_UP\.WIDTH_MULT.*resnet50"),
+        ({**EFFICIENTNET, "width_mult": 1.4}, r"MODEL\.BOTTOM_UP\.WIDTH_MULT.*efficientnet_b0"),
+        ({**SHUFFLENET, "width_mult": 0.3}, r"MODEL\.BOTTOM_UP\.WIDTH_MULT 0\.3.*3 groups.*0\.25, 0\.5,"),
+        ({**SHUFFLENET, "width_mult": 0.0}, r"MODEL\.BOTTOM_UP\.WIDTH_MULT 0\.0"),
         ({"library": "timm", "name": "hrnet_w18_small", "freeze_at": 1}, r"MODEL\.BACKBONE\.FREEZE_AT 1.*set 0"),
     ],
 )
@@ -292,6 +312,17 @@ def test_reachable_weights_are_loaded(monkeypatch, caplog):
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_, **__: "a cached file")
     body = BottomUp(library="timm", name="mobilenetv2_050", pretrained=True).body
     assert asked[-1] and (body.model.conv_stem.weight == 1).all()
+
+
+def test_our_shufflenet_says_that_it_has_no_weights(caplog):
+    with caplog.at_level(logging.WARNING):
+        torch.manual_seed(0)
+        asked = BottomUp(**SHUFFLENET, pretrained=True).state_dict()
+    (record,) = caplog.records
+    assert re.search(r"No ImageNet weights for meddet_d2's shufflenet_v1_g3 \(.+\)", record.getMessage())
+    torch.manual_seed(0)
+    plain = BottomUp(**SHUFFLENET).state_dict()
+    assert all(torch.equal(plain[name], value) for name, value in asked.items())
 
 
 def test_no_mult_has_weights_of_another_width(caplog):
