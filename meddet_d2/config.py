@@ -1,6 +1,7 @@
 """Every configuration key of this project, with its default and the reason for it."""
 
 import difflib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,15 +12,16 @@ from detectron2.config import CfgNode as CN
 from detectron2.config import get_cfg
 
 
-def load_config(path: str, overrides: Sequence = ()) -> CN:
+def load_config(path: str, overrides: Sequence = (), *, overlay: str | None = None) -> CN:
     """Read a config file of this project.
 
-    The teachers' config files that it names are looked up beside it; one that is not there is left as it is, to be
-    found from the working directory.
+    The teachers' config files that it names are looked up beside it and then beside the files under it (``_BASE_``);
+    one that is not there is left as it is, to be found from the working directory.
 
     Args:
         path: a yaml file.
         overrides: KEY, VALUE, KEY, VALUE, ...
+        overlay: a second yaml file, read after the first and before the overrides.
 
     Returns:
         The whole config, not frozen.
@@ -29,26 +31,41 @@ def load_config(path: str, overrides: Sequence = ()) -> CN:
         ValueError: a key does not exist, a value is of the wrong type, the overrides do not pair up, or the file is no
             yaml.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"The config file {path or '(none)'} does not exist; configs/ holds the project's.")
+    files = [path] if overlay is None else [path, overlay]
+    for file in files:
+        if not Path(file).is_file():
+            raise FileNotFoundError(f"The config file {file or '(none)'} does not exist; configs/ holds the project's.")
     if len(overrides) % 2:
         raise ValueError(f"The overrides must be KEY VALUE pairs, but the last one has no value: {overrides[-1]}.")
     cfg = get_cfg()
     add_meddet_config(cfg)
     try:
-        cfg.merge_from_file(str(path))
-        teachers = cfg.DISTILL.TEACHERS
-        beside = [str(Path(path).parent / name) for name in teachers.CONFIGS]
-        teachers.CONFIGS = tuple(
-            near if Path(near).is_file() else name for near, name in zip(beside, teachers.CONFIGS, strict=True)
-        )
+        for file in files:
+            cfg.merge_from_file(str(file))
+            folders = _folders(Path(file))
+            cfg.DISTILL.TEACHERS.CONFIGS = tuple(_find(name, folders) for name in cfg.DISTILL.TEACHERS.CONFIGS)
         cfg.merge_from_list(list(overrides))
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid yaml: {' '.join(str(error).split())}.") from error
+        raise ValueError(f"{file} is not valid yaml: {' '.join(str(error).split())}.") from error
     except (KeyError, AssertionError) as error:
         message = str(error.args[0]) if error.args else "a key that does not exist"
-        raise ValueError(f"{path} with its overrides: {message}{_suggestion(cfg, message)}") from error
+        raise ValueError(f"{file} with its overrides: {message}{_suggestion(cfg, message)}") from error
     return cfg
+
+
+def _folders(path: Path) -> list[Path]:
+    """The folder of a config file and those of the files that its ``_BASE_`` names, nearest first."""
+    content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+    bases = content.get("_BASE_", []) if isinstance(content, dict) else []
+    bases = [bases] if isinstance(bases, str) else bases
+    below = [folder for base in bases for folder in _folders(path.parent / Path(base).expanduser())]
+    return list(dict.fromkeys([path.parent, *below]))
+
+
+def _find(name: str, folders: Sequence[Path]) -> str:
+    """The first of ``folders`` joined with ``name`` that is a file, or ``name`` itself."""
+    places = (os.path.normpath(folder / name) for folder in folders)
+    return next((place for place in places if Path(place).is_file()), name)
 
 
 def _suggestion(cfg: CN, message: str) -> str:
@@ -74,6 +91,7 @@ def add_meddet_config(cfg: CN) -> None:
     _add_detector(cfg)
     _add_nmode(cfg)
     _add_distillation(cfg)
+    _add_other_methods(cfg)
     _add_solver(cfg)
 
 
@@ -107,10 +125,11 @@ def _add_detector(cfg: CN) -> None:
 
     # The bottom-up network under the FPN (modeling/backbones.py).
     cfg.MODEL.BOTTOM_UP = CN()
-    # "torchvision" (resnet50, resnet101, resnet152, mobilenet_v2) or "timm" (any features_only model).
+    # "torchvision" (resnet50, resnet101, resnet152, mobilenet_v2, efficientnet_b0, efficientnet_b1,
+    # shufflenet_v2_x1_0), "timm" (any features_only model) or "meddet_d2" (shufflenet_v1_g1, _g2, _g3, _g4, _g8).
     cfg.MODEL.BOTTOM_UP.LIBRARY = "torchvision"
     cfg.MODEL.BOTTOM_UP.NAME = "mobilenet_v2"
-    # Channels relative to the published network; mobilenet_v2 only.
+    # Channels relative to the published network; mobilenet_v2 and shufflenet_v1_* only.
     cfg.MODEL.BOTTOM_UP.WIDTH_MULT = 1.0
     # Load ImageNet weights if the machine can reach them; it warns and starts from random weights otherwise.
     cfg.MODEL.BOTTOM_UP.PRETRAINED = True
@@ -180,9 +199,11 @@ def _add_distillation(cfg: CN) -> None:
 
     cfg.DISTILL.TEACHERS = CN()
     # Config files and checkpoints, in the same order. A relative config path is looked up beside the config
-    # that names it and then from the working directory; a weights path from the working directory.
+    # that names it (or inherits it by _BASE_) and then from the working directory; a weights path from the latter.
     cfg.DISTILL.TEACHERS.CONFIGS = ()
     cfg.DISTILL.TEACHERS.WEIGHTS = ()
+    # Indices of the teachers to use, all if empty; one that is not used needs no checkpoint and costs nothing.
+    cfg.DISTILL.TEACHERS.USE = ()
     # Train a teacher whose checkpoint does not exist; otherwise a missing one is an error.
     cfg.DISTILL.TEACHERS.TRAIN_MISSING = False
     # Overrides (KEY, VALUE, KEY, VALUE, ...) of the teachers' configs when they are trained for this run.
@@ -192,6 +213,7 @@ def _add_distillation(cfg: CN) -> None:
     # Also train the student without teachers, to compare with, in OUTPUT_DIR/student_alone.
     cfg.DISTILL.TRAIN_ALONE = False
 
+    # MedDet alone; the methods at the end keep the detection loss as it is and weigh their own losses beside it.
     # Eq. 14: L = gain * (sigma L_det + tau L_dist + (1 - sigma - tau) L_adv). The paper gives no values.
     # These stand for 1 : 0.5 : 0.1, and the gain 1 / sigma leaves L_det at its full size, so that a learning
     # rate found without distillation still fits.
@@ -204,7 +226,8 @@ def _add_distillation(cfg: CN) -> None:
     # map's variance (so 1.0 is what predicting the mean gives, whatever the teachers' scale; a level's variance counts
     # as at least 1 % of the largest level's).
     cfg.DISTILL.DIST_REDUCTION = "relative"
-    # How L_dist's weight goes over the run: "constant", or "linear" or "cosine" down to zero at the end.
+    # How L_dist's weight goes over the run, and that of all distillation losses of another method: "constant", or
+    # "linear" or "cosine" down to zero at the end.
     cfg.DISTILL.DIST_SCHEDULE = "constant"
 
     cfg.DISTILL.FUSION = CN()
@@ -212,8 +235,8 @@ def _add_distillation(cfg: CN) -> None:
     cfg.DISTILL.FUSION.NAME = "LWFF"
     # After eq. 7's convolution: "sigmoid", "softmax" (across teachers) or "none" (as the equation is printed).
     cfg.DISTILL.FUSION.ACTIVATION = "sigmoid"
-    # Index of the teacher that the fused map resembles at the start, and whose frozen head teaches AFA and the fusion.
-    # (Through L_dist alone they would learn a constant.)
+    # Index, among the teachers in use, of the one that the fused map resembles at the start, and whose frozen head
+    # teaches AFA and the fusion. (Through L_dist alone they would learn a constant.)
     cfg.DISTILL.FUSION.LEAD_TEACHER = 0
     cfg.DISTILL.FUSION.LOSS_WEIGHT = 1.0
 
@@ -233,6 +256,43 @@ def _add_distillation(cfg: CN) -> None:
     cfg.DISTILL.AATM.REAL_LABEL = 1.0
     cfg.DISTILL.AATM.LR = 2e-4
     cfg.DISTILL.AATM.BETAS = (0.5, 0.999)
+
+
+def _add_other_methods(cfg: CN) -> None:
+    # What MedDet is compared with. Every default is the published one for one-stage detectors, found for maps of 256
+    # channels and one teacher; where losses are sums over a map they grow with the image.
+    cfg.DISTILL.FITNETS = CN()
+    # Of the mean squared difference, as where FitNets serve as a baseline for detectors (LD).
+    cfg.DISTILL.FITNETS.WEIGHT = 2.0
+
+    cfg.DISTILL.MGD = CN()
+    # Of the summed squared difference.
+    cfg.DISTILL.MGD.ALPHA = 2e-5
+    # Probability that a cell of the student's map is hidden.
+    cfg.DISTILL.MGD.DROP = 0.65
+
+    cfg.DISTILL.FGD = CN()
+    # Of both attentions' softmax; below 1 it sharpens them.
+    cfg.DISTILL.FGD.TEMPERATURE = 0.5
+    # Of the summed squared difference inside and outside of the boxes, of the attentions, and of the relations (last).
+    cfg.DISTILL.FGD.ALPHA = 1e-3
+    cfg.DISTILL.FGD.BETA = 5e-4
+    cfg.DISTILL.FGD.GAMMA = 5e-4
+    cfg.DISTILL.FGD.LAMBDA = 5e-6
+
+    cfg.DISTILL.LD = CN()
+    # Of the distances' distributions at the positives. A sum over them: it grows with the images per process, and
+    # LD's authors use no more than 3.
+    cfg.DISTILL.LD.WEIGHT = 0.25
+    # The same in the valuable region around them, which begins at this part of a box's ATSS threshold.
+    cfg.DISTILL.LD.VLR_WEIGHT = 0.25
+    cfg.DISTILL.LD.VLR_RATIO = 0.25
+    cfg.DISTILL.LD.TEMPERATURE = 10.0
+    # Of the classes at the positives, compared as published after a "softmax" over them, or each by its "sigmoid", as
+    # GFL scores them: the softmax does not see how sure a score is.
+    cfg.DISTILL.LD.KD_WEIGHT = 10.0
+    cfg.DISTILL.LD.KD_TEMPERATURE = 2.0
+    cfg.DISTILL.LD.KD_ACTIVATION = "softmax"
 
 
 def _add_solver(cfg: CN) -> None:

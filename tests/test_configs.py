@@ -1,6 +1,7 @@
 """Every yaml of configs/ is read, built and trained for one step."""
 
 import math
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -11,15 +12,24 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from meddet_d2.config import load_config
 from meddet_d2.distillation import DistillationModel, TeacherBank, build_distiller
+from meddet_d2.distillation.teachers import in_use
 from meddet_d2.engine.optimizer import build_optimizer
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "configs").rglob("*.yaml"))
+# Suites and scales of tools/benchmark.py are no whole configs; tests/benchmark/test_plan.py puts them together.
+PARTS = set((ROOT / "configs" / "benchmark").glob("*.yaml"))
+CONFIGS = sorted(str(path.relative_to(ROOT)) for path in {*(ROOT / "configs").rglob("*.yaml")} - PARTS)
 
 
 def build_without_download(path: str):
     cfg = load_config(path, ["MODEL.BOTTOM_UP.PRETRAINED", False, "MODEL.DEVICE", "cpu"])
     return cfg, build_model(cfg)
+
+
+@lru_cache
+def untrained_teacher(path: str):
+    """Shared by all tests, for a teacher never changes."""
+    return build_without_download(path)[1]
 
 
 def batch() -> list[dict]:
@@ -41,8 +51,7 @@ def test_every_yaml_builds_and_takes_one_step(path, monkeypatch):
     cfg, model = build_without_download(path)
     if cfg.DISTILL.ENABLED:
         # Teachers as built: what they know does not matter for one step.
-        detectors = [build_without_download(config)[1] for config in cfg.DISTILL.TEACHERS.CONFIGS]
-        teachers = TeacherBank(detectors, cfg.DISTILL.TEACHERS.CONFIGS)
+        teachers = TeacherBank([untrained_teacher(config) for config, _ in in_use(cfg)], [c for c, _ in in_use(cfg)])
         model = DistillationModel(model, teachers, build_distiller(cfg, model, teachers))
     optimizer = build_optimizer(cfg, model)
     model.train()
@@ -66,6 +75,11 @@ def test_the_configs_of_the_issue_are_there():
         "gfl_r101",
         "gfl_r152",
         "gfl_mobilenetv2",
+        "gfl_mobilenetv2_1.4",
+        "gfl_efficientnet_b0",
+        "gfl_efficientnet_b1",
+        "gfl_shufflenet",
+        "gfl_shufflenet_v2",
         "meddet",
         "spider_lumbar",
         "quickstart",
@@ -99,6 +113,41 @@ def test_teachers_configs_are_found_beside_the_students():
     assert [Path(path) for path in cfg.DISTILL.TEACHERS.CONFIGS] == [
         ROOT / "configs" / f"gfl_{name}.yaml" for name in ("r50", "r101", "r152")
     ]
+
+
+def test_teachers_configs_are_found_beside_the_config_under_it(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    expected = [str(ROOT / "configs" / f"gfl_{name}.yaml") for name in ("r50", "r101", "r152")]
+    for path in ("table1/ld.yaml", "table3/kd_nmode2.yaml", "table4/fpn.yaml"):
+        cfg = load_config(str(ROOT / "configs" / path))
+        assert list(cfg.DISTILL.TEACHERS.CONFIGS) == expected, "also two files below, and without a .. in it"
+    # What lies beside the config itself comes first; what lies nowhere stays as it is.
+    own = tmp_path / "own.yaml"
+    own.write_text(f"_BASE_: {ROOT / 'configs' / 'meddet.yaml'}\n")
+    (tmp_path / "gfl_r101.yaml").touch()
+    found = load_config(str(own)).DISTILL.TEACHERS.CONFIGS
+    assert list(found) == [expected[0], str(tmp_path / "gfl_r101.yaml"), expected[2]]
+    own.write_text("DISTILL: {TEACHERS: {CONFIGS: ['nowhere.yaml']}}\n")
+    assert list(load_config(str(own)).DISTILL.TEACHERS.CONFIGS) == ["nowhere.yaml"]
+
+
+def test_the_tables_rows_say_which_part_of_meddet_they_leave_out():
+    def row(path):
+        cfg = load_config(str(ROOT / "configs" / path))
+        fusion, aatm = cfg.DISTILL.FUSION.NAME, cfg.DISTILL.AATM.ENABLED
+        return cfg.DISTILL.METHOD, cfg.MODEL.NMODE.KIND, cfg.MODEL.NMODE.PLACES, fusion, aatm, cfg.DISTILL.TEACHERS.USE
+
+    head = ("head",)
+    for name, method in (("fitnets", "FitNets"), ("mgd", "MGD"), ("fgd", "FGD"), ("ld", "LD")):
+        assert row(f"table1/{name}.yaml")[:2] == (method, "none") and row(f"table1/{name}.yaml")[-1] == (2,)
+    assert row("table3/kd.yaml") == ("MedDet", "none", head, "Sum", False, ())
+    assert row("table3/kd_nmode2.yaml") == ("MedDet", "nmode2", head, "Sum", False, ())
+    assert row("table3/kd_nmode2_lwff.yaml") == ("MedDet", "nmode2", head, "LWFF", False, ())
+    assert row("meddet.yaml") == ("MedDet", "nmode2", head, "LWFF", True, ())
+    for place in ("backbone", "fpn", "head"):
+        assert row(f"table4/{place}.yaml") == ("MedDet", "nmode2", (place,), "Sum", False, ())
+    assert row("table5/sum.yaml") == ("MedDet", "nmode2", head, "Sum", True, ())
+    assert row("table5/concat.yaml") == ("MedDet", "nmode2", head, "Concat", True, ())
 
 
 def test_the_default_loss_is_gfls_own():

@@ -4,6 +4,7 @@ from .adversarial import Discriminator, Generator
 from .alignment import AdaptiveFeatureAlignment
 from .fusion import FUSION_REGISTRY, build_fusion
 from .methods import DISTILLER_REGISTRY, DistillationBatch, Distiller, build_distiller
+from .outputs import HeadOutputs, Regions, localization_regions
 from .step import DistillationModel
 from .taps import FeatureTap
 from .teachers import TeacherBank, load_detector_weights
@@ -18,8 +19,11 @@ __all__ = [
     "Distiller",
     "FeatureTap",
     "Generator",
+    "HeadOutputs",
+    "Regions",
     "TeacherBank",
     "build_distiller",
     "build_fusion",
     "load_detector_weights",
+    "localization_regions",
 ]

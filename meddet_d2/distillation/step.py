@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from .methods import DistillationBatch, Distiller
+from .outputs import HeadOutputs, localization_regions
 from .taps import FeatureTap
 from .teachers import TeacherBank
 
@@ -33,17 +34,23 @@ class DistillationModel(nn.Module):
         if not self.training:
             return self.student(batched_inputs)
 
-        # One forward of the student gives both its detection losses and its FPN maps.
-        with FeatureTap(self.student.backbone) as tap:
+        # One forward of the student gives its detection losses, its FPN maps and its head's output.
+        with FeatureTap(self.student.backbone) as backbone_tap, FeatureTap(self.student.head) as head_tap:
             detection_losses = self.student(batched_inputs)
-        maps = tap.take()
+        maps, outputs = backbone_tap.take(), head_tap.take()
 
+        features = [maps[name] for name in self.student.in_features]
+        teacher_features = self.teachers.features(batched_inputs)
         gt_instances = self.student.ground_truth(batched_inputs)
         batch = DistillationBatch(
-            student=[maps[name] for name in self.student.in_features],
-            teachers=self.teachers.features(batched_inputs),
+            student=features,
+            teachers=teacher_features,
             gt_instances=gt_instances,
-            head_losses=lambda teacher, features: self.teachers.head_losses(teacher, features, gt_instances),
             progress=self.progress,
+            # What follows costs nothing until a method calls it.
+            head_losses=lambda teacher, features: self.teachers.head_losses(teacher, features, gt_instances),
+            head_outputs=lambda: HeadOutputs.join(outputs),
+            teacher_outputs=lambda teacher: self.teachers.head_outputs(teacher, teacher_features[teacher]),
+            regions=lambda ratio: localization_regions(self.student, features, gt_instances, ratio),
         )
         return self.distiller(batch, detection_losses)

@@ -12,6 +12,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from meddet_d2.modeling.weights import load_detector_weights
 
+from .outputs import HeadOutputs
 from .taps import FeatureTap
 
 
@@ -37,16 +38,15 @@ class TeacherBank:
 
     @classmethod
     def build(cls, cfg: CfgNode) -> "TeacherBank":
-        """The teachers of ``cfg.DISTILL.TEACHERS`` as their configs describe them, untrained, on ``cfg.MODEL.DEVICE``.
+        """The teachers in use, as their configs describe them, untrained, on ``cfg.MODEL.DEVICE``.
 
         A teacher is called by its config file's stem, with a number where several have the same.
 
         Raises:
-            ValueError: CONFIGS and WEIGHTS do not pair up, or a teacher reads images in another channel order than the
-                student.
+            ValueError: as :func:`in_use`, or a teacher reads images in another channel order than the student.
             FileNotFoundError: a config is missing.
         """
-        configs = [config for config, _ in _files(cfg)]
+        configs = [config for config, _ in in_use(cfg)]
         detectors = []
         for config in configs:
             teacher_cfg = load_config(config, cfg)
@@ -67,7 +67,7 @@ class TeacherBank:
         """
         require(cfg)
         bank = cls.build(cfg)
-        for detector, (_, weights) in zip(bank.detectors, _files(cfg), strict=True):
+        for detector, (_, weights) in zip(bank.detectors, in_use(cfg), strict=True):
             load_detector_weights(detector, weights)
         return bank
 
@@ -104,6 +104,11 @@ class TeacherBank:
         """
         return self.detectors[index].detection_losses(features, gt_instances)
 
+    @torch.no_grad()
+    def head_outputs(self, index: int, features: list[Tensor]) -> HeadOutputs:
+        """What one teacher's head says on its maps, one (N, C, H, W) for each of its ``in_features``; no graph."""
+        return HeadOutputs.join(self.detectors[index].head(features))
+
     def to(self, device: torch.device | str) -> "TeacherBank":
         """Move all teachers."""
         for detector in self.detectors:
@@ -132,13 +137,12 @@ class TeacherBank:
 
 
 def missing(cfg: CfgNode) -> list[tuple[str, str]]:
-    """The (config, weights) of the teachers in ``cfg.DISTILL.TEACHERS`` whose checkpoint does not exist yet.
+    """The (config, weights) of the teachers in use whose checkpoint does not exist yet.
 
     Raises:
-        ValueError: CONFIGS and WEIGHTS do not pair up.
-        FileNotFoundError: a config does not exist.
+        ValueError, FileNotFoundError: as :func:`in_use`.
     """
-    return [(config, weights) for config, weights in _files(cfg) if not Path(weights).is_file()]
+    return [(config, weights) for config, weights in in_use(cfg) if not Path(weights).is_file()]
 
 
 def require(cfg: CfgNode) -> None:
@@ -167,20 +171,32 @@ def load_config(config: str, cfg: CfgNode) -> CfgNode:
     return teacher
 
 
-def _files(cfg: CfgNode) -> list[tuple[str, str]]:
-    """The config and the checkpoint of each teacher."""
+def in_use(cfg: CfgNode) -> list[tuple[str, str]]:
+    """The config and the checkpoint of each teacher that ``cfg.DISTILL.TEACHERS.USE`` chooses, in its order.
+
+    Raises:
+        ValueError: CONFIGS and WEIGHTS do not pair up, or USE chooses a teacher twice or one that is not there.
+        FileNotFoundError: the config of a chosen teacher does not exist.
+    """
     configs, weights = cfg.DISTILL.TEACHERS.CONFIGS, cfg.DISTILL.TEACHERS.WEIGHTS
     if not configs or len(configs) != len(weights):
         raise ValueError(
             f"DISTILL.TEACHERS.CONFIGS has {len(configs)} entries and DISTILL.TEACHERS.WEIGHTS has {len(weights)}; "
             "name at least one teacher, and each in both."
         )
-    for config in configs:
-        if not Path(config).is_file():
+    chosen = tuple(cfg.DISTILL.TEACHERS.USE) or tuple(range(len(configs)))
+    # True and False are integers to Python, and a negative index would be one from the end.
+    if not all(type(k) is int and 0 <= k < len(configs) for k in chosen) or len(set(chosen)) != len(chosen):
+        raise ValueError(
+            f"DISTILL.TEACHERS.USE is {chosen}; name teachers by different indices from 0 to {len(configs) - 1}."
+        )
+    for k in chosen:
+        if not Path(configs[k]).is_file():
             raise FileNotFoundError(
-                f"DISTILL.TEACHERS.CONFIGS: {config} is neither beside the config that names it nor in {Path.cwd()}."
+                f"DISTILL.TEACHERS.CONFIGS: {configs[k]} is neither beside the config that names it nor in "
+                f"{Path.cwd()}."
             )
-    return list(zip(configs, weights, strict=True))
+    return [(configs[k], weights[k]) for k in chosen]
 
 
 def _plain(value):

@@ -2,6 +2,7 @@
 
 Shape legend:
     n_l: locations of level l (H_l * W_l, row by row), L: locations of all levels together
+    N: images; K: channels of a map
 """
 
 from functools import lru_cache
@@ -61,3 +62,9 @@ def _build(sizes, strides, scale, offset, device) -> AnchorPyramid:
         boxes = tuple(torch.cat([c - half, c + half], dim=1) for c, half in zip(centers, halves, strict=True))
         per_location = [c.new_full((len(c), 1), stride) for c, stride in zip(centers, strides, strict=True)]
         return AnchorPyramid(boxes, torch.cat(centers), torch.cat(per_location))
+
+
+def join_levels(maps: list[Tensor]) -> Tensor:
+    """Of each level, (N, K, H_l, W_l) -> (N, L, K) in the order of the anchors, at least in single precision."""
+    joined = torch.cat([level.flatten(2) for level in maps], dim=2).transpose(1, 2)
+    return joined.to(torch.promote_types(joined.dtype, torch.float32))

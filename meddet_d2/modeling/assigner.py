@@ -8,7 +8,7 @@ Shape legend:
 import torch
 from torch import Tensor
 
-from .boxes import pairwise_iou
+from .boxes import pairwise_diou, pairwise_iou
 
 # A centre this close to the box's edge, in pixels, or closer does not count as inside.
 _MIN_DEPTH = 0.01
@@ -47,30 +47,59 @@ class ATSSAssigner:
             (L,) int64: the index of the anchor's box, or -1 for background; all -1 when G = 0.
         """
         anchors = torch.cat(list(anchors_per_level))
-        num_boxes = len(gt_boxes)
-        if num_boxes == 0:
+        if len(gt_boxes) == 0:
             return torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
 
-        centers = (anchors[:, :2] + anchors[:, 2:]) / 2
-        gt_centers = (gt_boxes[:, :2] + gt_boxes[:, 2:]) / 2
-        distance = (centers[:, None] - gt_centers[None]).square().sum(dim=-1)  # (L, G)
-        candidates, first = [], 0
-        for level in anchors_per_level:
-            last = first + len(level)
-            nearest = distance[first:last].topk(min(self.topk, len(level)), dim=0, largest=False).indices
-            candidates.append(nearest + first)
-            first = last
-        candidates = torch.cat(candidates)  # (K, G)
-
-        iou = pairwise_iou(anchors, gt_boxes)  # (L, G)
+        candidates, iou, threshold = self._candidates(anchors_per_level, gt_boxes)
         candidate_iou = iou.gather(0, candidates)
-        threshold = candidate_iou.mean(dim=0)
-        if len(candidates) > 1:
-            threshold = threshold + candidate_iou.std(dim=0)
-        to_edges = torch.cat([centers[candidates] - gt_boxes[:, :2], gt_boxes[:, 2:] - centers[candidates]], dim=-1)
+        centers = _centers(anchors)[candidates]
+        to_edges = torch.cat([centers - gt_boxes[:, :2], gt_boxes[:, 2:] - centers], dim=-1)
         positive = (candidate_iou >= threshold) & (to_edges.amin(dim=-1) > _MIN_DEPTH)
 
         # The IoU where a box claims an anchor and -1 elsewhere; a box names no candidate twice.
         claim = torch.full_like(iou, -1.0).scatter_(0, candidates, torch.where(positive, candidate_iou, -1.0))
         best, index = claim.max(dim=1)
         return torch.where(best >= 0, index, -1)
+
+    @torch.no_grad()
+    def valuable_region(self, anchors_per_level: list[Tensor], gt_boxes: Tensor, ratio: float = 0.25) -> Tensor:
+        """The valuable localization region around the positives (Zheng et al., "Localization Distillation", CVPR 2022).
+
+        It is the anchors, of all and not of the candidates alone, whose distance-IoU with a box is at least ``ratio``
+        times that box's threshold and below the threshold. Their centre may lie outside of the box.
+
+        Args:
+            anchors_per_level, gt_boxes: as for :meth:`__call__`.
+            ratio: where the region begins, in [0, 1].
+
+        Returns:
+            (L,): the anchor's IoU with its box, the largest if several claim it; 0 outside of the region.
+        """
+        anchors = torch.cat(list(anchors_per_level))
+        if len(gt_boxes) == 0:
+            return anchors.new_zeros(len(anchors))
+        _, iou, threshold = self._candidates(anchors_per_level, gt_boxes)
+        diou = pairwise_diou(anchors, gt_boxes)
+        return torch.where((diou >= ratio * threshold) & (diou < threshold), iou, 0.0).amax(dim=1)
+
+    def _candidates(self, anchors_per_level: list[Tensor], gt_boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Indices of every box's candidates (K, G), the IoU of all anchors (L, G) and the boxes' thresholds (G,)."""
+        gt_centers = _centers(gt_boxes)
+        candidates, first = [], 0
+        for level in anchors_per_level:
+            distance = (_centers(level)[:, None] - gt_centers[None]).square().sum(dim=-1)  # (n_l, G)
+            nearest = distance.topk(min(self.topk, len(level)), dim=0, largest=False).indices
+            candidates.append(nearest + first)
+            first += len(level)
+        candidates = torch.cat(candidates)
+
+        iou = pairwise_iou(torch.cat(list(anchors_per_level)), gt_boxes)
+        candidate_iou = iou.gather(0, candidates)
+        threshold = candidate_iou.mean(dim=0)
+        if len(candidates) > 1:
+            threshold = threshold + candidate_iou.std(dim=0)
+        return candidates, iou, threshold
+
+
+def _centers(boxes: Tensor) -> Tensor:
+    return (boxes[:, :2] + boxes[:, 2:]) / 2

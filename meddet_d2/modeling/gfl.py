@@ -19,7 +19,7 @@ from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import ImageList, Instances
 from detectron2.utils import comm
 
-from .anchors import AnchorPyramid, anchor_pyramid
+from .anchors import AnchorPyramid, anchor_pyramid, join_levels
 from .assigner import ATSSAssigner
 from .boxes import boxes_to_distances, concentric_iou
 from .decoding import decode_detections
@@ -223,7 +223,7 @@ class GFL(nn.Module):
         """
         cls_logits, box_logits = self.head(features)
         pyramid = self._anchors(features)
-        cls_logits, box_logits = _join_levels(cls_logits), _join_levels(box_logits)  # (N, L, C), (N, L, 4 * (R + 1))
+        cls_logits, box_logits = join_levels(cls_logits), join_levels(box_logits)  # (N, L, C), (N, L, 4 * (R + 1))
         labels, gt_distances = self._targets(pyramid, gt_instances)  # (N, L), (N, L, 4)
 
         positive = labels < self.num_classes
@@ -267,7 +267,7 @@ class GFL(nn.Module):
                 max_detections=self.max_detections,
             )
             for cls_of_image, box_of_image, size in zip(
-                _join_levels(cls_logits), _join_levels(box_logits), image_sizes, strict=True
+                join_levels(cls_logits), join_levels(box_logits), image_sizes, strict=True
             )
         ]
 
@@ -302,12 +302,6 @@ class GFL(nn.Module):
 
 def _around_zero(distances: Tensor) -> Tensor:
     return torch.cat([-distances[:, :2], distances[:, 2:]], dim=1)
-
-
-def _join_levels(maps: list[Tensor]) -> Tensor:
-    """Of each level, (N, K, H_l, W_l) -> (N, L, K), at least in single precision."""
-    joined = torch.cat([level.flatten(2) for level in maps], dim=2).transpose(1, 2)
-    return joined.to(torch.promote_types(joined.dtype, torch.float32))
 
 
 def _name(inputs: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from meddet_d2.distillation import Discriminator, TeacherBank
+from meddet_d2.distillation import Discriminator, DistillationBatch, TeacherBank
 from meddet_d2.distillation.methods import MedDet
 
 LEVELS = ("p3", "p4")
@@ -130,5 +130,32 @@ def meddet():
             "adversarial_warmup": 0.2,
         }
         return MedDet(**{**arguments, **changes})
+
+    return build
+
+
+def boxes_of(*boxes):
+    """The ground truth of one image, as far as distillation reads it."""
+    return SimpleNamespace(gt_boxes=SimpleNamespace(tensor=torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4)))
+
+
+@pytest.fixture
+def map_batch():
+    """``map_batch(student, *teachers)``: maps in float64 with these channels, two images, strides 8 and 16.
+
+    The first image has two overlapping boxes, one of them over the edge; the second has none.
+    """
+
+    def draw(channels):
+        return [torch.randn(2, channels, *size, dtype=torch.float64) for size in ((8, 6), (4, 3))]
+
+    def build(student, /, *teachers, **changes):
+        arguments = {
+            "student": [x.requires_grad_() for x in draw(student)],
+            "teachers": [draw(channels) for channels in teachers],
+            "gt_instances": [boxes_of((3.0, 10.0, 21.0, 40.0), (16.0, 24.0, 50.0, 60.0)), boxes_of()],
+            "head_losses": None,
+        }
+        return DistillationBatch(**{**arguments, **changes})
 
     return build

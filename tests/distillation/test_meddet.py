@@ -1,12 +1,13 @@
 """MedDet's losses (equations 13 and 14), and where their gradients go."""
 
 import math
+from copy import deepcopy
 
 import pytest
 import torch
 from torch import nn
 
-from meddet_d2.distillation import DistillationBatch
+from meddet_d2.distillation import DistillationBatch, TeacherBank
 from meddet_d2.distillation.adversarial import discriminator_loss
 from meddet_d2.distillation.methods.meddet import imitation_losses
 
@@ -118,6 +119,21 @@ def test_without_a_discriminator_the_adversarial_loss_is_absent(meddet, student,
     method = meddet(discriminator=None)
     losses = method(*observe(student, trained_bank, batch()))
     assert "loss_adv" not in losses and method.pairs is None and "adv_raw" not in method.metrics
+
+
+def test_without_its_parts_it_is_plain_feature_distillation(meddet, trained_bank, detector, batch):
+    """Table III's first row: the target is the mean of the teachers' maps, and nothing but L_dist is added."""
+    bank = TeacherBank([deepcopy(trained_bank.detectors[k]) for k in (0, 2)], ["a", "c"])
+    method = meddet(fusion="Sum", discriminator=None, teacher_channels=[[12, 12], [12, 12]])
+    observed, detection = observe(detector(6), bank, batch())
+    losses = method(observed, detection)
+    assert list(losses) == [*DETECTION, "loss_dist", "loss_fusion"] and method.pairs is None
+    # At the start exactly; then AFA learns which channels of the teachers to bring together.
+    for target, *maps in zip(method.fuse(observed), *observed.teachers, strict=True):
+        torch.testing.assert_close(target, torch.stack(maps).mean(dim=0))
+    # L_dist teaches the student's side, L_fusion the teachers' AFA; they share nothing.
+    losses["loss_dist"].backward()
+    assert not touched(method.teacher_alignment) and touched(method.student_alignment) and touched(method.generator)
 
 
 def test_gradients_go_where_they_should_and_nowhere_else(meddet, student, trained_bank, batch):

@@ -7,7 +7,7 @@ from meddet_d2 import add_meddet_config
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
-from meddet_d2.distillation import DistillationModel, TeacherBank, build_distiller, teachers
+from meddet_d2.distillation import DistillationModel, TeacherBank, build_distiller, localization_regions, teachers
 
 TINY = """
 MODEL:
@@ -94,6 +94,83 @@ def test_real_detectors_take_steps_together(cfg, inputs, lead):
     model.eval()
     detections = model(inputs)
     assert len(detections) == 2 and isinstance(detections[0]["instances"], Instances)
+
+
+DISTILLATION = {
+    "FitNets": {"loss_dist"},
+    "MGD": {"loss_dist"},
+    "FGD": {"loss_foreground", "loss_background", "loss_attention", "loss_relation"},
+    "LD": {"loss_ld", "loss_ld_vlr", "loss_kd"},
+}
+
+
+@pytest.mark.parametrize("use", [(1,), (2, 0, 1)])
+@pytest.mark.parametrize("boxes", [True, False])
+@pytest.mark.parametrize("method", DISTILLATION)
+def test_every_method_takes_steps_with_real_detectors(cfg, inputs, method, boxes, use):
+    cfg.DISTILL.METHOD, cfg.DISTILL.TEACHERS.USE = method, use
+    bank = TeacherBank.from_config(cfg)
+    assert bank.names == ["abc"[k] for k in use]
+    student = build_model(cfg)
+    model = DistillationModel(student, bank, build_distiller(cfg, student, bank)).train()
+    inputs = inputs if boxes else [inputs[1]]
+    calls = []
+    for network in (student, *bank.detectors):
+        network.head.register_forward_hook(lambda head, *_: calls.append(head))
+    plain = student(inputs)
+    frozen = [{name: value.clone() for name, value in d.state_dict().items()} for d in bank.detectors]
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-2)
+    for step in range(2):
+        calls.clear()
+        losses = model(inputs)
+        # The teachers' heads run for the method that asks, and the student's not twice.
+        assert calls == [student.head, *([d.head for d in bank.detectors] if method == "LD" else [])]
+        if step == 0:
+            torch.testing.assert_close({name: losses[name] for name in plain}, plain)
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+        optimizer.step()
+    assert set(losses) == {"loss_qfl", "loss_dfl", "loss_giou"} | DISTILLATION[method]
+    for name in DISTILLATION[method]:
+        only_in_boxes = method == "LD" or name == "loss_foreground"
+        assert losses[name].isfinite() and (losses[name] > 0) == (boxes or not only_in_boxes)
+    for detector, state in zip(bank.detectors, frozen, strict=True):
+        assert all(torch.equal(value, state[name]) for name, value in detector.state_dict().items())
+        assert all(p.grad is None for p in detector.parameters())
+
+
+def test_a_teacher_that_is_the_student_teaches_ld_nothing(cfg, inputs):
+    cfg.DISTILL.METHOD, cfg.DISTILL.TEACHERS.USE = "LD", (0,)
+    bank = TeacherBank.from_config(cfg)
+    student = build_model(cfg)
+    student.load_state_dict(bank.detectors[0].state_dict())
+    model = DistillationModel(student, bank, build_distiller(cfg, student, bank)).train()
+    student.backbone.eval()
+    losses = model(inputs)
+    assert [losses[name].item() for name in sorted(DISTILLATION["LD"])] == [0, 0, 0]
+
+
+def test_a_teachers_outputs_are_its_heads_in_the_order_of_the_anchors(cfg, inputs):
+    bank = TeacherBank.from_config(cfg)
+    maps = [x.requires_grad_() for x in bank.features(inputs)[1]]
+    outputs, (cls_levels, box_levels) = bank.head_outputs(1, maps), bank.detectors[1].head(maps)
+    assert not outputs.cls_logits.requires_grad and not outputs.box_logits.requires_grad
+    for joined, levels in ((outputs.cls_logits, cls_levels), (outputs.box_logits, box_levels)):
+        expected = torch.cat([x.permute(0, 2, 3, 1).flatten(1, 2) for x in levels], dim=1)
+        torch.testing.assert_close(joined, expected.detach(), rtol=0, atol=0)
+
+
+def test_the_regions_are_the_students_own(cfg, inputs):
+    student = build_model(cfg).train()
+    gt = student.ground_truth(inputs)
+    features = student.extract_features(student.preprocess_image(inputs))
+    positive, valuable = localization_regions(student, features, gt, 0.4)
+    anchors = student._anchors(features)
+    labels, _ = student._targets(anchors, gt)
+    assert torch.equal(positive, labels < student.num_classes) and positive[0].any() and not positive[1].any()
+    expected = student.assigner.valuable_region(anchors.boxes, gt[0].gt_boxes.tensor, 0.4)
+    assert torch.equal(valuable[0], expected) and expected.any() and not valuable[1].any()
 
 
 def test_at_the_start_the_lead_heads_loss_is_its_own(cfg, inputs):

@@ -43,7 +43,7 @@ def test_the_distiller_sees_the_very_maps_of_the_students_forward(model, batch):
     gradients = torch.autograd.grad(sum(seen["losses"].values()), seen["batch"].student)
     assert all(x.abs().sum() > 0 for x in gradients)
     assert not any(x.requires_grad for maps in seen["batch"].teachers for x in maps)
-    assert not model.student.backbone._forward_hooks
+    assert not model.student.backbone._forward_hooks and not model.student.head._forward_hooks
 
 
 def test_evaluation_is_the_students_alone(model, batch):

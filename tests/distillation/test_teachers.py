@@ -163,6 +163,44 @@ def test_configs_and_weights_must_pair_up(cfg):
         teachers.require(cfg)
 
 
+@pytest.fixture
+def three(cfg, tmp_path):
+    """``cfg`` with three teachers, of which the second alone has a checkpoint and the third no config."""
+    configs = [str(tmp_path / f"gfl_r{depth}.yaml") for depth in (50, 101, 152)]
+    for config in configs[:2]:
+        (tmp_path / config).write_text("MODEL:\n  META_ARCHITECTURE: GFL\n")
+    weights = [config.replace("yaml", "pth") for config in configs]
+    torch.save({}, weights[1])
+    cfg.DISTILL.TEACHERS.CONFIGS, cfg.DISTILL.TEACHERS.WEIGHTS = tuple(configs), tuple(weights)
+    return cfg
+
+
+def test_only_the_teachers_in_use_need_a_checkpoint_and_a_config(three):
+    configs, weights = three.DISTILL.TEACHERS.CONFIGS, three.DISTILL.TEACHERS.WEIGHTS
+    three.DISTILL.TEACHERS.USE = (1,)
+    assert teachers.in_use(three) == [(configs[1], weights[1])] and teachers.missing(three) == []
+    teachers.require(three)
+    three.DISTILL.TEACHERS.USE = (1, 0)
+    assert teachers.in_use(three) == [(configs[1], weights[1]), (configs[0], weights[0])]
+    with pytest.raises(FileNotFoundError, match=r"gfl_r50\.pth does not exist"):
+        teachers.require(three)
+    three.DISTILL.TEACHERS.USE = (2,)
+    with pytest.raises(FileNotFoundError, match=r"gfl_r152\.yaml is neither"):
+        teachers.require(three)
+    three.DISTILL.TEACHERS.CONFIGS, three.DISTILL.TEACHERS.WEIGHTS = configs[:2], weights[:2]
+    three.DISTILL.TEACHERS.USE = ()
+    assert teachers.in_use(three) == [(configs[0], weights[0]), (configs[1], weights[1])], "all of them by default"
+
+
+@pytest.mark.parametrize("use", [(3,), (-1,), (0, 0), (1.0,), (True,), ("r50",)])
+def test_a_teacher_that_cannot_be_chosen_is_told(three, use):
+    three.DISTILL.TEACHERS.USE = use
+    for call in (teachers.missing, teachers.require, TeacherBank.build):
+        with pytest.raises(ValueError, match=r"DISTILL\.TEACHERS\.USE is .*different indices from 0 to 2") as error:
+            call(three)
+        assert repr(use[0]) in message(error)
+
+
 def test_a_missing_config_is_named(cfg):
     cfg.DISTILL.TEACHERS.CONFIGS = ("nowhere.yaml",)
     with pytest.raises(FileNotFoundError, match=r"DISTILL\.TEACHERS\.CONFIGS: nowhere\.yaml"):
@@ -177,7 +215,9 @@ def test_a_teacher_of_another_channel_order_is_refused(cfg):
 
 def test_an_unknown_method_lists_the_known_ones(cfg, detector, trained_bank):
     cfg.DISTILL.METHOD = "MGD2"
-    with pytest.raises(ValueError, match=r"DISTILL\.METHOD is 'MGD2'; known methods are: .*MedDet"):
+    with pytest.raises(
+        ValueError, match=r"DISTILL\.METHOD is 'MGD2'; known methods are: FGD, FitNets, LD, MGD, MedDet"
+    ):
         build_distiller(cfg, detector(6), trained_bank)
 
 

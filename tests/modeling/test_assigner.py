@@ -10,6 +10,7 @@ from meddet_d2.modeling.boxes import (
     boxes_to_distances,
     concentric_iou,
     distances_to_boxes,
+    pairwise_diou,
     pairwise_iou,
 )
 
@@ -51,6 +52,28 @@ def slow_atss(anchors_per_level, gt_boxes, topk):
     return owner
 
 
+def slow_diou(a, b):
+    distance = math.dist(((a[0] + a[2]) / 2, (a[1] + a[3]) / 2), ((b[0] + b[2]) / 2, (b[1] + b[3]) / 2))
+    diagonal = math.dist((min(a[0], b[0]), min(a[1], b[1])), (max(a[2], b[2]), max(a[3], b[3])))
+    return slow_iou(a, b) - distance**2 / diagonal**2
+
+
+def slow_valuable_region(anchors_per_level, gt_boxes, topk, ratio):
+    """The region anchor by anchor and box by box."""
+    anchors = [a for level in anchors_per_level for a in level.tolist()]
+    region = [0.0] * len(anchors)
+    for box in gt_boxes.tolist():
+        middle, ious = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), []
+        for level in anchors_per_level:
+            ordered = sorted(level.tolist(), key=lambda a: math.dist(((a[0] + a[2]) / 2, (a[1] + a[3]) / 2), middle))
+            ious += [slow_iou(a, box) for a in ordered[:topk]]
+        threshold = statistics.mean(ious) + statistics.stdev(ious)
+        for i, anchor in enumerate(anchors):
+            if ratio * threshold <= slow_diou(anchor, box) < threshold:
+                region[i] = max(region[i], slow_iou(anchor, box))
+    return region
+
+
 def random_boxes(count, height, width, smallest, largest, seed):
     generator = torch.Generator().manual_seed(seed)
     size = smallest + torch.rand(count, 2, generator=generator, dtype=torch.float64) * (largest - smallest)
@@ -82,6 +105,32 @@ def test_disc_sized_boxes_get_seven_positives_all_on_p3():
         on_p3 += int((assigned[: len(anchors[0])] == 0).sum())
     assert positives / 300 == pytest.approx(7.0, abs=0.3)
     assert on_p3 == positives
+
+
+@pytest.mark.parametrize("ratio", [0.25, 0.6])
+@pytest.mark.parametrize("largest", [20, 60, 150])
+def test_the_valuable_region_equals_plain_loops(largest, ratio):
+    anchors, boxes = anchors_of(160, 192), random_boxes(7, 160, 192, 4, largest, seed=1)
+    region = ATSSAssigner().valuable_region(anchors, boxes, ratio)
+    expected = torch.tensor(slow_valuable_region(anchors, boxes, 9, ratio), dtype=torch.float64)
+    torch.testing.assert_close(region, expected, rtol=1e-12, atol=1e-15)
+    assert (expected > 0).any()
+
+
+def test_the_valuable_region_of_a_disc_lies_about_its_positives():
+    anchors, box = anchors_of(512, 512), torch.tensor([[200.0, 240.0, 242.0, 258.0]]).double()
+    region, positive = ATSSAssigner().valuable_region(anchors, box) > 0, ATSSAssigner()(anchors, box) >= 0
+    assert region.sum() > positive.sum() > 0 and not (region & positive).any()
+    # Unlike a positive's, a centre may lie outside of the box.
+    centers = torch.cat(anchors)[region].view(-1, 2, 2).mean(dim=1)
+    assert (boxes_to_distances(centers, box.expand(len(centers), 4)).amin(dim=1) < 0).any()
+
+
+def test_a_batch_without_boxes_or_with_a_nan_box_has_no_valuable_region():
+    anchors = anchors_of(64, 64)
+    for boxes in (torch.zeros(0, 4), torch.full((1, 4), math.nan)):
+        region = ATSSAssigner().valuable_region(anchors, boxes.double())
+        assert region.shape == (sum(map(len, anchors)),) and not region.any()
 
 
 def test_no_boxes_are_all_background():
@@ -151,6 +200,14 @@ def test_iou_equals_plain_loops_and_empty_boxes_overlap_nothing():
     torch.testing.assert_close(pairwise_iou(a, b), expected, rtol=1e-12, atol=1e-15)
     empty = torch.ones(1, 4)
     assert pairwise_iou(empty, empty).item() == 0
+
+
+def test_diou_equals_plain_loops_and_takes_boxes_without_extent():
+    a, b = random_boxes(6, 50, 50, 1, 40, seed=1), random_boxes(5, 50, 50, 1, 40, seed=2)
+    expected = torch.tensor([[slow_diou(x, y) for y in b.tolist()] for x in a.tolist()], dtype=torch.float64)
+    torch.testing.assert_close(pairwise_diou(a, b), expected, rtol=1e-12, atol=1e-15)
+    assert torch.equal(pairwise_diou(a, a).diagonal(), torch.ones(6, dtype=torch.float64))
+    assert pairwise_diou(torch.ones(1, 4), torch.ones(1, 4)).item() == 0
 
 
 def test_distances_and_boxes_are_inverse_and_share_the_iou():

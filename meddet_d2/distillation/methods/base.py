@@ -15,17 +15,23 @@ import torch
 from fvcore.common.registry import Registry
 from torch import Tensor, nn
 
+from ..outputs import HeadOutputs, Regions
+
 DISTILLER_REGISTRY = Registry("DISTILLER")
 DISTILLER_REGISTRY.__doc__ = "Distillation methods: subclasses of :class:`Distiller`."
+
+
+def _absent(*arguments: Any) -> Any:
+    raise RuntimeError("This DistillationBatch was made from maps alone; give it the field that the method calls.")
 
 
 @dataclass(frozen=True)
 class DistillationBatch:
     """What one forward pass of each network gives a method.
 
-    A method that compares something else as well, such as LD the outputs of the heads, adds a field with a default here
-    and its source in ``DistillationModel.forward`` (a second ``FeatureTap`` on the student's head, a method of
-    ``TeacherBank``); no other method notices.
+    The callables compute when they are called: a method that does not ask for the teachers' heads does not pay for
+    them. A method that compares something else again adds a field with a default here and its source in
+    ``DistillationModel.forward``; no other method notices.
 
     Attributes:
         student: the student's L maps (N, C, H, W), in its autograd graph.
@@ -34,6 +40,9 @@ class DistillationBatch:
         head_losses: ``head_losses(k, maps)`` gives the detection losses of teacher k's frozen head on any L maps of
             that teacher's channels, against ``gt_instances``; the gradient reaches the maps only.
         progress: how much of the run is done, in [0, 1].
+        head_outputs: ``head_outputs()`` gives what the student's head said in this same forward pass, in its graph.
+        teacher_outputs: ``teacher_outputs(k)`` runs teacher k's head on its own maps, without a graph.
+        regions: ``regions(ratio)`` gives the student's positive locations and the valuable region around them.
     """
 
     student: list[Tensor]
@@ -41,6 +50,9 @@ class DistillationBatch:
     gt_instances: list[Any]
     head_losses: Callable[[int, list[Tensor]], dict[str, Tensor]]
     progress: float = 0.0
+    head_outputs: Callable[[], HeadOutputs] = _absent
+    teacher_outputs: Callable[[int], HeadOutputs] = _absent
+    regions: Callable[[float], Regions] = _absent
 
 
 class Distiller(nn.Module):
@@ -139,3 +151,10 @@ def check_schedule(name: str) -> None:
     """Raise a ValueError unless ``name`` is in ``SCHEDULES``."""
     if name not in SCHEDULES:
         raise ValueError(f"DISTILL.DIST_SCHEDULE is {name!r}; it must be one of: {', '.join(SCHEDULES)}.")
+
+
+def check_not_negative(**values: float) -> None:
+    """Raise a ValueError unless all are >= 0; ``MGD_ALPHA=...`` stands for the key DISTILL.MGD.ALPHA."""
+    for name, value in values.items():
+        if not value >= 0:  # so that NaN fails too
+            raise ValueError(f"DISTILL.{name.replace('_', '.', 1)} is {value}; it must be at least 0.")
