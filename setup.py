@@ -58,6 +58,7 @@ setup(
         "safetensors>=0.4.3",
         "huggingface_hub>=0.23",
         "pyyaml>=6.0",
+        "filelock>=3.12",
     ],
     extras_require={
         "test": ["pytest>=8", "setuptools>=69"],

@@ -16,7 +16,8 @@ PACKAGE = ROOT / "meddet_d2"
 EMBEDDED = PACKAGE / "embedded"
 EMBEDDED_LINES = 2500
 
-# DESIGN: tools -> engine -> deploy, evaluation -> distillation -> modeling, and data beside them on the ground.
+# DESIGN: tools -> benchmark -> engine -> deploy, evaluation -> distillation -> modeling, and data beside them on the
+# ground.
 ROOMS = {
     "data": set(),
     "modeling": set(),
@@ -24,6 +25,7 @@ ROOMS = {
     "evaluation": {"distillation", "modeling", "data"},
     "deploy": {"distillation", "modeling", "data"},
     "engine": {"deploy", "evaluation", "distillation", "modeling", "data"},
+    "benchmark": {"engine", "evaluation", "distillation", "modeling", "data"},
 }
 # Files beside the rooms. Every room may use these; they use no room.
 GROUND = {"config", "env"}
@@ -34,6 +36,7 @@ MATHEMATICS = [
     "distillation/alignment.py",
     "distillation/fusion.py",
     "distillation/adversarial.py",
+    "distillation/outputs.py",
     "distillation/methods/*.py",
 ]
 IMPORT_NAMES = {"pillow": "PIL", "opencv-python-headless": "cv2", "pyyaml": "yaml"}

@@ -1,0 +1,214 @@
+"""Sizes and speeds of several networks side by side: parameters, multiply-adds, images per second.
+
+A machine's speed drifts (other programs, heat), by more than the networks differ. So the timed calls are interleaved in
+rounds, A B C D A B C D ..., and every network is compared under the same drift.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+from torch import nn
+from tqdm import tqdm
+
+from detectron2.modeling import build_model
+from meddet_d2.config import load_config
+from meddet_d2.evaluation.complexity import count
+from meddet_d2.evaluation.files import replacing, write_json
+from meddet_d2.evaluation.summary import Throughput
+
+from .provenance import describe_hardware, hardware, provenance_now
+from .suite import Row
+
+EFFICIENCY = "efficiency.json"
+WARMUP = 2
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """One network's figures.
+
+    Attributes:
+        name: as the table shows it.
+        teacher: whether it teaches.
+        parameters: number of weights and biases.
+        macs_mmcv: multiply-adds of one image as mmcv, and so the paper, counts them.
+        throughput: images per second.
+        paper: the paper's figures, maybe none.
+    """
+
+    name: str
+    teacher: bool
+    parameters: int
+    macs_mmcv: int
+    throughput: Throughput
+    paper: Mapping[str, float]
+
+
+def interleaved_seconds(
+    calls: Mapping[str, Callable[[], object]], *, rounds: int, warmup: int = WARMUP, clock=time.perf_counter
+) -> dict[str, list[float]]:
+    """Time several calls in rounds.
+
+    Args:
+        calls: by name; each must have finished its work when it returns.
+        rounds: timed calls of each, at least 3.
+        warmup: rounds before the first timed one.
+        clock: gives seconds.
+
+    Returns:
+        Seconds of each call, ``rounds`` for each name.
+
+    Raises:
+        ValueError: fewer than 3 rounds, or nothing to call.
+    """
+    if rounds < 3 or not calls:
+        raise ValueError(f"Timing needs at least one network and 3 rounds for a median and quartiles, got {rounds}.")
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in tqdm(range(warmup + rounds), desc="Timing", unit="round", disable=None, leave=False):
+        for name, call in calls.items():
+            begin = clock()
+            call()
+            taken = clock() - begin
+            if turn >= warmup:
+                seconds[name].append(taken)
+    return seconds
+
+
+def measure(models: Mapping[str, nn.Module], batch: list[dict], *, rounds: int = 11) -> dict[str, Throughput]:
+    """Images per second of several detectors, from tensors to boxes, interleaved.
+
+    Args:
+        models: by name, on their device; put into eval mode.
+        batch: what each is called with.
+        rounds: timed calls of each.
+    """
+    calls = {name: _call(model.eval(), batch) for name, model in models.items()}
+    with torch.no_grad():
+        seconds = interleaved_seconds(calls, rounds=rounds)
+    return {name: _throughput([len(batch) / value for value in values]) for name, values in seconds.items()}
+
+
+def noise_batch(size: int, images: int = 1, seed: int = 0) -> list[dict]:
+    """Images of noise, in a detector's input format.
+
+    Args:
+        size: height and width in pixels.
+        images: how many.
+        seed: of the noise.
+
+    Raises:
+        ValueError: a size or a number below 1.
+    """
+    if size < 1 or images < 1:
+        raise ValueError(f"Timing needs images of at least one pixel, and at least one; got {images} of size {size}.")
+    generator = torch.Generator().manual_seed(seed)
+    shape = (3, size, size)
+    noise = [torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8) for _ in range(images)]
+    return [{"image": image, "height": size, "width": size} for image in noise]
+
+
+def compare(rows: Sequence[Row], *, size: int = 512, images: int = 1, rounds: int = 11) -> list[NetworkCost]:
+    """Build the networks of some rows with random weights, count them and time them side by side.
+
+    Args:
+        rows: their configs at the paper's size, as :func:`meddet_d2.load_config` reads them.
+        size: height and width of the images in pixels.
+        images: in one call.
+        rounds: timed calls of each network.
+
+    Raises:
+        ValueError, FileNotFoundError: a config is wrong or missing, or a number is too small.
+    """
+    batch = noise_batch(size, images)
+    models = {}
+    for row in rows:
+        cfg = load_config(str(row.config))
+        cfg.MODEL.BOTTOM_UP.PRETRAINED = False  # the values do not matter
+        models[row.name] = build_model(cfg)
+    speeds = measure(models, batch, rounds=rounds)
+    counted = {name: count(model, size, size) for name, model in models.items()}
+    return [
+        NetworkCost(
+            name=row.name,
+            teacher=row.teacher,
+            parameters=counted[row.name]["params"],
+            macs_mmcv=counted[row.name]["macs_mmcv"],
+            throughput=speeds[row.name],
+            paper=dict(row.paper),
+        )
+        for row in rows
+    ]
+
+
+def table(networks: Sequence[NetworkCost]) -> str:
+    """The comparison as markdown, with each network's ratios to the smallest teacher."""
+    teachers = [network for network in networks if network.teacher] or list(networks)
+    smallest = min(teachers, key=lambda network: network.parameters)
+    lines = []
+    for network in networks:
+        speed, paper = network.throughput, network.paper
+        lines.append(
+            [
+                network.name,
+                f"{network.parameters / 1e6:.2f} M ({network.parameters / smallest.parameters:.2f})",
+                f"{network.macs_mmcv / 1e9:.2f} G ({network.macs_mmcv / smallest.macs_mmcv:.2f})",
+                f"{speed.median:.2f} ({speed.median / smallest.throughput.median:.2f})",
+                f"{speed.low:.2f} to {speed.high:.2f}",
+                *(f"{paper[key]:g}" if key in paper else "" for key in ("params_m", "gflops", "fps", "map", "recall")),
+            ]
+        )
+    ours = ("network", "parameters", "multiply-adds", "images/s", "(quartiles)")
+    theirs = ("parameters, M", "GFLOPs", "FPS", "mAP", "recall")
+    headers = (*ours, *(f"the paper's {name}" for name in theirs))
+    below = f"In brackets: relative to {smallest.name}, the smallest teacher."
+    return f"{tabulate(lines, headers=headers, tablefmt='pipe', disable_numparse=True)}\n\n{below}"
+
+
+def write(networks: Sequence[NetworkCost], output: Path, *, size: int, images: int, rounds: int, command: str) -> str:
+    """Write efficiency.json and efficiency.md into a folder.
+
+    Returns:
+        The table, with a line that says how it was measured.
+    """
+    made_by, machine = provenance_now(), hardware()
+    note = (
+        f"Random weights (so that almost nothing is left to suppress), noise of {size} x {size} pixels,"
+        f" {images} image(s) a call, calls interleaved in {rounds} rounds, medians and quartiles; on"
+        f" {describe_hardware(machine)}, {made_by['engine']}, torch {made_by['torch']}."
+        " The paper's FPS are of another machine."
+    )
+    text = table(networks)
+    content = {
+        "note": note,
+        "table": text,
+        "networks": [asdict(network) for network in networks],
+        "size": size,
+        "images": images,
+        "rounds": rounds,
+        "hardware": machine,
+        "command": command,
+        **made_by,
+    }
+    write_json(output / EFFICIENCY, content)
+    with replacing(output / "efficiency.md") as temporary:
+        temporary.write_text(f"{note}\n\n{text}\n\n```bash\n{command}\n```\n", encoding="utf-8")
+    return f"{text}\n{note}"
+
+
+def _call(model: nn.Module, batch: list[dict]) -> Callable[[], None]:
+    def call() -> None:
+        model(batch)
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
+
+    return call
+
+
+def _throughput(rates: Sequence[float]) -> Throughput:
+    low, median, high = statistics.quantiles(rates, n=4, method="inclusive")
+    return Throughput(median=median, low=low, high=high)

@@ -1,0 +1,207 @@
+"""The results folder: what was asked for, what came out of each run, and what must not be mixed in it.
+
+    <output>/plan.json                   rows and seeds that were asked for, the run of each, and the commands
+    <output>/teachers/<run>/, students/<run>/
+        config.yaml, log.txt, metrics.json, inference/, model_final.pth
+        run.json                         one record: status, figures, config hash, commit, seed, hardware, engine
+
+A record's status is "running", "done", "failed" or "interrupted". "running" without a benchmark at work is what a
+killed one leaves, and counts as interrupted.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import yaml
+from filelock import FileLock, Timeout
+
+from meddet_d2.evaluation.files import replacing, write_json
+
+from .plan import WEIGHTS, Run, identity
+from .suite import Suite
+
+RECORD = "run.json"
+OUTCOME = "outcome.json"
+
+
+class ResultsFolder:
+    """One benchmark's results on disk.
+
+    Args:
+        path: made if it does not exist.
+    """
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+
+    def lock(self) -> FileLock:
+        """A lock that two benchmarks cannot hold at once; the system frees it if its holder dies.
+
+        Raises:
+            ValueError: another benchmark holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock", timeout=0)
+        try:
+            return lock.acquire().lock
+        except Timeout:
+            raise ValueError(
+                f"Another benchmark works in {self.path}; wait for it or choose another --output."
+            ) from None
+
+    def read_plan(self) -> dict:
+        """plan.json, or an empty one.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        path = self.path / "plan.json"
+        if not path.is_file():
+            return {"entries": [], "invocations": []}
+        return _read(path)
+
+    def records(self) -> dict[str, dict]:
+        """Every run's record by its folder, as plan.json names it.
+
+        Raises:
+            ValueError: one is damaged.
+        """
+        paths = sorted([*self.path.glob(f"teachers/*/{RECORD}"), *self.path.glob(f"students/*/{RECORD}")])
+        return {self.key(path.parent): _read(path) for path in paths}
+
+    def key(self, folder: Path) -> str:
+        """A run's folder as plan.json names it."""
+        return folder.relative_to(self.path).as_posix()
+
+    def record(self, run: Run) -> dict:
+        """The record of a run; empty if it never began."""
+        path = run.folder / RECORD
+        return _read(path) if path.is_file() else {}
+
+    def refuse_mixing(self, runs: Iterable[Run], made_by: dict, *, allow_mixed: bool = False) -> None:
+        """Refuse to add runs to results that they cannot stand beside.
+
+        Args:
+            runs: to be added.
+            made_by: the present provenance.
+            allow_mixed: take results of other sources or of the other engine; the tables then say so.
+
+        Raises:
+            ValueError: the folder holds a finished run of the same row and seed with another config, or finished runs
+                of other sources or another engine; one line that says which, and what to do.
+        """
+        records = self.records()
+        done = {key: record for key, record in records.items() if record["status"] == "done"}
+        for key, record in done.items():
+            for what in ("sources", "engine"):
+                if record[what] != made_by[what] and not allow_mixed:
+                    raise ValueError(
+                        f"{self.path} holds results of other {'sources' if what == 'sources' else 'engines'}: {key} was"
+                        f" made by {record[what]} (commit {_short(record['commit'])}), now it is {made_by[what]}"
+                        f" (commit {_short(made_by['commit'])}); choose another --output, check that commit out, or"
+                        " allow it with --allow-mixed, which the tables then say."
+                    )
+        planned = {(entry["table"], entry["row"], entry["seed"]): entry for entry in self.read_plan()["entries"]}
+        for run in runs:
+            for table, row in run.rows:
+                entry = planned.get((table, row, run.seed))
+                if entry and entry["run"] in done and done[entry["run"]]["config_hash"] != run.config_hash:
+                    raise ValueError(
+                        f"{self.path} holds table {table}, {row}, seed {run.seed} with another config"
+                        f" ({self._difference(entry['run'], run)}); choose another --output, or delete"
+                        f" {self.path / entry['run']} to replace it."
+                    )
+
+    def add_plan(self, suite: Suite, runs: Sequence[Run], invocation: dict) -> None:
+        """Write down what is asked for now, beside what was asked for before."""
+        plan = self.read_plan()
+        entries = {(entry["table"], entry["row"], entry["seed"]): entry for entry in plan["entries"]}
+        order = {(row.table, row.name): place for place, row in enumerate(suite.rows)}
+        papers = {(row.table, row.name): dict(row.paper) for row in suite.rows}
+        for run in runs:
+            for table, row in run.rows:
+                entries[table, row, run.seed] = {
+                    "table": table,
+                    "row": row,
+                    "seed": run.seed,
+                    "order": order[table, row],
+                    "run": self.key(run.folder),
+                    "config_hash": run.config_hash,
+                    "paper": papers[table, row],
+                }
+        teachers = [self.key(run.folder) for run in runs if run.kind == "teacher"]
+        plan["entries"] = sorted(entries.values(), key=lambda entry: (entry["order"], entry["seed"]))
+        plan["teachers"] = list(dict.fromkeys([*plan.get("teachers", []), *teachers]))
+        plan["invocations"].append(invocation)
+        write_json(self.path / "plan.json", plan)
+
+    def begin(self, run: Run, record: dict) -> bool:
+        """Make a run's folder ready.
+
+        Args:
+            run: to be started.
+            record: its first record, with the present provenance.
+
+        Returns:
+            True if the run goes on from a checkpoint of the same sources; whatever else an earlier attempt left is
+            deleted.
+        """
+        earlier = self.record(run)
+        same = all(earlier.get(key) == record[key] for key in ("sources", "engine", "config_hash"))
+        resumed = same and (run.folder / "last_checkpoint").is_file()
+        if not resumed:
+            shutil.rmtree(run.folder, ignore_errors=True)
+        run.folder.mkdir(parents=True, exist_ok=True)
+        (run.folder / OUTCOME).unlink(missing_ok=True)
+        with replacing(run.folder / "config.yaml") as temporary:
+            temporary.write_text(run.cfg.dump(), encoding="utf-8")
+        self.write_record(run, {**record, "resumed": resumed})
+        return resumed
+
+    def write_record(self, run: Run, record: dict) -> None:
+        """Replace a run's record."""
+        write_json(run.folder / RECORD, record)
+
+    def outcome(self, run: Run) -> dict:
+        """What the worker measured.
+
+        Raises:
+            FileNotFoundError: it did not come so far.
+        """
+        return _read(run.folder / OUTCOME)
+
+    def weights(self, record_key: str) -> Path:
+        """The checkpoint of a finished run."""
+        return self.path / record_key / WEIGHTS
+
+    def _difference(self, key: str, run: Run) -> str:
+        """The keys in which the config of a run in the folder differs from a new one's."""
+        try:
+            old = yaml.safe_load((self.path / key / "config.yaml").read_text(encoding="utf-8"))
+            before, after = (_flat(identity(content)) for content in (old, yaml.safe_load(run.cfg.dump())))
+        except (OSError, KeyError, yaml.YAMLError):
+            return "its config.yaml is gone"
+        names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+        shown = [f"{name} {before.get(name)} -> {after.get(name)}" for name in names[:4]]
+        more = f" and {len(names) - 4} more keys" if len(names) > 4 else ""
+        return ", ".join(shown) + more if names else "its teachers differ"
+
+
+def _read(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it to make it again.") from error
+
+
+def _flat(content: dict, prefix: str = "") -> dict[str, object]:
+    flat = {}
+    for name, value in content.items():
+        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+    return flat
+
+
+def _short(commit: str | None) -> str:
+    return commit[:9] if commit else "unknown"

@@ -1,0 +1,94 @@
+"""A small suite, and runs whose worker takes no time."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from meddet_d2.benchmark import Planner, ResultsFolder, load_suite, provenance_now
+
+ROOT = Path(__file__).resolve().parents[2]
+SMOKE = ROOT / "configs" / "benchmark" / "smoke.yaml"
+
+SUITE = f"""
+rows:
+- {{table: I, row: Alone, config: {ROOT}/configs/gfl_mobilenetv2.yaml, paper: {{map: 80.8, recall: 0.976}}}}
+- {{table: I, row: MedDet, config: {ROOT}/configs/meddet.yaml, paper: {{map: 85.5, recall: 0.972}}}}
+- {{table: V, row: LWFF, config: {ROOT}/configs/meddet.yaml}}
+"""
+# What a run leaves, without training: its name decides how it ends.
+FAKE_WORKER = """
+import json, os, signal, sys, time
+from pathlib import Path
+folder = Path(sys.argv[1])
+with open(folder.parents[1] / "launched.txt", "a") as file:
+    file.write(folder.name + "\\n")
+plans = json.loads((folder.parents[1] / "fates.json").read_text())
+fate = next((plans[name] for name in plans if folder.name.startswith(name)), "")
+if fate == "fails":
+    print("Traceback ...")
+    sys.exit("error: ValueError: the disk is full")
+if fate == "is killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+if fate == "hangs":
+    time.sleep(120)
+if fate != "says nothing":
+    outcome = {"dataset": "cdh_phantom_test", "test_images": 4, "iterations": 3, "parameters": 2000000, "threads": 3,
+               "metrics": {"AP50": 50.0, "AP": 30.0, "AP75": 20.0, "recall50": 90.0}, "curve": []}
+    (folder / "outcome.json").write_text(json.dumps(outcome))
+"""
+
+
+@pytest.fixture
+def suite(tmp_path):
+    """``make(text)`` writes a suite and reads it; three rows that are two runs by default."""
+
+    def make(text: str | None = None):
+        path = tmp_path / "suite.yaml"
+        path.write_text(text or SUITE)
+        return load_suite(path)
+
+    return make
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return ResultsFolder(tmp_path / "results")
+
+
+@pytest.fixture
+def plan(suite, folder):
+    """``make(seeds, tables, names, overrides, ...)`` plans the small suite at the smoke scale."""
+
+    def make(seeds=(1,), tables=None, names=None, **options):
+        small = suite()
+        planner = Planner(folder.path, **{"scale": SMOKE, **options})
+        return planner.plan(small, small.select(tables, names), seeds)
+
+    return make
+
+
+@pytest.fixture
+def made_by():
+    return provenance_now()
+
+
+@pytest.fixture
+def fake_worker(tmp_path, folder):
+    """``make({"start of a folder's name": fate})`` gives a worker command; the fates are in ``FAKE_WORKER``."""
+    script = tmp_path / "worker.py"
+    script.write_text(FAKE_WORKER)
+
+    def make(fates=()):
+        folder.path.mkdir(exist_ok=True)
+        (folder.path / "fates.json").write_text(json.dumps(dict(fates)))
+        return [sys.executable, str(script)]
+
+    return make
+
+
+@pytest.fixture
+def launched(folder):
+    """``count()`` gives the names of the runs that were started so far."""
+    return lambda: (folder.path / "launched.txt").read_text().split()

@@ -1,0 +1,111 @@
+"""tools/benchmark.py as it is typed: one real benchmark of small rows, and mistakes told in one line."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SMOKE = str(ROOT / "configs" / "benchmark" / "smoke.yaml")
+SUITE = f"""
+rows:
+- {{table: I, row: Alone, config: {ROOT}/configs/gfl_mobilenetv2.yaml, paper: {{map: 80.8, recall: 0.976}}}}
+- {{table: I, row: Breaks, config: breaks.yaml}}
+- {{table: I, row: Distilled, config: distilled.yaml, paper: {{map: 85.5, recall: 0.972}}}}
+- {{table: III, row: The same, config: distilled.yaml}}
+"""
+# A loss beyond what a float holds: it dies in its first step.
+BREAKS = f"_BASE_: {ROOT}/configs/gfl_mobilenetv2.yaml\nMODEL: {{GFL: {{LOSS_GAIN: 1.0e+39}}}}\n"
+# One teacher is enough here.
+DISTILLED = f"_BASE_: {ROOT}/configs/meddet.yaml\nDISTILL: {{TEACHERS: {{USE: [0]}}}}\n"
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    spec = importlib.util.spec_from_file_location("benchmark", ROOT / "tools" / "benchmark.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def told(benchmark, capsys):
+    """``told(*arguments)`` is the one line that a mistaken command ends with."""
+
+    def run(*arguments):
+        assert benchmark.main(["run", "--output", "nowhere", *map(str, arguments)]) == 1
+        (line,) = [text for text in capsys.readouterr().err.splitlines() if text.startswith("error: ")]
+        return line
+
+    return run
+
+
+def test_a_benchmark_from_the_command_line(benchmark, tmp_path, use_datasets_root, capsys):
+    for name, text in (("suite", SUITE), ("breaks", BREAKS), ("distilled", DISTILLED)):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    output = tmp_path / "results"
+    arguments = ["run", "--suite", str(tmp_path / "suite.yaml"), "--scale", SMOKE, "--output", str(output)]
+    command = [sys.executable, "tools/benchmark.py", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 1, "one of the runs fails"
+    assert "1 of 4 runs failed" in done.stderr and "Results: " in done.stdout
+
+    records = {
+        record["name"]: record for record in map(json.loads, (p.read_text() for p in output.glob("*/*/run.json")))
+    }
+    assert {name: record["status"] for name, record in records.items()} == {
+        "resnet10t": "done", "Alone": "done", "Breaks": "failed", "Distilled": "done",
+    }  # fmt: skip
+    assert "FloatingPointError" in records["Breaks"]["error"] and "\n" not in records["Breaks"]["error"]
+    distilled = records["Distilled"]
+    assert distilled["rows"] == [["I", "Distilled"], ["III", "The same"]]
+    assert {"AP50", "AP", "AP75", "recall50", "AP50-protrusion"} <= set(distilled["metrics"])
+    assert [point["iteration"] for point in distilled["curve"] if "AP50" in point] == [1, 3]
+    assert any("loss_dist" in point for point in distilled["curve"])
+    assert 2.2e6 < distilled["parameters"] < 2.5e6, "a MobileNetV2 with a small head"
+    text = (output / "tables.md").read_text()
+    assert "synthetic phantom, not patients" in text.splitlines()[0] and "| Breaks    | failed" in text
+    assert len(json.loads((output / "results.json").read_text())) == 4
+    pictures = {path.stem for path in output.glob("*.png")}
+    assert pictures == {"ap50_by_method", "parameters_vs_ap50", "latency_vs_ap50", "learning_curves"}
+    published = [output / name for name in ("tables.md", "results.csv", "results.json", "plan.json", "speed.json")]
+    published += list(output.glob("*/*/run.json"))
+    assert not [path.name for path in published if str(ROOT) in path.read_text()], "no path of this machine"
+
+    # The same command again tries what failed and nothing else; reports can be written again.
+    before = {path: path.stat().st_mtime_ns for path in output.glob("*/*/model_final.pth")}
+    assert len(before) == 3
+    assert benchmark.main(arguments) == 1
+    assert {path: path.stat().st_mtime_ns for path in output.glob("*/*/model_final.pth")} == before
+    (output / "tables.md").unlink()
+    assert benchmark.main(["report", "--output", str(output)]) == 0
+    assert (output / "tables.md").read_text().count("## Table") == 2
+
+
+def test_mistakes_are_told_in_one_line(told, tmp_path):
+    assert "it has I, III, IV, V" in told("--tables", "VI")
+    assert "EfficientNet-B0" in told("--rows", "EfficientNet-B9")
+    assert "nowhere.yaml" in told("--suite", "nowhere.yaml")
+    assert "MAX_ITER" in told("--scale", SMOKE, "--rows", "MobileNetV2", "SOLVER.MAX_ITERS", "3")
+    assert "changes DISTILL.METHOD" in told("--scale", SMOKE, "--rows", "MGD", "DISTILL.METHOD", "Nobody")
+    assert "different whole numbers" in told("--seeds", 1, 1)
+    assert "SEED" in told("SEED", 3)
+    assert not Path("nowhere").exists()
+
+
+def test_overrides_end_the_list_of_rows_or_seeds(benchmark):
+    args = benchmark.parse_args(
+        ["run", "--output", "x", "--rows", "MGD", "MedDet", "SOLVER.MAX_ITER", "3", "TEST.AUG", "1"]
+    )
+    assert args.rows == ["MGD", "MedDet"] and args.overrides == ["SOLVER.MAX_ITER", "3", "TEST.AUG", "1"]
+    args = benchmark.parse_args(["run", "--output", "x", "--tables", "I", "--seeds", "1", "2", "SOLVER.BASE_LR", "0.1"])
+    assert args.seeds == [1, 2] and args.overrides == ["SOLVER.BASE_LR", "0.1"]
+
+
+def test_the_list_has_every_row_and_the_papers_figures(benchmark, capsys):
+    assert benchmark.main(["list"]) == 0
+    text = capsys.readouterr().out
+    assert len(text.splitlines()) == 2 + 22 + 4 and "configs/table1/mgd.yaml" in text and "84.2" in text

@@ -1,0 +1,197 @@
+#!/usr/bin/env python
+"""Turn the paper's tables into runs: train and evaluate a suite of configs, and write tables and pictures.
+
+    python tools/benchmark.py list
+    python tools/benchmark.py run --scale configs/benchmark/phantom.yaml --output results/phantom --seeds 1 2 3
+    python tools/benchmark.py run --output results/cdh1848 --tables I III --rows MGD MedDet SOLVER.IMS_PER_BATCH 8
+    python tools/benchmark.py report --output results/phantom
+    python tools/benchmark.py efficiency --output results/phantom --size 512
+
+The same ``run`` command again continues where it was stopped. ``KEY VALUE`` pairs at the end of ``run`` override every
+row's config. docs/benchmark.md says the rest; the main path goes on in meddet_d2/benchmark/plan.py and runner.py.
+"""
+
+import argparse
+import re
+import shlex
+import signal
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+from tabulate import tabulate
+
+import meddet_d2  # noqa: F401  finds the engine
+from meddet_d2.benchmark import (
+    Planner,
+    ResultsFolder,
+    Runner,
+    TeacherChoice,
+    check_runs,
+    efficiency,
+    load_suite,
+    plots,
+    provenance_now,
+    speed,
+    write_report,
+)
+from meddet_d2.benchmark.plan import relative
+from meddet_d2.benchmark.provenance import without_home
+
+SUITE = Path(__file__).resolve().parents[1] / "configs" / "benchmark" / "tables.yaml"
+KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*\Z")
+# What a person can mend by reading one line: a wrong path, key, name or number.
+MISTAKES = (ValueError, OSError, KeyError)
+
+
+def parse_args(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    run = commands.add_parser("run", help="make the runs that are not done yet, then report")
+    run.set_defaults(function=command_run)
+    _add_selection(run)
+    _add_output(run)
+    run.add_argument("--seeds", nargs="+", type=int, metavar="N", help="instead of the suite's")
+    run.add_argument("--scale", type=Path, metavar="FILE", help="a yaml merged onto every row's config")
+    teachers = run.add_mutually_exclusive_group()
+    teachers.add_argument("--teachers-per-seed", action="store_true", help="a set of teachers for each seed")
+    teachers.add_argument("--given-teachers", action="store_true", help="take DISTILL.TEACHERS.WEIGHTS, train none")
+    run.add_argument("--allow-mixed", action="store_true", help="beside results of other sources or the other engine")
+
+    listing = commands.add_parser("list", help="the suite's tables and rows")
+    listing.set_defaults(function=command_list)
+    _add_selection(listing)
+
+    report = commands.add_parser("report", help="write tables and pictures again from the json files")
+    report.set_defaults(function=command_report)
+    _add_output(report)
+
+    costs = commands.add_parser("efficiency", help="Table II: parameters, multiply-adds and speed side by side")
+    costs.set_defaults(function=command_efficiency)
+    costs.add_argument("--suite", type=Path, default=SUITE, metavar="FILE", help="default: the paper's tables")
+    _add_output(costs)
+    costs.add_argument("--size", type=int, default=512, help="height and width in pixels (default: 512)")
+    costs.add_argument("--images", type=int, default=1, help="images in one call (default: 1)")
+    costs.add_argument("--rounds", type=int, default=11, help="timed calls of each network (default: 11)")
+    costs.add_argument("--threads", type=int, help="CPU threads of torch (default: torch's own)")
+
+    arguments, overrides = _split_overrides(arguments)
+    args = parser.parse_args(arguments)
+    if overrides and args.command != "run":
+        parser.error(f"{args.command} takes no KEY VALUE pairs, but got {' '.join(overrides)}")
+    args.overrides = overrides
+    return args
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--suite", type=Path, default=SUITE, metavar="FILE", help="default: the paper's tables")
+    parser.add_argument("--tables", nargs="+", metavar="TABLE", help="only these")
+    parser.add_argument("--rows", nargs="+", metavar="ROW", help="only these")
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="the results folder")
+
+
+def _split_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Options, and the KEY VALUE pairs after them: argparse would take a key for one more row or seed."""
+    for place, argument in enumerate(arguments):
+        if place and KEY.match(argument) and ("." in argument or argument in ("SEED", "OUTPUT_DIR", "CUDNN_BENCHMARK")):
+            return arguments[:place], arguments[place:]
+    return arguments, []
+
+
+def command_run(args: argparse.Namespace) -> int:
+    suite = load_suite(args.suite)
+    rows = suite.select(args.tables, args.rows)
+    per_seed = args.teachers_per_seed or (suite.teachers_per_seed and not args.given_teachers)
+    choice = TeacherChoice(suite.teacher_seed, per_seed, args.given_teachers)
+    planner = Planner(args.output, scale=args.scale, overrides=args.overrides, teachers=choice)
+    runs = planner.plan(suite, rows, args.seeds)
+    made_by, folder = provenance_now(), ResultsFolder(args.output)
+    with folder.lock():
+        folder.refuse_mixing(runs, made_by, allow_mixed=args.allow_mixed)
+        check_runs(runs)
+        invocation = {
+            "command": args.command_line,
+            "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "suite": relative(args.suite),
+            "scale": args.scale and relative(args.scale),
+            "overrides": [without_home(text) for text in args.overrides],
+            "teachers": choice.describe(),
+            **made_by,
+        }
+        folder.add_plan(suite, runs, invocation)
+        failed = []
+        try:
+            failed = Runner(folder, made_by, allow_mixed=args.allow_mixed).make(runs)
+        finally:
+            # Also after Ctrl-C: the tables of what is there.
+            _report(folder, time_networks=sys.exc_info()[0] is None)
+    if failed:
+        print(f"{len(failed)} of {len(runs)} runs failed; the same command tries them again.", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def command_list(args: argparse.Namespace) -> int:
+    suite = load_suite(args.suite)
+    rows = [
+        [row.table, row.name, relative(row.config), row.paper.get("map", ""), row.paper.get("recall", "")]
+        for row in [*suite.select(args.tables, args.rows), *(() if args.tables or args.rows else suite.efficiency)]
+    ]
+    print(tabulate(rows, headers=("table", "row", "config", "paper's mAP", "paper's recall"), disable_numparse=True))
+    return 0
+
+
+def command_report(args: argparse.Namespace) -> int:
+    _report(ResultsFolder(args.output), time_networks=False)
+    return 0
+
+
+def command_efficiency(args: argparse.Namespace) -> int:
+    suite = load_suite(args.suite)
+    if not suite.efficiency:
+        raise ValueError(f"{args.suite} lists nothing under efficiency.")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    options = {"size": args.size, "images": args.images, "rounds": args.rounds}
+    networks = efficiency.compare(suite.efficiency, **options)
+    print(efficiency.write(networks, args.output, **options, command=args.command_line))
+    return 0
+
+
+def _report(folder: ResultsFolder, *, time_networks: bool) -> None:
+    write_report(folder)
+    speeds = speed.measure_speed(folder) if time_networks else speed.read(folder)
+    plots.draw_all(folder, speeds)
+    print(f"Results: {folder.path / 'tables.md'}, results.csv, results.json and pictures beside them.")
+
+
+def _interrupt(number, frame) -> None:
+    raise KeyboardInterrupt
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command line; returns the exit status."""
+    args = parse_args(arguments)
+    args.command_line = without_home("python tools/benchmark.py " + shlex.join(arguments))
+    # As Ctrl-C: the run at work is stopped and its record says so.
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return args.function(args)
+    except KeyboardInterrupt:
+        print("Stopped; the same command continues.", file=sys.stderr)
+        return 130
+    except MISTAKES as error:
+        # str() of a KeyError puts its message in quotes.
+        message = error.args[0] if isinstance(error, KeyError) and error.args else error
+        print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+        return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
