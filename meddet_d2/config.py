@@ -222,10 +222,13 @@ def _add_distillation(cfg: CN) -> None:
     cfg.DISTILL.GAIN = 1.6
     # Weight of P3..P7 in L_dist and L_adv. At 512 x 512 every positive of a disc lies on P3.
     cfg.DISTILL.LEVEL_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0)
-    # Eq. 13's squared difference: its "sum" over a map per image, its "mean", or the mean "relative" to the fused
-    # map's variance (so 1.0 is what predicting the mean gives, whatever the teachers' scale; a level's variance counts
-    # as at least 1 % of the largest level's).
+    # Eq. 13's squared difference: its "sum" over a map per image, its "mean", the mean "relative" to the fused map's
+    # variance (so 1.0 is what predicting the mean gives, whatever the teachers' scale; a level's variance counts as at
+    # least 1 % of the largest level's), or "standardized": the same for each channel by itself.
     cfg.DISTILL.DIST_REDUCTION = "relative"
+    # Share of L_dist that the cells in boxes have to themselves, each box alike; 0.0: a cell is a cell. Discs cover
+    # some 5 % of an image, and the sign of a herniation much less.
+    cfg.DISTILL.DIST_FOREGROUND = 0.0
     # How L_dist's weight goes over the run, and that of all distillation losses of another method: "constant", or
     # "linear" or "cosine" down to zero at the end.
     cfg.DISTILL.DIST_SCHEDULE = "constant"

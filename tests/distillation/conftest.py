@@ -125,6 +125,8 @@ def meddet():
             "level_weights": (1.0, 3.0),
             "dist_reduction": "relative",
             "dist_schedule": "constant",
+            "dist_foreground": 0.0,
+            "strides": (8, 16),
             "discriminator": Discriminator(channels=[12, 12], hidden=(16, 8)),
             "adversarial_loss": "non_saturating",
             "adversarial_warmup": 0.2,

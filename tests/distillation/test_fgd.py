@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from meddet_d2.distillation.methods import FGD
-from meddet_d2.distillation.methods.fgd import GlobalContext, box_masks
+from meddet_d2.distillation.methods.fgd import GlobalContext
 
 TERMS = ("loss_foreground", "loss_background", "loss_attention", "loss_relation")
 WEIGHTS = (1e-3, 5e-4, 5e-4, 5e-6)
@@ -118,21 +118,6 @@ def test_equals_plain_loops(map_batch, teachers):
     for name, weight, value in zip(TERMS, WEIGHTS, expected, strict=True):
         assert losses[name].item() == pytest.approx(weight * value, rel=1e-10), name
         assert value > 0.01
-
-
-def test_masks_of_a_box_drawn_by_hand():
-    # x from 3 to 21 px at stride 8 are the columns 0 to 3, y from 10 to 14 the rows 1 and 2.
-    foreground, background = box_masks([torch.tensor([[3.0, 10.0, 21.0, 14.0]]), torch.zeros(0, 4)], 8, (4, 5))
-    expected = torch.zeros(4, 5)
-    expected[1:3, 0:4] = 1 / 8
-    torch.testing.assert_close(foreground[0, 0], expected)
-    torch.testing.assert_close(background[0, 0], (expected == 0) / 12)
-    assert foreground[1].sum() == 0 and torch.equal(background[1], torch.full((1, 4, 5), 1 / 20))
-
-
-def test_a_box_over_the_whole_map_leaves_no_background():
-    foreground, background = box_masks([torch.tensor([[-9.0, -9.0, 99.0, 99.0]])], 8, (4, 5))
-    assert (foreground > 0).all() and background.sum() == 0
 
 
 def test_equal_maps_cost_nothing_under_equal_contexts(map_batch):

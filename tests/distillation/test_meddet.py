@@ -2,6 +2,8 @@
 
 import math
 from copy import deepcopy
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -64,6 +66,58 @@ def test_relative_imitation_survives_a_level_that_says_nothing():
     assert losses[0].item() == 0
     assert losses[1].item() == pytest.approx(0.01 / (0.01 * targets[0].var(correction=0).item()), rel=1e-4)
     assert imitation_losses([torch.ones(1, 3, 1, 1)], [torch.ones(1, 3, 1, 1)], "relative")[0].item() == 0
+
+
+def test_weighted_and_standardized_imitation_against_loops():
+    """Plain loops in float64: every mean and variance under the cells' weights, channel by channel."""
+    generator = torch.Generator().manual_seed(5)
+    scales = torch.tensor([0.001, 1.0, 20.0]).view(1, 3, 1, 1)  # the first channel lies below the floor
+    targets = [torch.randn(2, 3, n, n, generator=generator, dtype=torch.float64) * scales + 2 for n in (4, 2)]
+    predictions = [x + torch.randn(x.shape, generator=generator, dtype=torch.float64) for x in targets]
+    weights = [torch.rand(2, 1, n, n, generator=generator, dtype=torch.float64) for n in (4, 2)]
+    weights = [w / w.mean() for w in weights]
+
+    def channel(level, c):
+        """Weighted mean squared error and variance of one channel."""
+        t, p, w = targets[level][:, c].flatten(), predictions[level][:, c].flatten(), weights[level].flatten()
+        mean = sum(a * b for a, b in zip(w, t, strict=True)) / len(t)
+        variance = sum(a * (b - mean) ** 2 for a, b in zip(w, t, strict=True)) / len(t)
+        return sum(a * (b - q) ** 2 for a, b, q in zip(w, t, p, strict=True)) / len(t), variance
+
+    pairs = [[channel(level, c) for c in range(3)] for level in range(2)]
+    floor = max(variance for level in pairs for _, variance in level) / 100
+    expected = [sum(error / max(variance, floor) for error, variance in level) / 3 for level in pairs]
+    losses = imitation_losses(targets, predictions, "standardized", weights)
+    for value, loss in zip(expected, losses, strict=True):
+        assert loss.item() == pytest.approx(value.item(), rel=1e-10)
+
+    means = imitation_losses(targets, predictions, "mean", weights)
+    for level, mean in zip(pairs, means, strict=True):
+        assert mean.item() == pytest.approx(sum(error for error, _ in level).item() / 3, rel=1e-10)
+
+
+def test_with_all_cells_alike_the_weights_change_nothing():
+    targets, predictions = ([torch.randn(2, 3, 8, 8)] for _ in range(2))
+    for reduction in ("relative", "standardized", "mean", "sum"):
+        plain = imitation_losses(targets, predictions, reduction)
+        torch.testing.assert_close(imitation_losses(targets, predictions, reduction, [torch.ones(2, 1, 8, 8)]), plain)
+
+
+def test_with_the_whole_share_the_imitation_looks_into_the_boxes_alone(meddet, student, trained_bank, batch):
+    inputs, gradients = batch(), []
+    boxes = [torch.tensor([[2.0, 3.0, 5.5, 6.0]]), *[torch.zeros(0, 4)] * 3]
+    truth = [SimpleNamespace(gt_boxes=SimpleNamespace(tensor=x)) for x in boxes]
+    for share in (0.0, 1.0):
+        method = meddet(dist_foreground=share, strides=(1, 2))
+        observed, detection = observe(student, trained_bank, inputs)
+        generated = [x.detach().requires_grad_() for x in method.generate(observed.student)]
+        method.generate = lambda features, generated=generated: generated
+        method(replace(observed, gt_instances=truth), detection)["loss_dist"].backward()
+        gradients.append(generated[0].grad.abs().sum(dim=1))
+    inside = torch.zeros_like(gradients[0], dtype=torch.bool)
+    inside[0, 3:7, 2:7] = True  # corners are rounded outward, and the last cell belongs to the box
+    assert (gradients[0] > 0).all()
+    assert torch.equal(gradients[1] > 0, inside)
 
 
 def test_half_precision_maps_give_a_full_precision_loss():
@@ -234,7 +288,10 @@ def test_taught_through_the_imitation_loss_it_would_collapse(meddet, student, tr
         ({"lead": 3}, r"DISTILL\.FUSION\.LEAD_TEACHER is 3"),
         ({"lead": -1}, r"DISTILL\.FUSION\.LEAD_TEACHER is -1"),
         ({"fusion": "Mean"}, r"DISTILL\.FUSION\.NAME is 'Mean'; known fusions are: Concat, LWFF, Sum"),
-        ({"dist_reduction": "max"}, r"DISTILL\.DIST_REDUCTION is 'max'; it must be one of: relative, mean, sum"),
+        (
+            {"dist_reduction": "max"},
+            r"DISTILL\.DIST_REDUCTION is 'max'; it must be one of: relative, standardized, mean, sum",
+        ),
         ({"dist_schedule": "step"}, r"DISTILL\.DIST_SCHEDULE is 'step'; it must be one of: constant, linear, cosine"),
         ({"adversarial_loss": "hinge"}, r"DISTILL\.AATM\.GENERATOR_LOSS is 'hinge'"),
         ({"adversarial_warmup": 1.5}, r"DISTILL\.AATM\.WARMUP is 1\.5"),

@@ -18,7 +18,7 @@ from .base import (
     check_schedule,
     feature_channels,
 )
-from .features import align_levels, full_precision, squared_difference
+from .features import align_levels, box_masks, full_precision, squared_difference
 
 TERMS = ("foreground", "background", "attention", "relation")
 
@@ -33,7 +33,7 @@ class FGD(Distiller):
     maps after a :class:`GlobalContext` on either side. S is aligned first. All is the mean over the teachers.
 
     So in the published code (losses/fgd.py of the authors' repository) for one teacher, but for two things in
-    :func:`box_masks`. Both GlobalContexts learn, the teacher's too, as there.
+    :func:`~.features.box_masks`. Both GlobalContexts learn, the teacher's too, as there.
 
     Args:
         student_channels: channels of the student's L maps.
@@ -174,43 +174,6 @@ def attentions(feature: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     spatial = (strength.mean(dim=1).flatten(1) / temperature).softmax(dim=1) * (height * width)
     channel = (strength.mean(dim=(2, 3)) / temperature).softmax(dim=1) * channels
     return spatial.view(n, 1, height, width), channel.view(n, channels, 1, 1)
-
-
-@torch.no_grad()
-def box_masks(boxes: Sequence[Tensor], stride: int, size: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Each image's cells inside of its boxes and outside of all, weighed so that size does not count.
-
-    Corners are rounded outward to cells, and the last cell belongs to the box. They are scaled by the stride, for the
-    ratio of the map to the image without its padding, as in the published code, misses the cells where there is
-    padding. Rows are y and columns x; there is a version of that code with the two exchanged.
-
-    Args:
-        boxes: for each of N images (G, 4), x0, y0, x1, y1 in pixels.
-        stride: pixels of a cell.
-        size: (H, W).
-
-    Returns:
-        Foreground (N, 1, H, W): 1 / (height * width of the box in cells), the largest of overlapping boxes, 0 outside.
-        Background (N, 1, H, W): 1 / (number of cells outside of all boxes) there, 0 inside.
-    """
-    height, width = size
-    foreground = torch.stack([_foreground(b, stride, height, width) for b in boxes])
-    outside = (foreground == 0).to(foreground)
-    background = outside / outside.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
-    return foreground, background
-
-
-def _foreground(boxes: Tensor, stride: int, height: int, width: int) -> Tensor:
-    """One image's boxes (G, 4) -> (1, H, W)."""
-    low, high = (boxes[:, :2] / stride).floor(), (boxes[:, 2:] / stride).ceil()  # (G, 2) as x, y
-    weight = 1 / (high + 1 - low).prod(dim=1)
-    x, y = torch.arange(width, device=boxes.device), torch.arange(height, device=boxes.device)
-    in_columns = (x >= low[:, :1]) & (x <= high[:, :1])  # (G, W)
-    in_rows = (y >= low[:, 1:]) & (y <= high[:, 1:])  # (G, H)
-    inside = in_rows[:, :, None] & in_columns[:, None, :]
-    # A row of zeros for an image without boxes, of which there is no maximum.
-    weights = torch.cat([weight[:, None, None] * inside, weight.new_zeros(1, height, width)])
-    return weights.amax(dim=0, keepdim=True)
 
 
 def _contexts(teacher_channels: Sequence[Sequence[int]]) -> nn.ModuleList:

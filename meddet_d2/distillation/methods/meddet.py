@@ -13,8 +13,9 @@ from ..adversarial import GENERATOR_LOSSES, Discriminator, Generator, frozen_cal
 from ..alignment import AdaptiveFeatureAlignment
 from ..fusion import build_fusion, check_lead
 from .base import DISTILLER_REGISTRY, SCHEDULES, DistillationBatch, Distiller, check_schedule, feature_channels
+from .features import cell_weights, full_precision
 
-REDUCTIONS = ("relative", "mean", "sum")
+REDUCTIONS = ("relative", "standardized", "mean", "sum")
 
 
 @DISTILLER_REGISTRY.register()
@@ -44,6 +45,8 @@ class MedDet(Distiller):
             divided by their sum; an L_dist by "sum" takes them as they are (all 1: eq. 13 as printed).
         dist_reduction: of the squared difference, see :func:`imitation_losses`.
         dist_schedule: in ``SCHEDULES``, of L_dist's weight over the run.
+        dist_foreground: share in [0, 1] of each level's L_dist that the cells in boxes have to themselves.
+        strides: of the L levels, in pixels.
         discriminator: judges the generated maps, or None.
         adversarial_loss: in ``GENERATOR_LOSSES``.
         adversarial_warmup: fraction of the run in [0, 1] before L_adv counts.
@@ -67,6 +70,8 @@ class MedDet(Distiller):
         level_weights: Sequence[float],
         dist_reduction: str,
         dist_schedule: str,
+        dist_foreground: float,
+        strides: Sequence[int],
         discriminator: nn.Module | None,
         adversarial_loss: str,
         adversarial_warmup: float,
@@ -77,6 +82,8 @@ class MedDet(Distiller):
         _check_choice("DISTILL.DIST_REDUCTION", dist_reduction, REDUCTIONS)
         _check_choice("DISTILL.AATM.GENERATOR_LOSS", adversarial_loss, GENERATOR_LOSSES)
         check_schedule(dist_schedule)
+        if not 0 <= dist_foreground <= 1:
+            raise ValueError(f"DISTILL.DIST_FOREGROUND is {dist_foreground}; it is a share, in [0, 1].")
         check_lead(lead, len(teacher_channels))
 
         self.lead = lead
@@ -88,6 +95,8 @@ class MedDet(Distiller):
         self.level_weights = tuple(level_weights)
         self.dist_reduction = dist_reduction
         self.dist_schedule = dist_schedule
+        self.dist_foreground = dist_foreground
+        self.strides = tuple(strides)
         self.adversarial_loss = adversarial_loss
         self.adversarial_warmup = adversarial_warmup
 
@@ -128,6 +137,8 @@ class MedDet(Distiller):
             "level_weights": distill.LEVEL_WEIGHTS,
             "dist_reduction": distill.DIST_REDUCTION,
             "dist_schedule": distill.DIST_SCHEDULE,
+            "dist_foreground": distill.DIST_FOREGROUND,
+            "strides": student.strides,
             "discriminator": discriminator,
             "adversarial_loss": aatm.GENERATOR_LOSS,
             "adversarial_warmup": aatm.WARMUP,
@@ -143,7 +154,7 @@ class MedDet(Distiller):
         fused = self.fuse(batch)
         targets = [x.detach() for x in fused]
         generated = self.generate(batch.student)
-        distances = imitation_losses(targets, generated, self.dist_reduction)
+        distances = imitation_losses(targets, generated, self.dist_reduction, self.cell_weights(batch))
         # A "relative" L_dist then starts near 1, however many levels there are.
         dist = self._over_levels(distances, normalize=self.dist_reduction != "sum")
         fusion = sum(batch.head_losses(self.lead, fused).values())
@@ -171,6 +182,14 @@ class MedDet(Distiller):
             fused.append(fusion([align[level](maps[level], size) for align, maps in pairs]))
         return fused
 
+    def cell_weights(self, batch: DistillationBatch) -> list[Tensor] | None:
+        """How much each cell counts in L_dist: L maps (N, 1, H, W) of mean 1, or None if all count the same."""
+        if self.dist_foreground == 0:
+            return None
+        boxes = [instances.gt_boxes.tensor for instances in batch.gt_instances]
+        sizes = [x.shape[-2:] for x in batch.student]
+        return cell_weights(boxes, self.strides, sizes, self.dist_foreground)
+
     def generate(self, features: Sequence[Tensor]) -> list[Tensor]:
         """``G(align(S_i))`` of eq. 13 for each of the student's L maps."""
         levels = zip(self.generator, self.student_alignment, features, strict=True)
@@ -187,7 +206,9 @@ class MedDet(Distiller):
         return sum(weight / total * value for weight, value in zip(self.level_weights, values, strict=True))
 
 
-def imitation_losses(targets: Sequence[Tensor], predictions: Sequence[Tensor], reduction: str) -> list[Tensor]:
+def imitation_losses(
+    targets: Sequence[Tensor], predictions: Sequence[Tensor], reduction: str, weights: Sequence[Tensor] | None = None
+) -> list[Tensor]:
     """The squared difference of eq. 13 on each level, in fp32.
 
     Args:
@@ -195,24 +216,35 @@ def imitation_losses(targets: Sequence[Tensor], predictions: Sequence[Tensor], r
         predictions: L maps (N, C, H, W).
         reduction: "sum" over the map, the mean over the images, which is the equation read literally; "mean" over all
             values; "relative": that mean divided by the variance of the level's target over all its values, so that
-            predicting the target's mean costs exactly 1, whatever the scale of the teachers' maps. The variance counts
-            as no less than a hundredth of the largest level's: a nearly constant level has nothing to teach, and would
-            otherwise outweigh all others.
+            predicting the target's mean costs exactly 1, whatever the scale of the teachers' maps; "standardized": the
+            same for each channel by itself, the mean over the channels, so that a channel of small values counts as
+            much as one of large ones. A variance counts as no less than a hundredth of the largest one: what is nearly
+            constant has nothing to teach, and would otherwise outweigh all else.
+        weights: of the cells, L maps (N, 1, H, W) of mean 1, in all means and variances; None: all alike.
 
     Returns:
         L scalars >= 0.
     """
-    # At least fp32: half precision overflows at 256 squared. Float64 stays float64.
-    targets = [x.to(torch.promote_types(x.dtype, torch.float32)) for x in targets]
+    targets = [full_precision(x) for x in targets]
     squared = [(t - p.to(t.dtype)) ** 2 for t, p in zip(targets, predictions, strict=True)]
+    if weights is not None:
+        squared = [w * x for w, x in zip(weights, squared, strict=True)]
     if reduction == "sum":
         return [x.sum() / len(x) for x in squared]
-    means = [x.mean() for x in squared]
     if reduction == "mean":
-        return means
-    variances = torch.stack([x.detach().var(correction=0) for x in targets])
-    variances = variances.clamp(min=(0.01 * variances.max()).clamp(min=1e-6))
-    return [mean / variance for mean, variance in zip(means, variances, strict=True)]
+        return [x.mean() for x in squared]
+    over = (0, 2, 3) if reduction == "standardized" else (0, 1, 2, 3)
+    variances = [_variance(t, w, over) for t, w in zip(targets, weights or [None] * len(targets), strict=True)]
+    floor = (0.01 * torch.stack([v.max() for v in variances]).max()).clamp(min=1e-6)
+    return [(x.mean(dim=over) / v.clamp(min=floor)).mean() for x, v in zip(squared, variances, strict=True)]
+
+
+def _variance(x: Tensor, weights: Tensor | None, over: tuple[int, ...]) -> Tensor:
+    """Variance over the given dimensions of (N, C, H, W), its cells weighted by (N, 1, H, W) of mean 1."""
+    if weights is None:
+        return x.var(dim=over, correction=0)
+    mean = (weights * x).mean(dim=over, keepdim=True)
+    return (weights * (x - mean) ** 2).mean(dim=over)
 
 
 def _align_levels(channels: Sequence[int], common: Sequence[int]) -> nn.ModuleList:
