@@ -54,6 +54,7 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
     _add_selection(run)
     _add_output(run)
     run.add_argument("--seeds", nargs="+", type=int, metavar="N", help="instead of the suite's")
+    run.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at once, sharing the cores (default: 1)")
     run.add_argument("--scale", type=Path, metavar="FILE", help="a yaml merged onto every row's config")
     teachers = run.add_mutually_exclusive_group()
     teachers.add_argument("--teachers-per-seed", action="store_true", help="a set of teachers for each seed")
@@ -104,15 +105,17 @@ def _split_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def command_run(args: argparse.Namespace) -> int:
+    made_by, folder = provenance_now(), ResultsFolder(args.output)
+    runner = Runner(folder, made_by, jobs=args.jobs, allow_mixed=args.allow_mixed)
     suite = load_suite(args.suite)
     rows = suite.select(args.tables, args.rows)
     per_seed = args.teachers_per_seed or (suite.teachers_per_seed and not args.given_teachers)
     choice = TeacherChoice(suite.teacher_seed, per_seed, args.given_teachers)
     planner = Planner(args.output, scale=args.scale, overrides=args.overrides, teachers=choice)
     runs = planner.plan(suite, rows, args.seeds)
-    made_by, folder = provenance_now(), ResultsFolder(args.output)
     with folder.lock():
         folder.refuse_mixing(runs, made_by, allow_mixed=args.allow_mixed)
+        # It also draws the data sets: runs that begin at once find them there.
         check_runs(runs)
         invocation = {
             "command": args.command_line,
@@ -121,12 +124,13 @@ def command_run(args: argparse.Namespace) -> int:
             "scale": args.scale and relative(args.scale),
             "overrides": [without_home(text) for text in args.overrides],
             "teachers": choice.describe(),
+            "jobs": args.jobs,
             **made_by,
         }
         folder.add_plan(suite, runs, invocation)
         failed = []
         try:
-            failed = Runner(folder, made_by, allow_mixed=args.allow_mixed).make(runs)
+            failed = runner.make(runs)
         finally:
             # Also after Ctrl-C: the tables of what is there.
             _report(folder, time_networks=sys.exc_info()[0] is None)
@@ -177,7 +181,7 @@ def main(arguments: list[str]) -> int:
     """Run the command line; returns the exit status."""
     args = parse_args(arguments)
     args.command_line = without_home("python tools/benchmark.py " + shlex.join(arguments))
-    # As Ctrl-C: the run at work is stopped and its record says so.
+    # As Ctrl-C: the runs at work are stopped and their records say so.
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         return args.function(args)

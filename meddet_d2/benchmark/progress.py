@@ -1,9 +1,11 @@
-"""How far a benchmark is: a bar over its runs, the time left, and the current run's last line."""
+"""How far a benchmark is: a bar over its runs, the time left, and the last line of those at work."""
 
+import heapq
 import re
 import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
@@ -12,7 +14,16 @@ from .plan import Run
 
 # Bytes at a log's end in which its last line is looked for.
 TAIL = 4000
+# Characters of last lines in the bar, of all runs at work together.
+WIDTH = 100
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass(eq=False)
+class _AtWork:
+    run: Run
+    line: str = ""
+    begin: float = field(default_factory=time.monotonic)
 
 
 class Progress:
@@ -22,11 +33,12 @@ class Progress:
         runs: that are to be made, in order.
         earlier: (run, seconds) of those that are there already; they help to estimate.
         total: runs in all, with those already there.
+        jobs: runs at once.
     """
 
-    def __init__(self, runs: Sequence[Run], earlier: Sequence[tuple[Run, float]], total: int):
-        self.waiting, self.seconds = list(runs), list(earlier)
-        self.begin = time.monotonic()
+    def __init__(self, runs: Sequence[Run], earlier: Sequence[tuple[Run, float]], total: int, *, jobs: int = 1):
+        self.waiting, self.seconds, self.jobs = list(runs), list(earlier), jobs
+        self.at_work: list[_AtWork] = []
         # disable=None: no bar where the output is a file, whose reader gets one line for each run instead.
         self.bar = tqdm(
             total=total,
@@ -38,16 +50,20 @@ class Progress:
         )
 
     def start(self, run: Run) -> None:
-        """The next run begins."""
+        """A run begins."""
         self.waiting.remove(run)
-        self.begin = time.monotonic()
+        self.at_work.append(_AtWork(run))
         self.show(run, "")
 
     def show(self, run: Run, line: str) -> None:
-        """What the bar says while a run is at work."""
-        left = self.left(run, time.monotonic() - self.begin)
+        """What the bar says about a run at work, beside the others."""
+        for item in self.at_work:
+            if item.run is run:
+                item.line = line
+        width = WIDTH // max(1, len(self.at_work))
+        lines = [f"{item.run.label} | {item.line[:width]}" for item in self.at_work]
         # refresh() and not set_description_str's own, which tqdm would hold back.
-        self.bar.set_description_str(f"left {_clock(left)} | {run.label} | {line}", refresh=True)
+        self.bar.set_description_str(" | ".join([f"left {self._clock_left()}", *lines]), refresh=True)
 
     def finish(self, run: Run, seconds: float, words: str, *, count: bool = True) -> None:
         """A run has ended.
@@ -60,21 +76,31 @@ class Progress:
         """
         if count:
             self.seconds.append((run, seconds))
+        self.at_work = [item for item in self.at_work if item.run is not run]
         self.bar.update()
-        place = f"[{self.bar.total - len(self.waiting)}/{self.bar.total}]"
-        tqdm.write(f"{place} {run.label}: {words} ({_clock(seconds)}; left {_clock(self.left())})")
+        place = f"[{self.bar.total - len(self.waiting) - len(self.at_work)}/{self.bar.total}]"
+        tqdm.write(f"{place} {run.label}: {words} ({_clock(seconds)}; left {self._clock_left()})")
 
-    def left(self, current: Run | None = None, elapsed: float = 0.0) -> float | None:
+    def left(self, at_work: Sequence[tuple[Run, float]] = ()) -> float | None:
         """Seconds until all runs are done, by the durations so far; None before the first.
 
+        Every waiting run goes where a run ends first, so that the last one, with nothing beside it, counts in full.
+
         Args:
-            current: the run at work.
-            elapsed: its seconds so far.
+            at_work: the runs at work and their seconds so far.
         """
-        if not self.seconds and (current or self.waiting):
+        if not self.seconds and (at_work or self.waiting):
             return None
-        now = max(self.expected(current) - elapsed, 0.0) if current else 0.0
-        return now + sum(self.expected(run) for run in self.waiting)
+        ends = [max(self.expected(run) - elapsed, 0.0) for run, elapsed in at_work]
+        ends += [0.0] * (self.jobs - len(ends))
+        heapq.heapify(ends)
+        for run in self.waiting:
+            heapq.heapreplace(ends, ends[0] + self.expected(run))
+        return max(ends)
+
+    def _clock_left(self) -> str:
+        now = time.monotonic()
+        return _clock(self.left([(item.run, now - item.begin) for item in self.at_work]))
 
     def expected(self, run: Run) -> float:
         """Seconds that a run will take: as its other seeds, or as others of its kind, or as all."""

@@ -172,6 +172,12 @@ def _warnings(done: Sequence[dict], rows: Sequence[RowResult]) -> list[str]:
         found = sorted({str(record[what]) for record in done})
         if len(found) > 1:
             warnings.append(f"**Mixed:** these results were made by different {what} ({', '.join(found)}).\n")
+    threads = sorted({record["hardware"]["threads"] for record in done})
+    if len(threads) > 1:
+        warnings.append(
+            f"**Different threads:** these runs had {' or '.join(map(str, threads))} CPU threads. Their number decides"
+            " the last bits of sums, and training carries them on: with another number a run's figures were others.\n"
+        )
     if max((len(row.records) for row in rows), default=0) == 1:
         warnings.append("**One seed:** no spread, and differences between rows may be chance alone.\n")
     return warnings
@@ -220,7 +226,7 @@ def _history(plan: dict, done: Sequence[dict]) -> list[str]:
         "engine": "; ".join(sorted({f"{record['engine']}, torch {record['torch']}" for record in done})),
         "commit": "; ".join(sorted(commits)),
         "sources": "; ".join(sorted({record["sources"] for record in done})),
-        "training time": f"{sum(record['seconds'] for record in done) / 3600:.2f} hours in all",
+        "training time": f"{sum(record['seconds'] for record in done) / 3600:.2f} hours, all runs added up",
         "resumed runs": str(sum(bool(record["resumed"]) for record in done)),
     }
     commands = list(dict.fromkeys(invocation["command"] for invocation in plan["invocations"]))

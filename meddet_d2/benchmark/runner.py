@@ -1,52 +1,74 @@
-"""Makes the runs of a plan one after another, each in a process of its own."""
+"""Makes the runs of a plan, one or several at once, each in a process of its own."""
 
-import contextlib
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from .folder import ResultsFolder
 from .plan import Run
-from .progress import Progress, last_line
-from .provenance import PACKAGE, hardware, source_hash, without_home
+from .process import LOG, WORKER, RunProcess, stop, thread_share
+from .progress import Progress
+from .provenance import hardware, source_hash, without_home
 
-WORKER = (sys.executable, "-m", "meddet_d2.benchmark.worker")
-LOG = "console.txt"
-# Seconds: between two looks at a run, and from asking it to stop until it is killed.
-POLL, PATIENCE = 0.5, 10.0
+# Seconds between two looks at the runs at work.
+POLL = 0.5
+
+
+@dataclass(eq=False)
+class _Job:
+    """A run at work: its first record, when it began, and its process once it has one."""
+
+    run: Run
+    record: dict
+    begin: float = field(default_factory=time.monotonic)
+    process: RunProcess | None = None
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.begin
 
 
 class Runner:
     """Makes runs, skips what is done, and goes on after a failure.
 
     Args:
-        folder: the results; its lock must be held.
+        folder: the results; its lock must be held while runs are made.
         made_by: the present provenance.
+        jobs: runs at once. If there are several, each gets its share of the processor's cores.
         allow_mixed: go on if the sources change meanwhile.
         worker: the command of one run, to which its folder is added.
+
+    Raises:
+        ValueError: fewer than one job.
     """
 
     def __init__(
-        self, folder: ResultsFolder, made_by: dict, *, allow_mixed: bool = False, worker: Sequence[str] = WORKER
+        self,
+        folder: ResultsFolder,
+        made_by: dict,
+        *,
+        jobs: int = 1,
+        allow_mixed: bool = False,
+        worker: Sequence[str] = WORKER,
     ):
-        self.folder, self.made_by = folder, made_by
+        if jobs < 1:
+            raise ValueError(f"--jobs is {jobs}; give the number of runs at once, from 1 up.")
+        self.folder, self.made_by, self.jobs = folder, made_by, jobs
         self.allow_mixed, self.worker = allow_mixed, list(worker)
+        self.threads = thread_share(jobs)
 
     def make(self, runs: Sequence[Run]) -> list[Run]:
-        """Make those of the runs that are not done, in order.
+        """Make those of the runs that are not done, in order; a student waits for its teachers, and others pass it.
 
         Args:
-            runs: teachers before their students.
+            runs: with the teachers of every student, which come first.
 
         Returns:
             The runs that failed.
 
         Raises:
-            KeyboardInterrupt: the run at work was stopped, and its record says so.
+            KeyboardInterrupt: the runs at work were stopped, and their records say so.
             ValueError: the sources changed while the benchmark ran.
         """
         records = [(run, self.folder.record(run)) for run in runs]
@@ -54,14 +76,23 @@ class Runner:
         for run, _ in done:
             self._keep_rows(run)
         waiting = [run for run, record in records if record.get("status") != "done"]
-        progress = Progress(waiting, done, len(runs))
-        failed = []
+        progress = Progress(waiting, done, len(runs), jobs=self.jobs)
+        active: list[_Job] = []
+        failed: list[Run] = []
         try:
-            for run in waiting:
-                self._check_sources()
-                if not self._make(run, progress):
-                    failed.append(run)
+            while waiting or active:
+                while (run := self._next(waiting, active, failed)) and self._may_start(active):
+                    waiting.remove(run)
+                    self._start(run, active, failed, progress)
+                for job in active:
+                    progress.show(job.run, job.process.last_line())
+                if active:
+                    active[0].process.wait(POLL)
+                for job in [job for job in active if not job.process.at_work()]:
+                    self._finish(job, self._error(job), failed, progress)
+                    active.remove(job)
         finally:
+            self._interrupt(active)
             progress.close()
         return failed
 
@@ -73,44 +104,65 @@ class Runner:
             merged = [*record["rows"], *(row for row in rows if row not in record["rows"])]
             self.folder.write_record(run, {**record, "rows": merged})
 
-    def _check_sources(self) -> None:
-        now = source_hash()
-        if now != self.made_by["sources"] and not self.allow_mixed:
-            raise ValueError(
-                f"The sources changed while the benchmark ran (from {self.made_by['sources']} to {now}), and its next"
-                " run would be made by others than its first; undo the change and run the same command again, or allow"
-                " it with --allow-mixed."
-            )
+    def _next(self, waiting: Sequence[Run], active: Sequence[_Job], failed: Sequence[Run]) -> Run | None:
+        """The first run that can begin now: there is room for it and its teachers are done, or one of them failed."""
+        unfinished = [*waiting, *(job.run for job in active)]
+        for run in waiting:
+            if _among(run.teachers, failed) or (len(active) < self.jobs and not _among(run.teachers, unfinished)):
+                return run
+        return None
 
-    def _make(self, run: Run, progress: Progress) -> bool:
-        """Make one run; True if it is done."""
-        progress.start(run)
-        broken = [teacher for teacher in run.teachers if self.folder.record(teacher).get("status") != "done"]
-        record = self._first_record(run)
-        resumed = self.folder.begin(run, record)
-        record["resumed"] = resumed
-        begin = time.monotonic()
-        if broken:
-            error = f"its teacher {broken[0].name} (seed {broken[0].seed}) failed"
-        else:
-            try:
-                error = self._work(run, progress)
-            except BaseException:
-                seconds = time.monotonic() - begin
-                self.folder.write_record(run, {**record, "status": "interrupted", "seconds": seconds})
-                raise
-        seconds = time.monotonic() - begin
-        if error:
-            self.folder.write_record(run, {**record, "status": "failed", "seconds": seconds, "error": error})
-            where = without_home(str(run.folder / LOG))
-            progress.finish(run, seconds, f"FAILED, {error}" + ("" if broken else f"; log: {where}"), count=False)
+    def _may_start(self, active: Sequence[_Job]) -> bool:
+        """Whether the sources are still the same. If not, what is at work may end first, since it began with them."""
+        now = source_hash()
+        if now == self.made_by["sources"] or self.allow_mixed:
+            return True
+        if active:
             return False
+        raise ValueError(
+            f"The sources changed while the benchmark ran (from {self.made_by['sources']} to {now}), and its next"
+            " run would be made by others than its first; undo the change and run the same command again, or allow"
+            " it with --allow-mixed."
+        )
+
+    def _start(self, run: Run, active: list[_Job], failed: list[Run], progress: Progress) -> None:
+        """Begin a run; without its teachers it ends at once."""
+        job = _Job(run, self._first_record(run))
+        progress.start(run)
+        job.record["resumed"] = self.folder.begin(run, job.record)
+        broken = _among(run.teachers, failed)
+        if broken:
+            self._finish(job, f"its teacher {broken[0].name} (seed {broken[0].seed}) failed", failed, progress)
+            return
+        # Before its process is there: an interrupt between the two must find it.
+        active.append(job)
+        job.process = RunProcess(self.worker, run.folder, self.threads)
+
+    def _finish(self, job: _Job, error: str, failed: list[Run], progress: Progress) -> None:
+        """Write down what came of a run."""
+        run, seconds = job.run, job.seconds
+        if error:
+            failed.append(run)
+            self.folder.write_record(run, {**job.record, "status": "failed", "seconds": seconds, "error": error})
+            where = f"; log: {without_home(str(run.folder / LOG))}" if job.process else ""
+            progress.finish(run, seconds, f"FAILED, {error}{where}", count=False)
+            return
         outcome = self.folder.outcome(run)
-        record["hardware"] = hardware(outcome.pop("threads", None))
-        self.folder.write_record(run, {**record, "status": "done", "seconds": seconds, **outcome})
+        machine = hardware(outcome.pop("threads", None))
+        record = {**job.record, "hardware": machine, "status": "done", "seconds": seconds, **outcome}
+        self.folder.write_record(run, record)
         # A part of a run says little about a whole one.
-        progress.finish(run, seconds, f"AP50 {_figure(outcome['metrics'].get('AP50'))}", count=not resumed)
-        return True
+        words = f"AP50 {_figure(outcome['metrics'].get('AP50'))}"
+        progress.finish(run, seconds, words, count=not record["resumed"])
+
+    def _interrupt(self, active: Sequence[_Job]) -> None:
+        """Stop what is at work, and say so in the records before waiting for it: there may be a second Ctrl-C."""
+        try:
+            for job in active:
+                if self.folder.record(job.run).get("status") == "running":
+                    self.folder.write_record(job.run, {**job.record, "status": "interrupted", "seconds": job.seconds})
+        finally:
+            stop([job.process for job in active if job.process])
 
     def _first_record(self, run: Run) -> dict:
         sources = {"sources": source_hash()} if self.allow_mixed else {}
@@ -126,64 +178,27 @@ class Runner:
             "backbone": run.cfg.MODEL.BOTTOM_UP.NAME,
             "teachers": [self.folder.key(teacher.folder) for teacher in run.teachers],
             "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "hardware": hardware(),
+            "hardware": hardware(self.threads),
             **self.made_by,
             **sources,
         }
 
-    def _work(self, run: Run, progress: Progress) -> str:
-        """Run the worker to its end; what went wrong in one line, empty if nothing did."""
-        log = run.folder / LOG
-        paths = [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUNBUFFERED": "1"}
-        with open(log, "ab") as output:
-            # A session of its own: Ctrl-C reaches the benchmark alone, which then stops the run.
-            child = subprocess.Popen(
-                [*self.worker, str(run.folder)],
-                stdin=subprocess.PIPE,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,
-            )
-            try:
-                while child.poll() is None:
-                    progress.show(run, last_line(log)[:100])
-                    try:
-                        child.wait(POLL)
-                    except subprocess.TimeoutExpired:
-                        continue
-            finally:
-                _stop(child)
-        if child.returncode < 0:
-            return f"killed by {signal.Signals(-child.returncode).name}" + (
-                " (out of memory?)" if child.returncode == -signal.SIGKILL else ""
-            )
-        if child.returncode > 0:
-            line = last_line(log)
-            return without_home(line.removeprefix("error: ") or f"ended with exit code {child.returncode}")
+    def _error(self, job: _Job) -> str:
+        """What went wrong with a run whose process has ended, in one line; empty if nothing did."""
+        error = job.process.error()
+        if error:
+            return error
         try:
-            metrics = self.folder.outcome(run)["metrics"]
+            metrics = self.folder.outcome(job.run)["metrics"]
         except (OSError, KeyError, ValueError):
             return "ended without an outcome"
         return "" if metrics.get("AP50") is not None else "the test data has no boxes, so that there is no AP50"
 
 
-def _stop(child: subprocess.Popen) -> None:
-    """End a run and whatever it started."""
-    child.stdin.close()
-    if child.poll() is None:
-        _signal(child, signal.SIGTERM)
-        try:
-            child.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            _signal(child, signal.SIGKILL)
-            child.wait()
-
-
-def _signal(child: subprocess.Popen, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, number)
+def _among(these: Sequence[Run], those: Sequence[Run]) -> list[Run]:
+    """Those of ``these`` that are among ``those``, by identity: comparing whole configs takes long."""
+    known = {id(run) for run in those}
+    return [run for run in these if id(run) in known]
 
 
 def _figure(value: float | None) -> str:

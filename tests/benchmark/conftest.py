@@ -22,17 +22,37 @@ FAKE_WORKER = """
 import json, os, signal, sys, time
 from pathlib import Path
 folder = Path(sys.argv[1])
-with open(folder.parents[1] / "launched.txt", "a") as file:
+results = folder.parents[1]
+with open(results / "launched.txt", "a") as file:
     file.write(folder.name + "\\n")
-plans = json.loads((folder.parents[1] / "fates.json").read_text())
+(folder / "process.json").write_text(json.dumps({"pid": os.getpid(), "environment": dict(os.environ)}))
+for teacher in json.loads((folder / "run.json").read_text())["teachers"]:
+    if json.loads((results / teacher / "run.json").read_text())["status"] != "done":
+        sys.exit("error: it began before its teacher was done")
+plans = json.loads((results / "fates.json").read_text())
 fate = next((plans[name] for name in plans if folder.name.startswith(name)), "")
 if fate == "fails":
     print("Traceback ...")
     sys.exit("error: ValueError: the disk is full")
 if fate == "is killed":
     os.kill(os.getpid(), signal.SIGKILL)
-if fate == "hangs":
+if fate.startswith("meets "):
+    # Goes on once the other one is there, too: only two at once can meet.
+    end = time.monotonic() + 60
+    while "\\n" + fate.removeprefix("meets ") not in "\\n" + (results / "launched.txt").read_text():
+        if time.monotonic() > end:
+            sys.exit("error: it was alone")
+        time.sleep(0.02)
+if fate == "hears nothing":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if fate in ("hangs", "hears nothing"):
+    (folder / "hangs").touch()
     time.sleep(120)
+if fate == "waits for the end of its input":
+    (folder / "hangs").touch()
+    os.read(0, 1)
+    (folder / "ended").touch()
+    os._exit(1)
 if fate != "says nothing":
     outcome = {"dataset": "cdh_phantom_test", "test_images": 4, "iterations": 3, "parameters": 2000000, "threads": 3,
                "metrics": {"AP50": 50.0, "AP": 30.0, "AP75": 20.0, "recall50": 90.0}, "curve": []}

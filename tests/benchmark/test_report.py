@@ -100,7 +100,7 @@ def test_the_tables_say_what_was_measured_and_on_what(results):
         "run --seeds 1 2 3",
     ):
         assert fact in text, fact
-    assert "Mixed" not in text and "uncommitted" not in text
+    assert "Mixed" not in text and "uncommitted" not in text and "Different threads" not in text
 
 
 def test_mixed_results_are_called_mixed(results):
@@ -110,6 +110,15 @@ def test_mixed_results_are_called_mixed(results):
         "**Mixed:** these results were made by different sources (555555555555, other)"
         in (results.path / "tables.md").read_text()
     )
+
+
+def test_runs_with_different_threads_are_told_apart(results):
+    machine = {"cpu": "AMD EPYC", "threads": 1, "gpu": None}
+    write_json(results.path / "students/alone-2/run.json", record("I", "Alone", 2, 64.0) | {"hardware": machine})
+    write_report(results)
+    text = (results.path / "tables.md").read_text()
+    assert "**Different threads:** these runs had 1 or 2 CPU threads" in text
+    assert "AMD EPYC, 1 thread(s); AMD EPYC, 2 thread(s)" in text
 
 
 def test_the_csv_has_a_line_for_each_row_and_seed(results):

@@ -80,7 +80,7 @@ def test_a_stopped_benchmark_stops_its_run_and_continues(folder, plan, made_by, 
 
     started = []
     popen = subprocess.Popen
-    monkeypatch.setattr(runner.subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1])
+    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1])
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Progress, "show", interrupt)
         Runner(folder, made_by, worker=fake_worker({"mobilenet": "hangs"})).make(runs)
@@ -115,7 +115,7 @@ def test_the_time_left_comes_from_runs_alike(plan):
         progress.finish(run, seconds, "")
     assert progress.left() == 70.0
     progress.waiting.remove(alone2)
-    assert progress.left(alone2, elapsed=5.0) == 65.0 and progress.left(alone2, elapsed=500.0) == 50.0
+    assert progress.left([(alone2, 5.0)]) == 65.0 and progress.left([(alone2, 500.0)]) == 50.0
     progress.close()
     assert Progress(runs, [], len(runs)).left() is None
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -48,7 +49,7 @@ def test_a_benchmark_from_the_command_line(benchmark, tmp_path, use_datasets_roo
         (tmp_path / f"{name}.yaml").write_text(text)
     output = tmp_path / "results"
     arguments = ["run", "--suite", str(tmp_path / "suite.yaml"), "--scale", SMOKE, "--output", str(output)]
-    command = [sys.executable, "tools/benchmark.py", *arguments]
+    command = [sys.executable, "tools/benchmark.py", *arguments, "--jobs", "2"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 1, "one of the runs fails"
     assert "1 of 4 runs failed" in done.stderr and "Results: " in done.stdout
@@ -65,6 +66,8 @@ def test_a_benchmark_from_the_command_line(benchmark, tmp_path, use_datasets_roo
     assert {"AP50", "AP", "AP75", "recall50", "AP50-protrusion"} <= set(distilled["metrics"])
     assert [point["iteration"] for point in distilled["curve"] if "AP50" in point] == [1, 3]
     assert any("loss_dist" in point for point in distilled["curve"])
+    share = max(1, len(os.sched_getaffinity(0)) // 2)
+    assert {record["hardware"]["threads"] for record in records.values()} == {share}, "of two runs at once"
     assert 2.2e6 < distilled["parameters"] < 2.5e6, "a MobileNetV2 with a small head"
     text = (output / "tables.md").read_text()
     assert "synthetic phantom, not patients" in text.splitlines()[0] and "| Breaks    | failed" in text
@@ -92,6 +95,7 @@ def test_mistakes_are_told_in_one_line(told, tmp_path):
     assert "MAX_ITER" in told("--scale", SMOKE, "--rows", "MobileNetV2", "SOLVER.MAX_ITERS", "3")
     assert "changes DISTILL.METHOD" in told("--scale", SMOKE, "--rows", "MGD", "DISTILL.METHOD", "Nobody")
     assert "different whole numbers" in told("--seeds", 1, 1)
+    assert "--jobs is 0; give the number of runs at once, from 1 up" in told("--jobs", 0)
     assert "SEED" in told("SEED", 3)
     assert not Path("nowhere").exists()
 
