@@ -9,11 +9,14 @@
 meddet_d2/distillation/step.py, then meddet_d2/modeling/gfl.py.
 """
 
+import gc
 import os
 import sys
 import tempfile
 import traceback
 from pathlib import Path
+
+import torch.distributed as dist
 
 import meddet_d2
 from detectron2.config import CfgNode
@@ -58,7 +61,13 @@ def main(args) -> dict:
 def guarded_main(args) -> dict:
     """:func:`main`, with a mistake told in one line and its traceback kept in a file."""
     try:
-        return main(args)
+        results = main(args)
+        if dist.is_initialized():
+            # Detectron2 leaves this to the end of the process, where gloo's threads now and then abort a finished run.
+            # They end with the group, once no model in a reference cycle holds it.
+            gc.collect()
+            dist.destroy_process_group()
+        return results
     except MISTAKES as error:
         place = Path(tempfile.gettempdir()) / f"meddet_error_{os.getpid()}.txt"
         place.write_text(traceback.format_exc())

@@ -13,6 +13,7 @@ from detectron2.engine import launch
 
 # New processes import the module of the function that they run, so it stands in a file of its own.
 SCRIPT = """
+import gc
 import sys
 from pathlib import Path
 
@@ -35,7 +36,7 @@ class Regression(nn.Module):
         return {"loss": ((self.w * x - 1) ** 2).sum()}
 
 
-def work(folder):
+def train(folder):
     rank, total = comm.get_rank(), torch.tensor([float(comm.get_rank() + 1)])
     dist.all_reduce(total)
     lines = [f"backend {dist.get_backend()}", f"size {comm.get_world_size()}", f"local {comm.get_local_rank()}"]
@@ -47,6 +48,13 @@ def work(folder):
     lines.append(f"weight {model.module.w.item():.4f}")
     DetectionCheckpointer(model, str(folder / f"process_{rank}")).save("model")
     (folder / f"{rank}.txt").write_text("\\n".join(lines))
+
+
+def work(folder):
+    train(folder)
+    # Detectron2 leaves the group to the end of the process, where gloo's threads now and then abort it.
+    gc.collect()
+    dist.destroy_process_group()
 
 
 if __name__ == "__main__":

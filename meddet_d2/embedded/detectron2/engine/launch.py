@@ -1,5 +1,6 @@
 """One process per GPU, or per share of the CPU where there is none."""
 
+import gc
 import os
 import socket
 from datetime import timedelta
@@ -48,4 +49,7 @@ def _distributed_worker(local_rank, main_func, world_size, per_machine, machine_
     comm.create_local_process_group(per_machine)
     comm.synchronize()  # so that main_func's own time limits start together
     main_func(*args)
-    dist.destroy_process_group()
+    if dist.is_initialized():
+        # While a model in a reference cycle still holds the group, its threads outlive it and may abort the exit.
+        gc.collect()
+        dist.destroy_process_group()
