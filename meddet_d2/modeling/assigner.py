@@ -7,8 +7,9 @@ Shape legend:
 
 import torch
 from torch import Tensor
+from torchvision.ops import distance_box_iou
 
-from .boxes import pairwise_diou, pairwise_iou
+from .boxes import pairwise_iou
 
 # A centre this close to the box's edge, in pixels, or closer does not count as inside.
 _MIN_DEPTH = 0.01
@@ -79,7 +80,7 @@ class ATSSAssigner:
         if len(gt_boxes) == 0:
             return anchors.new_zeros(len(anchors))
         _, iou, threshold = self._candidates(anchors_per_level, gt_boxes)
-        diou = pairwise_diou(anchors, gt_boxes)
+        diou = distance_box_iou(anchors, gt_boxes)
         return torch.where((diou >= ratio * threshold) & (diou < threshold), iou, 0.0).amax(dim=1)
 
     def _candidates(self, anchors_per_level: list[Tensor], gt_boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:

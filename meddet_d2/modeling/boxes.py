@@ -31,19 +31,6 @@ def pairwise_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     return torch.where(union > 0, intersection / union, 0.0)
 
 
-def pairwise_diou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
-    """Distance-IoU of every pair (Zheng et al., AAAI 2020): boxes (A, 4) and (B, 4) -> (A, B) in (-1, 1].
-
-    The IoU less the squared distance of the centres over the squared diagonal of the smallest box around both.
-    """
-    first, second = boxes1[:, None], boxes2[None]
-    around = torch.maximum(first[..., 2:], second[..., 2:]) - torch.minimum(first[..., :2], second[..., :2])
-    diagonal = around.square().sum(dim=-1)
-    distance = (first[..., :2] + first[..., 2:] - second[..., :2] - second[..., 2:]).square().sum(dim=-1) / 4
-    # Two boxes without extent at one place have neither a distance nor a diagonal.
-    return pairwise_iou(boxes1, boxes2) - torch.where(diagonal > 0, distance / diagonal, 0.0)
-
-
 def concentric_iou(distances1: Tensor, distances2: Tensor) -> Tensor:
     """IoU of the boxes around M points, each given by two sets of distances (M, 4), none negative -> (M,) in [0, 1]."""
     smaller = torch.minimum(distances1, distances2)

@@ -10,7 +10,6 @@ from meddet_d2.modeling.boxes import (
     boxes_to_distances,
     concentric_iou,
     distances_to_boxes,
-    pairwise_diou,
     pairwise_iou,
 )
 
@@ -200,14 +199,6 @@ def test_iou_equals_plain_loops_and_empty_boxes_overlap_nothing():
     torch.testing.assert_close(pairwise_iou(a, b), expected, rtol=1e-12, atol=1e-15)
     empty = torch.ones(1, 4)
     assert pairwise_iou(empty, empty).item() == 0
-
-
-def test_diou_equals_plain_loops_and_takes_boxes_without_extent():
-    a, b = random_boxes(6, 50, 50, 1, 40, seed=1), random_boxes(5, 50, 50, 1, 40, seed=2)
-    expected = torch.tensor([[slow_diou(x, y) for y in b.tolist()] for x in a.tolist()], dtype=torch.float64)
-    torch.testing.assert_close(pairwise_diou(a, b), expected, rtol=1e-12, atol=1e-15)
-    assert torch.equal(pairwise_diou(a, a).diagonal(), torch.ones(6, dtype=torch.float64))
-    assert pairwise_diou(torch.ones(1, 4), torch.ones(1, 4)).item() == 0
 
 
 def test_distances_and_boxes_are_inverse_and_share_the_iou():
