@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from meddet_d2.modeling.weights import load_detector_weights
 
+from .cache import FeatureCache, digest
 from .outputs import HeadOutputs
 from .taps import FeatureTap
 
@@ -25,9 +27,10 @@ class TeacherBank:
     Args:
         detectors: K ``GFL`` detectors; changed in place (frozen).
         names: what an error calls each of them, their config files as a rule.
+        cache: bytes of maps to remember, shared out evenly among the teachers; 0: none. See :class:`FeatureCache`.
     """
 
-    def __init__(self, detectors: Sequence[nn.Module], names: Sequence[str]):
+    def __init__(self, detectors: Sequence[nn.Module], names: Sequence[str], cache: int = 0):
         if not detectors or len(detectors) != len(names):
             raise ValueError(f"A TeacherBank needs a name for each of at least one detector; got {len(names)} names.")
         self.detectors = [detector.eval().requires_grad_(False) for detector in detectors]
@@ -35,6 +38,7 @@ class TeacherBank:
             # Of its own training, if that was in this process.
             detector.zero_grad(set_to_none=True)
         self.names = list(names)
+        self.caches = [FeatureCache(cache // len(detectors)) for _ in detectors] if cache > 0 else None
 
     @classmethod
     def build(cls, cfg: CfgNode) -> "TeacherBank":
@@ -43,9 +47,13 @@ class TeacherBank:
         A teacher is called by its config file's stem, with a number where several have the same.
 
         Raises:
-            ValueError: as :func:`in_use`, or a teacher reads images in another channel order than the student.
+            ValueError: as :func:`in_use`, a teacher reads images in another channel order than the student, or
+                ``CACHE_GIB`` is negative.
             FileNotFoundError: a config is missing.
         """
+        cache = cfg.DISTILL.TEACHERS.CACHE_GIB
+        if not cache >= 0:
+            raise ValueError(f"DISTILL.TEACHERS.CACHE_GIB is {cache}; give at least 0.")
         configs = [config for config, _ in in_use(cfg)]
         detectors = []
         for config in configs:
@@ -55,7 +63,8 @@ class TeacherBank:
             detectors.append(build_model(teacher_cfg))
         stems = [Path(config).stem for config in configs]
         shared = {stem for stem, count in Counter(stems).items() if count > 1}
-        return cls(detectors, [f"{stem}-{k}" if stem in shared else stem for k, stem in enumerate(stems)])
+        names = [f"{stem}-{k}" if stem in shared else stem for k, stem in enumerate(stems)]
+        return cls(detectors, names, cache=int(cache * 2**30))
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "TeacherBank":
@@ -82,14 +91,12 @@ class TeacherBank:
             For each teacher the maps (N, C, H, W) of its ``in_features``.
         """
         # Not torch.inference_mode(): AFA must save these maps for its backward pass, which inference tensors refuse.
-        banks = []
-        for detector in self.detectors:
-            images = detector.preprocess_image(batched_inputs)
-            with FeatureTap(detector.backbone) as tap:
-                detector.backbone(images.tensor)
-            maps = tap.take()
-            banks.append([maps[name] for name in detector.in_features])
-        return banks
+        images = [detector.preprocess_image(batched_inputs).tensor for detector in self.detectors]
+        if not self.caches:
+            return [_pyramid(detector, x) for detector, x in zip(self.detectors, images, strict=True)]
+        digests = [digest(inputs["image"]) for inputs in batched_inputs]
+        trios = zip(self.caches, self.detectors, images, strict=True)
+        return [cache(digests, x, partial(_pyramid, detector)) for cache, detector, x in trios]
 
     def head_losses(self, index: int, features: list[Tensor], gt_instances: list) -> dict[str, Tensor]:
         """Detection losses of one teacher's frozen head on the given maps.
@@ -134,6 +141,14 @@ class TeacherBank:
                         f"Teacher {name} does not fit the student: {key} is {theirs} there and {ours} in the student; "
                         "make the two configs agree and train again the network that you change."
                     )
+
+
+def _pyramid(detector: nn.Module, images: Tensor) -> list[Tensor]:
+    """Maps of ``in_features``, by a tap rather than the backbone's return value: as the student's are taken."""
+    with FeatureTap(detector.backbone) as tap:
+        detector.backbone(images)
+    maps = tap.take()
+    return [maps[name] for name in detector.in_features]
 
 
 def missing(cfg: CfgNode) -> list[tuple[str, str]]:

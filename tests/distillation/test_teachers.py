@@ -234,3 +234,10 @@ def test_a_method_is_built_from_the_config(cfg, detector, trained_bank):
     cfg.DISTILL.FUSION.LEAD_TEACHER = 3
     with pytest.raises(ValueError, match=r"DISTILL\.FUSION\.LEAD_TEACHER is 3"):
         build_distiller(cfg, detector(6), trained_bank)
+
+
+def test_a_cache_of_negative_size_is_refused_by_its_key(cfg):
+    cfg.DISTILL.TEACHERS.CACHE_GIB = -1.0
+    with pytest.raises(ValueError, match=r"DISTILL\.TEACHERS\.CACHE_GIB is -1\.0") as error:
+        TeacherBank.build(cfg)
+    message(error)
