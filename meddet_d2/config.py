@@ -250,6 +250,9 @@ def _add_distillation(cfg: CN) -> None:
     # The adversarial auxiliary teacher module.
     cfg.DISTILL.AATM = CN()
     cfg.DISTILL.AATM.ENABLED = True
+    # The generator between the student's aligned maps and L_dist: eq. 13 prints it, the text describes it as half of
+    # AATM. ENABLED False leaves out the discriminator and L_adv; what becomes of the generator is said here.
+    cfg.DISTILL.AATM.GENERATOR = "plain"
     # Fraction of the run before L_adv acts on the student; the discriminator learns from the start.
     cfg.DISTILL.AATM.WARMUP = 0.2
     # The generator's loss: "non_saturating" -log D(G), or "minimax" log(1 - D(G)) as in eq. 1.

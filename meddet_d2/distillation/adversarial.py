@@ -20,19 +20,27 @@ class Generator(nn.Module):
 
     Args:
         channels: C, in and out.
+        residual: add the layers' output to the map instead of putting it in the map's place. The last layer then starts
+            at zero and the generator as the identity, so that the student's own map is what has to look like the
+            teachers', and the layers only add what it cannot have.
     """
 
-    def __init__(self, *, channels: int):
+    def __init__(self, *, channels: int, residual: bool = False):
         super().__init__()
+        self.residual = residual
         self.layers = nn.Sequential(
             nn.Conv2d(channels, channels, kernel_size=3, padding=1),
             nn.ReLU(inplace=True),
             nn.Conv2d(channels, channels, kernel_size=3, padding=1),
         )
+        if residual:
+            nn.init.zeros_(self.layers[-1].weight)
+            nn.init.zeros_(self.layers[-1].bias)
 
     def forward(self, feature: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
-        return self.layers(feature)
+        made = self.layers(feature)
+        return feature + made if self.residual else made
 
 
 class Discriminator(nn.Module):

@@ -127,6 +127,7 @@ def meddet():
             "dist_schedule": "constant",
             "dist_foreground": 0.0,
             "strides": (8, 16),
+            "generator": "plain",
             "discriminator": Discriminator(channels=[12, 12], hidden=(16, 8)),
             "adversarial_loss": "non_saturating",
             "adversarial_warmup": 0.2,

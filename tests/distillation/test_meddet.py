@@ -221,7 +221,42 @@ def test_gradients_go_where_they_should_and_nowhere_else(meddet, student, traine
     assert all_touched(method.discriminator) and not touched(student) and not touched(method)
 
 
-@pytest.mark.parametrize("changes", [{}, {"discriminator": None}, {"fusion": "Sum"}, {"fusion": "Concat"}])
+@pytest.mark.parametrize("kind", ["plain", "residual", "none"])
+def test_what_stands_between_the_student_s_map_and_the_target(meddet, student, trained_bank, batch, kind):
+    method = meddet(generator=kind)
+    observed, _ = observe(student, trained_bank, batch())
+    generated = method.generate(observed.student)
+    aligned = [align(x, x.shape[-2:]) for align, x in zip(method.student_alignment, observed.student, strict=True)]
+    # A residual generator starts as no generator at all.
+    same = [torch.equal(x, y) for x, y in zip(generated, aligned, strict=True)]
+    assert same == [kind != "plain"] * 2
+    assert (sum(p.numel() for p in method.generator.parameters()) == 0) == (kind == "none")
+
+
+def test_a_residual_generator_learns(meddet, student, trained_bank, batch):
+    method = meddet(generator="residual")
+    method(*observe(student, trained_bank, batch()))["loss_dist"].backward()
+    last = method.generator[0].layers[-1]
+    assert last.weight.grad.abs().sum() > 0
+    with torch.no_grad():
+        last.weight.normal_()
+    x = torch.randn(1, 12, 4, 4)
+    made = method.generator[0](x)
+    torch.testing.assert_close(made - x, method.generator[0].layers(x))
+    assert not torch.equal(made, x)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"discriminator": None},
+        {"fusion": "Sum"},
+        {"fusion": "Concat"},
+        {"generator": "residual"},
+        {"generator": "none"},
+    ],
+)
 def test_every_parameter_has_part_in_every_step(meddet, student, trained_bank, batch, changes):
     # Otherwise DistributedDataParallel waits for a gradient that never comes.
     method = meddet(**changes)
@@ -293,6 +328,7 @@ def test_taught_through_the_imitation_loss_it_would_collapse(meddet, student, tr
             r"DISTILL\.DIST_REDUCTION is 'max'; it must be one of: relative, standardized, mean, sum",
         ),
         ({"dist_schedule": "step"}, r"DISTILL\.DIST_SCHEDULE is 'step'; it must be one of: constant, linear, cosine"),
+        ({"generator": "unet"}, r"DISTILL\.AATM\.GENERATOR is 'unet'; it must be one of: plain, residual, none"),
         ({"adversarial_loss": "hinge"}, r"DISTILL\.AATM\.GENERATOR_LOSS is 'hinge'"),
         ({"adversarial_warmup": 1.5}, r"DISTILL\.AATM\.WARMUP is 1\.5"),
     ],

@@ -15,6 +15,7 @@ from ..fusion import build_fusion, check_lead
 from .base import DISTILLER_REGISTRY, SCHEDULES, DistillationBatch, Distiller, check_schedule, feature_channels
 from .features import cell_weights, full_precision
 
+GENERATORS = ("plain", "residual", "none")
 REDUCTIONS = ("relative", "standardized", "mean", "sum")
 
 
@@ -47,6 +48,9 @@ class MedDet(Distiller):
         dist_schedule: in ``SCHEDULES``, of L_dist's weight over the run.
         dist_foreground: share in [0, 1] of each level's L_dist that the cells in boxes have to themselves.
         strides: of the L levels, in pixels.
+        generator: in ``GENERATORS``: what stands for ``G`` between the student's aligned maps and the fused ones.
+            "plain" and "residual": see :class:`Generator`; "none": nothing, which is feature distillation in its
+            plainest form.
         discriminator: judges the generated maps, or None.
         adversarial_loss: in ``GENERATOR_LOSSES``.
         adversarial_warmup: fraction of the run in [0, 1] before L_adv counts.
@@ -72,6 +76,7 @@ class MedDet(Distiller):
         dist_schedule: str,
         dist_foreground: float,
         strides: Sequence[int],
+        generator: str,
         discriminator: nn.Module | None,
         adversarial_loss: str,
         adversarial_warmup: float,
@@ -80,6 +85,7 @@ class MedDet(Distiller):
         _check_weights(sigma, tau, gain, fusion_weight, adversarial_warmup)
         _check_levels(level_weights, len(student_channels))
         _check_choice("DISTILL.DIST_REDUCTION", dist_reduction, REDUCTIONS)
+        _check_choice("DISTILL.AATM.GENERATOR", generator, GENERATORS)
         _check_choice("DISTILL.AATM.GENERATOR_LOSS", adversarial_loss, GENERATOR_LOSSES)
         check_schedule(dist_schedule)
         if not 0 <= dist_foreground <= 1:
@@ -109,7 +115,7 @@ class MedDet(Distiller):
             )
             for c in common
         )
-        self.generator = nn.ModuleList(Generator(channels=c) for c in common)
+        self.generator = nn.ModuleList(_generator(generator, c) for c in common)
 
     @classmethod
     def from_config(cls, cfg, student: nn.Module, teachers) -> dict:
@@ -139,6 +145,7 @@ class MedDet(Distiller):
             "dist_schedule": distill.DIST_SCHEDULE,
             "dist_foreground": distill.DIST_FOREGROUND,
             "strides": student.strides,
+            "generator": aatm.GENERATOR,
             "discriminator": discriminator,
             "adversarial_loss": aatm.GENERATOR_LOSS,
             "adversarial_warmup": aatm.WARMUP,
@@ -251,6 +258,11 @@ def _align_levels(channels: Sequence[int], common: Sequence[int]) -> nn.ModuleLi
     """One AFA for each level."""
     pairs = zip(channels, common, strict=True)
     return nn.ModuleList(AdaptiveFeatureAlignment(in_channels=c1, out_channels=c2) for c1, c2 in pairs)
+
+
+def _generator(kind: str, channels: int) -> nn.Module:
+    """``G`` of one level, by its name in ``GENERATORS``."""
+    return nn.Identity() if kind == "none" else Generator(channels=channels, residual=kind == "residual")
 
 
 def _spread(maps: Sequence[Tensor]) -> Tensor:
