@@ -2,8 +2,8 @@
 
 Shapes in this module: K teachers, N images, C channels, (H, W) the size of one level's map. A fusion is for one level.
 
-A fused map is taught through a frozen detection head. So where it can, a fusion starts as the map of the lead teacher,
-whose head that is: training then starts from features which this head understands.
+A fused map is taught through the lead teacher's frozen head. A fusion that can starts as that teacher's map, which this
+head understands from the first step, or as the mean of all maps, which is what Sum has and which AFA brings together.
 """
 
 from collections.abc import Sequence
@@ -15,13 +15,16 @@ from torch import Tensor, nn
 FUSION_REGISTRY = Registry("FUSION")
 FUSION_REGISTRY.__doc__ = """
 Ways to fuse K teachers' maps of one level: modules with the keyword arguments ``channels``, ``num_teachers``,
-``activation`` and ``lead``, and with ``forward(features)``, K maps (N, C, H, W) -> (N, C, H, W).
+``activation``, ``lead`` and ``start``, and with ``forward(features)``, K maps (N, C, H, W) -> (N, C, H, W).
 """
 
 ACTIVATIONS = ("sigmoid", "softmax", "none")
+STARTS = ("lead", "mean")
 
 
-def build_fusion(name: str, *, channels: int, num_teachers: int, activation: str, lead: int) -> nn.Module:
+def build_fusion(
+    name: str, *, channels: int, num_teachers: int, activation: str, lead: int, start: str = "lead"
+) -> nn.Module:
     """Build the fusion of one level.
 
     Args:
@@ -29,18 +32,24 @@ def build_fusion(name: str, *, channels: int, num_teachers: int, activation: str
         channels: C.
         num_teachers: K.
         activation: one of ``ACTIVATIONS``; only LWFF has one.
-        lead: index of the teacher that the fused map resembles at the start.
+        lead: index of the teacher whose head teaches the fused map.
+        start: one of ``STARTS``: the fused map is the lead's, or the mean of all, before anything is learned. Sum is
+            the mean in any case.
 
     Raises:
-        ValueError: unknown name or activation, or ``lead`` outside [0, K).
+        ValueError: unknown name, activation or start, or ``lead`` outside [0, K).
     """
     if name not in FUSION_REGISTRY:
         known = ", ".join(sorted(key for key, _ in FUSION_REGISTRY))
         raise ValueError(f"DISTILL.FUSION.NAME is {name!r}; known fusions are: {known}.")
     if activation not in ACTIVATIONS:
         raise ValueError(f"DISTILL.FUSION.ACTIVATION is {activation!r}; it must be one of: {', '.join(ACTIVATIONS)}.")
+    if start not in STARTS:
+        raise ValueError(f"DISTILL.FUSION.START is {start!r}; it must be one of: {', '.join(STARTS)}.")
     check_lead(lead, num_teachers)
-    return FUSION_REGISTRY.get(name)(channels=channels, num_teachers=num_teachers, activation=activation, lead=lead)
+    return FUSION_REGISTRY.get(name)(
+        channels=channels, num_teachers=num_teachers, activation=activation, lead=lead, start=start
+    )
 
 
 def check_lead(lead: int, num_teachers: int) -> None:
@@ -61,14 +70,17 @@ class LWFF(nn.Module):
     between channels non-linear while eq. 7 prints no activation, hence the choice.
 
     At the start every alpha is a constant a (1/2 for the sigmoid, 1/K for the softmax across teachers, 1 for none) and
-    the last convolution is the identity divided by a on the lead teacher's block and zero on the others: the fused map
-    IS the lead teacher's map. The zero blocks have a gradient, so the other teachers come in from the first step on.
+    the last convolution is the identity divided by a on the lead teacher's block and zero on the others, or the same
+    part of it on all: the fused map IS the lead teacher's map, or the mean. Zero blocks have a gradient, so the other
+    teachers come in from the first step on.
 
     Args:
-        channels, num_teachers, activation, lead: as in :func:`build_fusion`.
+        channels, num_teachers, activation, lead, start: as in :func:`build_fusion`.
     """
 
-    def __init__(self, *, channels: int, num_teachers: int, activation: str = "sigmoid", lead: int = 0):
+    def __init__(
+        self, *, channels: int, num_teachers: int, activation: str = "sigmoid", lead: int = 0, start: str = "lead"
+    ):
         super().__init__()
         self.activation = activation
         self.weights = nn.ModuleList(nn.Conv2d(channels, channels, kernel_size=1) for _ in range(num_teachers))
@@ -77,7 +89,7 @@ class LWFF(nn.Module):
             nn.init.zeros_(conv.weight)
             nn.init.constant_(conv.bias, 1.0 if activation == "none" else 0.0)
         starting_alpha = {"sigmoid": 0.5, "softmax": 1 / num_teachers, "none": 1.0}[activation]
-        _start_as_lead(self.mix, lead, 1 / starting_alpha)
+        _start(self.mix, num_teachers, lead if start == "lead" else None, 1 / starting_alpha)
 
     def alphas(self, features: Sequence[Tensor]) -> Tensor:
         """The channel weights of every teacher, eq. 7: (K, N, C, 1, 1)."""
@@ -98,14 +110,16 @@ class Concat(nn.Module):
     """``Conv1x1(cat_k(x_k))``: LWFF without channel weights, with the same start.
 
     Args:
-        channels, num_teachers, lead: as in :func:`build_fusion`.
+        channels, num_teachers, lead, start: as in :func:`build_fusion`.
         activation: not used.
     """
 
-    def __init__(self, *, channels: int, num_teachers: int, activation: str = "none", lead: int = 0):
+    def __init__(
+        self, *, channels: int, num_teachers: int, activation: str = "none", lead: int = 0, start: str = "lead"
+    ):
         super().__init__()
         self.mix = nn.Conv2d(num_teachers * channels, channels, kernel_size=1)
-        _start_as_lead(self.mix, lead, 1.0)
+        _start(self.mix, num_teachers, lead if start == "lead" else None, 1.0)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Fuse K maps (N, C, H, W) to one."""
@@ -120,11 +134,13 @@ class Sum(nn.Module):
     it would saturate the scores.
 
     Args:
-        channels, activation, lead: not used; no teacher leads.
+        channels, activation, lead, start: not used; no teacher leads.
         num_teachers: K.
     """
 
-    def __init__(self, *, channels: int, num_teachers: int, activation: str = "none", lead: int = 0):
+    def __init__(
+        self, *, channels: int, num_teachers: int, activation: str = "none", lead: int = 0, start: str = "mean"
+    ):
         super().__init__()
         self.num_teachers = num_teachers
 
@@ -134,9 +150,11 @@ class Sum(nn.Module):
 
 
 @torch.no_grad()
-def _start_as_lead(mix: nn.Conv2d, lead: int, scale: float) -> None:
-    """Make ``mix`` (K * C -> C, 1x1) ``scale`` times the identity on the lead's block and zero elsewhere."""
+def _start(mix: nn.Conv2d, num_teachers: int, lead: int | None, scale: float) -> None:
+    """Make ``mix`` (K * C -> C, 1x1) ``scale`` times the lead teacher's map, or the mean of all if there is no lead."""
     channels = mix.out_channels
     mix.weight.zero_()
-    mix.weight[:, lead * channels : (lead + 1) * channels, 0, 0] = scale * torch.eye(channels)
     mix.bias.zero_()
+    for k in range(num_teachers) if lead is None else [lead]:
+        share = scale / num_teachers if lead is None else scale
+        mix.weight[:, k * channels : (k + 1) * channels, 0, 0] = share * torch.eye(channels)

@@ -63,7 +63,7 @@ def test_there_is_at_least_one_job(folder, made_by, jobs):
 
 def test_two_runs_are_made_at_once(folder, plan, made_by, fake_worker, launched):
     runs = plan()
-    fates = {"resnet10t": "meets resnet18", "resnet18": "meets resnet10t"}
+    fates = {"resnet10t": "meets resnet18d", "resnet18d": "meets resnet10t"}
     assert Runner(folder, made_by, jobs=2, worker=fake_worker(fates)).make(runs) == []
     assert status(folder, runs) == ["done"] * 5 and len(launched()) == 5
     # Never more than two: the third begins after one of the first has ended.
@@ -78,7 +78,7 @@ def test_students_wait_for_their_teachers_and_others_pass_them(folder, plan, mad
     assert Runner(folder, made_by, jobs=2, worker=fake_worker(fates)).make(runs) == []
     assert status(folder, runs) == ["done"] * 7
     assert [name.rpartition("-")[0] for name in launched()] == [
-        *(f"resnet{name}-alone-seed1848" for name in ("10t", "18", "14t")),
+        *(f"resnet{name}-alone-seed1848" for name in ("10t", "18d", "14t")),
         *("mobilenet-v2-alone-seed1", "mobilenet-v2-alone-seed2"),
         *("mobilenet-v2-meddet-seed1", "mobilenet-v2-meddet-seed2"),
     ]
@@ -86,7 +86,7 @@ def test_students_wait_for_their_teachers_and_others_pass_them(folder, plan, mad
 
 def test_a_dead_run_takes_only_its_students_along(folder, plan, made_by, fake_worker, launched):
     runs = plan(seeds=(1, 2))
-    fates = {"resnet10t": "is killed", "resnet18": "meets mobilenet-v2-alone-seed2"}
+    fates = {"resnet10t": "is killed", "resnet18d": "meets mobilenet-v2-alone-seed2"}
     failed = Runner(folder, made_by, jobs=2, worker=fake_worker(fates)).make(runs)
     assert {run.name for run in failed} == {"resnet10t", "MedDet"} and len(failed) == 3
     assert status(folder, runs) == ["failed", "done", "done", "done", "failed", "done", "failed"]
@@ -102,7 +102,7 @@ def test_an_interrupt_stops_all_runs(folder, plan, made_by, fake_worker, monkeyp
     runs = plan()
     monkeypatch.setattr(process, "PATIENCE", 0.5)
     interrupt_when_hanging(runs[:2])
-    worker = fake_worker({"resnet10t": "hears nothing", "resnet18": "hangs"})
+    worker = fake_worker({"resnet10t": "hears nothing", "resnet18d": "hangs"})
     with pytest.raises(KeyboardInterrupt):
         Runner(folder, made_by, jobs=2, worker=worker).make(runs)
     assert status(folder, runs) == ["interrupted", "interrupted", None, None, None]
@@ -123,7 +123,7 @@ def test_a_second_interrupt_kills_at_once(folder, plan, made_by, fake_worker, mo
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(process, "_signal", impatient)
-    worker = fake_worker({"resnet10t": "hears nothing", "resnet18": "hears nothing"})
+    worker = fake_worker({"resnet10t": "hears nothing", "resnet18d": "hears nothing"})
     with pytest.raises(KeyboardInterrupt):
         Runner(folder, made_by, jobs=2, worker=worker).make(runs)
     assert status(folder, runs)[:2] == ["interrupted"] * 2
@@ -199,9 +199,9 @@ def test_the_bar_shows_every_run_at_work(plan, monkeypatch):
         progress.start(run)
     progress.show(runs[0], "iter: 19")
     progress.show(runs[1], "x" * 200)
-    expected = f"left unknown | teacher resnet10t, seed 1848 | iter: 19 | teacher resnet18, seed 1848 | {'x' * 50}"
+    expected = f"left unknown | teacher resnet10t, seed 1848 | iter: 19 | teacher resnet18d, seed 1848 | {'x' * 50}"
     assert shown[-1] == expected
     progress.finish(runs[0], 3.0, "AP50 50.0")
     progress.show(runs[1], "iter: 39")
-    assert shown[-1].endswith("| teacher resnet18, seed 1848 | iter: 39") and "resnet10t" not in shown[-1]
+    assert shown[-1].endswith("| teacher resnet18d, seed 1848 | iter: 39") and "resnet10t" not in shown[-1]
     progress.close()

@@ -67,7 +67,7 @@ def test_given_teachers_are_known_by_their_content(plan, tmp_path):
         "overrides": ["DISTILL.TEACHERS.WEIGHTS", str(tuple(map(str, files)))],
     }
     before = by_name(plan(**options))
-    assert "resnet18" not in before
+    assert "resnet18d" not in before
     assert by_name(plan(**options))["MedDet"].config_hash == before["MedDet"].config_hash
     files[0].write_text("another")
     assert by_name(plan(**options))["MedDet"].config_hash != before["MedDet"].config_hash

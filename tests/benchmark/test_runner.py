@@ -64,9 +64,9 @@ def test_a_dead_run_is_marked_and_the_others_go_on(folder, plan, made_by, fake_w
 
 def test_without_its_teacher_a_student_fails_at_once(folder, plan, made_by, fake_worker, launched):
     runs = plan()
-    Runner(folder, made_by, worker=fake_worker({"resnet18": "fails"})).make(runs)
+    Runner(folder, made_by, worker=fake_worker({"resnet18d": "fails"})).make(runs)
     assert status(folder, runs) == ["done", "failed", "done", "done", "failed"]
-    assert folder.record(runs[-1])["error"] == "its teacher resnet18 (seed 1848) failed"
+    assert folder.record(runs[-1])["error"] == "its teacher resnet18d (seed 1848) failed"
     assert len(launched()) == 4
 
 

@@ -118,6 +118,7 @@ def meddet():
             "lead": 0,
             "fusion": "LWFF",
             "fusion_activation": "sigmoid",
+            "fusion_start": "lead",
             "fusion_weight": 1.0,
             "sigma": 0.5,
             "tau": 0.3,

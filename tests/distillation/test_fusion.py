@@ -9,8 +9,8 @@ from meddet_d2.distillation import FUSION_REGISTRY, build_fusion
 from meddet_d2.distillation.fusion import ACTIVATIONS
 
 
-def make(name="LWFF", activation="sigmoid", lead=1, channels=4) -> nn.Module:
-    return build_fusion(name, channels=channels, num_teachers=3, activation=activation, lead=lead)
+def make(name="LWFF", activation="sigmoid", lead=1, channels=4, start="lead") -> nn.Module:
+    return build_fusion(name, channels=channels, num_teachers=3, activation=activation, lead=lead, start=start)
 
 
 def maps(channels=4, **options) -> list[torch.Tensor]:
@@ -29,6 +29,15 @@ def shake(module: nn.Module) -> nn.Module:
 def test_a_fusion_starts_as_the_lead_teachers_map(name, activation, lead):
     features = maps()
     torch.testing.assert_close(make(name, activation, lead)(features), features[lead], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("name", ["LWFF", "Concat", "Sum"])
+def test_a_fusion_starts_as_the_mean_of_the_maps(name, activation):
+    features = maps()
+    fused = make(name, activation, start="mean")(features)
+    torch.testing.assert_close(fused, make("Sum")(features), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(fused, torch.stack(features).mean(dim=0), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -84,3 +93,5 @@ def test_bad_settings_name_their_key_and_what_is_known():
         make(activation="relu")
     with pytest.raises(ValueError, match=r"DISTILL\.FUSION\.LEAD_TEACHER is 3; there are 3 teachers"):
         make(lead=3)
+    with pytest.raises(ValueError, match=r"DISTILL\.FUSION\.START is 'best'; it must be one of: lead, mean"):
+        make(start="best")

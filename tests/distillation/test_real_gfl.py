@@ -174,6 +174,7 @@ def test_the_regions_are_the_students_own(cfg, inputs):
 
 
 def test_at_the_start_the_lead_heads_loss_is_its_own(cfg, inputs):
+    cfg.DISTILL.FUSION.START = "lead"
     bank = TeacherBank.from_config(cfg)
     student = build_model(cfg)
     model = DistillationModel(student, bank, build_distiller(cfg, student, bank)).train()

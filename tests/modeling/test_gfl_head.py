@@ -150,6 +150,7 @@ def test_from_config():
     cfg.MODEL.GFL.CHANNELS = 16
     cfg.MODEL.GFL.REG_MAX = 7
     cfg.MODEL.NMODE.KIND = "nmode2"
+    cfg.MODEL.NMODE.RELU = "before"
     module = GFLHead(cfg, [ShapeSpec(channels=8, stride=s) for s in (8, 16, 32)])
     assert module.cls_predictor.weight.shape == (5, 16, 3, 3)
     assert module.box_predictor.out_channels == 32

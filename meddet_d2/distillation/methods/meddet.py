@@ -39,6 +39,7 @@ class MedDet(Distiller):
         lead: index of the lead teacher.
         fusion: a name in ``FUSION_REGISTRY``.
         fusion_activation: of LWFF's channel weights.
+        fusion_start: what the fused map is before anything is learned, see :func:`build_fusion`.
         fusion_weight: of L_fusion.
         sigma, tau: eq. 14, both >= 0 with sum <= 1.
         gain: > 0, multiplies eq. 14.
@@ -67,6 +68,7 @@ class MedDet(Distiller):
         lead: int,
         fusion: str,
         fusion_activation: str,
+        fusion_start: str,
         fusion_weight: float,
         sigma: float,
         tau: float,
@@ -111,7 +113,12 @@ class MedDet(Distiller):
         self.teacher_alignment = nn.ModuleList(_align_levels(channels, common) for channels in teacher_channels)
         self.fusion = nn.ModuleList(
             build_fusion(
-                fusion, channels=c, num_teachers=len(teacher_channels), activation=fusion_activation, lead=lead
+                fusion,
+                channels=c,
+                num_teachers=len(teacher_channels),
+                activation=fusion_activation,
+                lead=lead,
+                start=fusion_start,
             )
             for c in common
         )
@@ -136,6 +143,7 @@ class MedDet(Distiller):
             "lead": fusion.LEAD_TEACHER,
             "fusion": fusion.NAME,
             "fusion_activation": fusion.ACTIVATION,
+            "fusion_start": fusion.START,
             "fusion_weight": fusion.LOSS_WEIGHT,
             "sigma": distill.SIGMA,
             "tau": distill.TAU,
