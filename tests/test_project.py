@@ -36,6 +36,7 @@ MATHEMATICS = [
     "distillation/alignment.py",
     "distillation/fusion.py",
     "distillation/adversarial.py",
+    "distillation/cache.py",
     "distillation/outputs.py",
     "distillation/methods/*.py",
 ]

@@ -1,5 +1,7 @@
 """The whole step with real, tiny GFL detectors, built from configs and checkpoints as a run builds them."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -180,6 +182,40 @@ def test_at_the_start_the_lead_heads_loss_is_its_own(cfg, inputs):
     model = DistillationModel(student, bank, build_distiller(cfg, student, bank)).train()
     own = bank.head_losses(0, bank.features(inputs)[0], bank.detectors[0].ground_truth(inputs))
     torch.testing.assert_close(model(inputs)["loss_fusion"], sum(own.values()))
+
+
+@pytest.mark.parametrize("start", ["lead", "mean"])
+def test_the_key_says_where_the_fusion_starts(cfg, inputs, start):
+    cfg.DISTILL.FUSION.START = start
+    cfg.DISTILL.TEACHERS.USE = (0, 2)  # of equal channels, so that AFA starts as the identity
+    bank = TeacherBank.from_config(cfg)
+    student = build_model(cfg)
+    maps = bank.features(inputs)
+    batch = SimpleNamespace(student=maps[0], teachers=maps)
+    fused = build_distiller(cfg, student, bank).fuse(batch)
+    expected = maps[0] if start == "lead" else [(a + b) / 2 for a, b in zip(*maps, strict=True)]
+    for x, y in zip(fused, expected, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["plain", "residual", "none"])
+def test_the_key_chooses_the_generator(cfg, kind):
+    cfg.DISTILL.AATM.GENERATOR = kind
+    generators = build_distiller(cfg, build_model(cfg), TeacherBank.from_config(cfg)).generator
+    assert [getattr(generator, "residual", None) for generator in generators] == [
+        {"plain": False, "residual": True, "none": None}[kind]
+    ] * 5
+
+
+def test_the_key_makes_the_teachers_remember(cfg, inputs):
+    assert TeacherBank.from_config(cfg).caches is None
+    cfg.DISTILL.TEACHERS.CACHE_GIB = 0.01
+    bank = TeacherBank.from_config(cfg)
+    shown = []
+    bank.detectors[0].backbone.register_forward_pre_hook(lambda module, images: shown.append(len(images[0])))
+    first, again = bank.features(inputs), bank.features(inputs)
+    assert shown == [2] and torch.equal(first[0][0], again[0][0])
+    assert sum(cache.capacity for cache in bank.caches) <= 0.01 * 2**30
 
 
 @pytest.mark.parametrize("change, key", [({"num_classes": 3}, "NUM_CLASSES is 3"), ({"reg_max": 8}, "REG_MAX is 8")])
