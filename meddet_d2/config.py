@@ -257,7 +257,7 @@ def _add_distillation(cfg: CN) -> None:
     cfg.DISTILL.AATM.ENABLED = True
     # G of eq. 13, between the student's aligned maps and the fused ones: "plain", two convolutions as printed;
     # "residual", which adds them to the map and starts as the identity; "none". On the phantom the plain one stood
-    # between the student and what it should imitate: two AP50 below none, the residual half of one (docs/distil.md).
+    # between the student and what it should imitate: 1.6 AP50 below none, the residual one 0.4 (docs/distil.md).
     # ENABLED False leaves out discriminator and L_adv; the generator goes by this key alone.
     cfg.DISTILL.AATM.GENERATOR = "residual"
     # Fraction of the run before L_adv acts on the student; the discriminator learns from the start.
