@@ -1,0 +1,52 @@
+"""docs/results: the figures that people read are those of the json beside the page."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results"
+DISTILLED = {
+    "I": {"FitNets", "MGD", "FGD", "LD", "MedDet"},
+    "III": {"KD", "KD + nmODE2", "KD + nmODE2 + LWFF", "MedDet"},
+}
+
+
+def printed_tables(page: Path) -> dict[str, dict[str, list[str]]]:
+    """Table -> row -> its cells, from the page's sections "## Table ..."."""
+    tables, cells = {}, {}
+    for line in page.read_text(encoding="utf-8").splitlines():
+        if line.startswith("## "):
+            cells = tables.setdefault(line.removeprefix("## ").removeprefix("Table "), {})
+        elif line.startswith("|"):
+            name, *rest = (cell.strip() for cell in line.strip("|").split("|"))
+            cells[name] = rest
+    return tables
+
+
+@pytest.fixture
+def entries() -> list[dict]:
+    return json.loads((RESULTS / "phantom.json").read_text())
+
+
+def test_the_page_prints_what_the_json_holds(entries):
+    tables = printed_tables(RESULTS / "phantom.md")
+    for entry in entries:
+        ap50, n, _, recall, *_ = tables[entry["table"]][entry["row"]]
+        spread = "" if entry["ap50_sd"] is None else f" ± {entry['ap50_sd']:.1f}"
+        assert (ap50, n) == (f"{entry['ap50_mean']:.1f}{spread}", str(len(entry["seeds"]))), entry
+        assert float(recall.split(" ")[0]) == pytest.approx(entry["recall_mean"], abs=0.051), entry
+    assert sum(len(rows) for name, rows in tables.items() if name in {e["table"] for e in entries}) >= len(entries)
+
+
+def test_what_is_compared_has_three_seeds(entries):
+    seeds = {(entry["table"], entry["row"]): set(entry["seeds"]) for entry in entries}
+    for table, rows in DISTILLED.items():
+        for row in rows:
+            assert len(seeds[table, row]) >= 3, (table, row)
+
+
+def test_the_page_says_that_it_is_a_phantom():
+    text = (RESULTS / "phantom.md").read_text(encoding="utf-8")
+    assert "no reproduction of the paper's" in text.split("\n\n")[1]
+    assert "tools/benchmark.py run" in text
