@@ -33,6 +33,8 @@ MATHEMATICS = [
     "modeling/losses.py",
     "modeling/assigner.py",
     "modeling/nmode.py",
+    "modeling/nmode_solvers.py",
+    "modeling/flow_map.py",
     "distillation/alignment.py",
     "distillation/fusion.py",
     "distillation/adversarial.py",

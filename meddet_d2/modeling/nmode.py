@@ -1,203 +1,33 @@
-"""The neural-memory ODE as an activation: nmODE (MedDet eq. 2) and nmODE^2 (MedDet eq. 4).
+"""The neural-memory ODE as an activation: nmODE (MedDet eq. 2) and nmODE^2 (MedDet eq. 4) on a feature map.
 
 Shape legend:
     N: images, C: channels, H, W: height and width of a feature map.
 
-Every element of a map is an independent scalar equation dy/dt = f(y, gamma), started at y(0) = 0 and
-integrated over [0, t_end], where gamma = w * x + b per channel is constant in time:
-
-    nmODE    f = -y + sin^2(y + gamma)
-    nmODE^2  f = -y + sin^2(y + cos^2(y + gamma))
-
-So the block is a pointwise function y(t_end) = phi(gamma) with period pi and values in [0, 1). "Second order"
-is the paper's name: eq. 4 is of first order in time with a nested non-linearity.
+gamma = w * x + b per channel enters the equation, and y(t_end) is read out. nmode_solvers.py has the equations and
+their step-by-step solvers, flow_map.py the table that stands for them where y(0) = 0.
 """
 
 import math
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+
+from .flow_map import flow_map, flow_table
+from .nmode_solvers import ADAPTIVE_METHODS, FIXED_STEP_METHODS, FLOWS, odeint_solve, rk4_solve
 
 READOUTS = ("plain", "residual", "gated")
-SOLVERS = ("rk4", "odeint")
+SOLVERS = ("flow_map", "rk4", "odeint")
 PLACES = ("backbone", "fpn", "head")
-
-# Solvers of torchdiffeq with and without step-size control.
-ADAPTIVE_METHODS = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
-FIXED_STEP_METHODS = ("euler", "midpoint", "heun2", "heun3", "rk4")
-
-# Classical Runge-Kutta after its first slope: (how far the next slope is taken, in steps; its weight).
-_RK4_STAGES = ((0.5, 2.0), (0.5, 2.0), (1.0, 1.0))
-
-
-def nmode_slope(y: Tensor, gamma: Tensor) -> Tensor:
-    """Right-hand side of eq. 2, sin^2(y + gamma) - y. Both tensors have one shape; so has the result."""
-    return torch.add(y, gamma).sin_().square_().sub_(y)
-
-
-def nmode2_slope(y: Tensor, gamma: Tensor) -> Tensor:
-    """Right-hand side of eq. 4, sin^2(y + cos^2(y + gamma)) - y. Both tensors have one shape; so has the result."""
-    return torch.add(y, gamma).cos_().square_().add_(y).sin_().square_().sub_(y)
-
-
-def nmode_slope_and_tangent(y: Tensor, s: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
-    """Eq. 2's right-hand side f and its derivative f_y * s + f_gamma, where s = dy/dgamma."""
-    v = y + gamma
-    sin_v = v.sin()
-    sin_2v = v.cos_().mul_(sin_v).mul_(2)
-    tangent = sin_2v.mul_(s + 1).sub_(s)
-    return sin_v.square_().sub_(y), tangent
-
-
-def nmode2_slope_and_tangent(y: Tensor, s: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
-    """Eq. 4's right-hand side f and its derivative f_y * s + f_gamma, where s = dy/dgamma."""
-    v = y + gamma
-    cos_v = v.cos()
-    sin_2v = v.sin_().mul_(cos_v).mul_(2)
-    du = torch.sub(s, sin_2v.mul_(s + 1))
-    u = cos_v.square_().add_(y)
-    sin_u = u.sin()
-    sin_2u = u.cos_().mul_(sin_u).mul_(2)
-    tangent = du.mul_(sin_2u).sub_(s)
-    return sin_u.square_().sub_(y), tangent
-
-
-class Flow(NamedTuple):
-    """One equation: its right-hand side alone, and together with the derivative along dy/dgamma."""
-
-    slope: Callable[[Tensor, Tensor], Tensor]
-    slope_and_tangent: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-
-
-FLOWS = {
-    "nmode": Flow(nmode_slope, nmode_slope_and_tangent),
-    "nmode2": Flow(nmode2_slope, nmode2_slope_and_tangent),
-}
-
-
-def _rk4(flow: Flow, gamma: Tensor, t_end: float, steps: int) -> Tensor:
-    h = t_end / steps
-    y = torch.zeros_like(gamma)
-    for _ in range(steps):
-        k = flow.slope(y, gamma)
-        total = k.clone()
-        for reach, weight in _RK4_STAGES:
-            k = flow.slope(torch.add(y, k, alpha=reach * h), gamma)
-            total.add_(k, alpha=weight)
-        y.add_(total, alpha=h / 6)
-    return y
-
-
-def _rk4_with_sensitivity(flow: Flow, gamma: Tensor, t_end: float, steps: int) -> tuple[Tensor, Tensor]:
-    h = t_end / steps
-    y = torch.zeros_like(gamma)
-    s = torch.zeros_like(gamma)
-    for _ in range(steps):
-        k, dk = flow.slope_and_tangent(y, s, gamma)
-        total, d_total = k.clone(), dk.clone()
-        for reach, weight in _RK4_STAGES:
-            k, dk = flow.slope_and_tangent(torch.add(y, k, alpha=reach * h), torch.add(s, dk, alpha=reach * h), gamma)
-            total.add_(k, alpha=weight)
-            d_total.add_(dk, alpha=weight)
-        y.add_(total, alpha=h / 6)
-        s.add_(d_total, alpha=h / 6)
-    return y, s
-
-
-class _RK4Function(torch.autograd.Function):
-    # The equation is scalar per element, so dy/dgamma is one number per element. Integrated beside y by the same
-    # steps it is exactly the derivative of the discrete solution, and the only tensor to keep; differentiating
-    # through 4 steps of the solver would keep about a hundred.
-
-    @staticmethod
-    def forward(ctx: Any, gamma: Tensor, flow: Flow, t_end: float, steps: int) -> Tensor:
-        y, s = _rk4_with_sensitivity(flow, gamma, t_end, steps)
-        ctx.save_for_backward(s)
-        return y
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, None, None, None]:
-        (s,) = ctx.saved_tensors
-        return grad_y * s, None, None, None
-
-
-def rk4_solve(gamma: Tensor, *, kind: str = "nmode2", t_end: float = 1.0, steps: int = 4) -> Tensor:
-    """Solve nmODE or nmODE^2 from y(0) = 0 by the classical Runge-Kutta method with a fixed step.
-
-    The backward pass is exact for the discrete solution and keeps one tensor of gamma's shape. It can be
-    differentiated once: there is no second derivative through it. Without gradients nothing is kept.
-
-    Args:
-        gamma: floating-point tensor of any shape, constant in time.
-        kind: "nmode" (eq. 2) or "nmode2" (eq. 4).
-        t_end: end of the integration; the start is 0.
-        steps: number of steps. With 4, nmODE^2 at t_end = 1 is within 1e-4 of the true solution.
-
-    Returns:
-        y(t_end), of gamma's shape and dtype.
-    """
-    flow = FLOWS[kind]
-    if torch.is_grad_enabled() and gamma.requires_grad:
-        return _RK4Function.apply(gamma, flow, t_end, steps)
-    return _rk4(flow, gamma, t_end, steps)
-
-
-def odeint_solve(
-    gamma: Tensor,
-    *,
-    kind: str = "nmode2",
-    t_end: float = 1.0,
-    method: str = "dopri5",
-    rtol: float = 1e-3,
-    atol: float = 1e-3,
-    steps: int = 4,
-) -> Tensor:
-    """Solve nmODE or nmODE^2 from y(0) = 0 by ``torchdiffeq.odeint``, differentiated through the solver's steps.
-
-    The adjoint variant is no choice here: it returns no gradient for gamma, which is an activation and not a
-    parameter of the right-hand side. An adaptive method controls its step by the whole tensor, so one image's
-    result depends on its batch within the tolerances.
-
-    Args:
-        gamma: floating-point tensor of any shape, constant in time.
-        kind: "nmode" (eq. 2) or "nmode2" (eq. 4).
-        t_end: end of the integration; the start is 0.
-        method: a method of torchdiffeq. Its "rk4" is the 3/8 rule.
-        rtol: relative tolerance of an adaptive method.
-        atol: absolute tolerance of an adaptive method.
-        steps: number of steps of a fixed-step method.
-
-    Returns:
-        y(t_end), of gamma's shape and dtype.
-    """
-    from torchdiffeq import odeint  # only this solver needs it
-
-    slope = FLOWS[kind].slope
-    # Left to itself, a fixed-step method takes [0, t_end] in one step.
-    options = {"step_size": t_end / steps} if method in FIXED_STEP_METHODS else None
-    times = torch.tensor([0.0, t_end], dtype=gamma.dtype, device=gamma.device)
-    y = odeint(
-        lambda t, y: slope(y, gamma),
-        torch.zeros_like(gamma),
-        times,
-        rtol=rtol,
-        atol=atol,
-        method=method,
-        options=options,
-    )
-    return y[-1]
 
 
 class NMODEBlock(nn.Module):
     """nmODE or nmODE^2 on a feature map, with its read-out (MedDet sec. III-C, figure 3).
 
     The parameters are ``w`` and ``b``, both (C,): gamma = w * x + b. The equation is solved in fp32 whatever the
-    autocast dtype, because half precision costs up to 3e-3 (fp16) or 3e-2 (bf16) of a result in [0, 1).
+    autocast dtype, because half precision costs up to 3e-3 (fp16) or 3e-2 (bf16) of a result in [0, 1). From y(0) = 0,
+    y(t_end) is in [0, 1) and of period pi in gamma.
 
     Args:
         channels: C.
@@ -206,7 +36,7 @@ class NMODEBlock(nn.Module):
         init_w: start of w.
         init_b: start of b.
         t_end: end of the integration. The steepest slope of y over gamma is 1.4 at 1, 3.9 at 2 and 17 at 5.
-        solver: "rk4" (this file) or "odeint" (torchdiffeq).
+        solver: "flow_map" (a table, from y(0) = 0 only), "rk4" (fixed steps) or "odeint" (torchdiffeq).
         rk4_steps: steps of "rk4", and of a fixed-step ``odeint_method``.
         odeint_method: a method of torchdiffeq.
         odeint_rtol: relative tolerance of an adaptive ``odeint_method``.
@@ -225,7 +55,7 @@ class NMODEBlock(nn.Module):
         init_w: float = 1.0,
         init_b: float = 0.0,
         t_end: float = 1.0,
-        solver: str = "rk4",
+        solver: str = "flow_map",
         rk4_steps: int = 4,
         odeint_method: str = "dopri5",
         odeint_rtol: float = 1e-3,
@@ -249,25 +79,45 @@ class NMODEBlock(nn.Module):
         self.odeint_method = odeint_method
         self.odeint_rtol = odeint_rtol
         self.odeint_atol = odeint_atol
+        if solver == "flow_map":
+            # A constant, so it stays out of checkpoints.
+            self.register_buffer("table", flow_table(kind, self.t_end), persistent=False)
         self.w = nn.Parameter(torch.full((channels,), float(init_w)))
         self.b = nn.Parameter(torch.full((channels,), float(init_b)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (N, C, H, W) to the same shape and dtype."""
+    def forward(self, x: Tensor, y0: Tensor | None = None) -> Tensor:
+        """Map (N, C, H, W) to the same shape and dtype.
+
+        Args:
+            x: the feature map.
+            y0: y(0), of x's shape; None is 0. For the solvers "rk4" and "odeint" only.
+
+        Raises:
+            ValueError: y0 is given to the solver "flow_map".
+        """
         with _full_precision(x.device):
-            wide = x if x.dtype == torch.float64 else x.float()
+            wide = _at_least_single(x)
             w, b = (p.to(wide.dtype).view(1, -1, 1, 1) for p in (self.w, self.b))
-            y = self.solve(torch.addcmul(b, w, wide))
+            y = self.solve(torch.addcmul(b, w, wide), None if y0 is None else y0.to(wide.dtype))
             if self.readout == "residual":
                 y = wide + y
             elif self.readout == "gated":
                 y = wide * y
             return y.to(x.dtype)
 
-    def solve(self, gamma: Tensor) -> Tensor:
-        """Return y(t_end) for gamma (any shape) by the solver of this block."""
+    def solve(self, gamma: Tensor, y0: Tensor | None = None) -> Tensor:
+        """Return y(t_end) for gamma (any shape, single or double precision) by the solver of this block."""
+        if self.solver == "flow_map":
+            if y0 is not None:
+                raise ValueError(
+                    "MODEL.NMODE.SOLVER flow_map starts from y(0) = 0: for another y(0) take rk4 or odeint."
+                )
+            # A table sees no order; one that follows the memory is read without a copy.
+            if gamma.dim() == 4 and gamma.is_contiguous(memory_format=torch.channels_last):
+                return flow_map(gamma.permute(0, 2, 3, 1), self.table).permute(0, 3, 1, 2)
+            return flow_map(gamma, self.table)
         if self.solver == "rk4":
-            return rk4_solve(gamma, kind=self.kind, t_end=self.t_end, steps=self.rk4_steps)
+            return rk4_solve(gamma, kind=self.kind, t_end=self.t_end, steps=self.rk4_steps, y0=y0)
         return odeint_solve(
             gamma,
             kind=self.kind,
@@ -276,11 +126,22 @@ class NMODEBlock(nn.Module):
             rtol=self.odeint_rtol,
             atol=self.odeint_atol,
             steps=self.rk4_steps,
+            y0=y0,
         )
 
+    def _apply(self, fn: Any, recurse: bool = True) -> "NMODEBlock":
+        # model.half() would round the table, and model.double() would keep single precision in it.
+        super()._apply(fn, recurse)
+        if self.solver == "flow_map" and not self.table.is_meta:
+            wide = torch.promote_types(self.w.dtype, torch.float32)
+            self.table = flow_table(self.kind, self.t_end, wide).to(self.table.device)
+        return self
+
     def extra_repr(self) -> str:
-        how = f"rk4, steps={self.rk4_steps}" if self.solver == "rk4" else f"odeint, {self.odeint_method}"
-        return f"{self.channels}, {self.kind}, {self.readout}, t_end={self.t_end:g}, {how}"
+        how = {"rk4": f"rk4, steps={self.rk4_steps}", "odeint": f"odeint, {self.odeint_method}"}
+        return (
+            f"{self.channels}, {self.kind}, {self.readout}, t_end={self.t_end:g}, {how.get(self.solver, self.solver)}"
+        )
 
 
 def build_nmode(*, channels: int, **kwargs: Any) -> NMODEBlock:
@@ -319,6 +180,10 @@ def nmode_kwargs(cfg: Any, place: str) -> dict[str, Any] | None:
         "odeint_rtol": node.ODEINT_RTOL,
         "odeint_atol": node.ODEINT_ATOL,
     }
+
+
+def _at_least_single(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def _full_precision(device: torch.device) -> AbstractContextManager:

@@ -136,7 +136,7 @@ def test_teachers_and_the_wider_student(name, width_mult, params, macs, macs_mmc
     assert figures["macs_mmcv"] / 1e9 == pytest.approx(macs_mmcv, abs=0.006)
 
 
-@pytest.mark.parametrize("solver", ["rk4", "odeint"])
+@pytest.mark.parametrize("solver", ["flow_map", "rk4", "odeint"])
 def test_nmode_in_the_head_adds_1024_parameters_and_nothing_else(solver):
     plain = count(detector(), 64, 64)
     # "after" keeps the ReLU that mmcv counts.

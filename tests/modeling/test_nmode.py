@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import meddet_d2
-from meddet_d2.modeling.nmode import FLOWS, READOUTS, build_nmode, nmode_kwargs, odeint_solve, rk4_solve
+from meddet_d2.modeling.nmode import READOUTS, build_nmode, nmode_kwargs
+from meddet_d2.modeling.nmode_solvers import FLOWS, odeint_solve, rk4_solve
 
 KINDS = tuple(FLOWS)
 
@@ -122,6 +123,26 @@ def test_gradcheck_of_the_block(kind, readout, solver):
     )
 
 
+@pytest.mark.parametrize("solver", ["rk4", "odeint"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_given_start(kind, solver):
+    block = build_nmode(channels=3, kind=kind, readout="plain", solver=solver, odeint_method="rk4").double()
+    generator = torch.Generator().manual_seed(2)
+    x, y0 = (torch.rand(2, 3, 2, 2, dtype=torch.float64, generator=generator).requires_grad_() for _ in range(2))
+    torch.testing.assert_close(block(x, torch.zeros_like(x)), block(x), rtol=0, atol=1e-12)
+    # An equation that does not know the time: two times half the way is the whole.
+    half = build_nmode(channels=3, kind=kind, readout="plain", solver=solver, odeint_method="rk4", t_end=0.5).double()
+    block.rk4_steps = 2 * half.rk4_steps
+    torch.testing.assert_close(half(x, half(x, y0)), block(x, y0), rtol=0, atol=1e-8)
+    assert torch.autograd.gradcheck(block, (x, y0))
+
+
+def test_the_flow_map_starts_from_zero_only():
+    x = torch.zeros(1, 2, 3, 3)
+    with pytest.raises(ValueError, match=r"^MODEL\.NMODE\.SOLVER flow_map starts from y\(0\) = 0[^\n]*rk4 or odeint"):
+        build_nmode(channels=2)(x, x)
+
+
 def test_second_derivative_is_refused():
     gamma = grid(5).requires_grad_()
     (grad,) = torch.autograd.grad(rk4_solve(gamma).square().sum(), gamma, create_graph=True)
@@ -167,7 +188,7 @@ def test_half_precision_is_solved_in_single(dtype, readout):
     block = build_nmode(channels=4, readout=readout)
     x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
     seen = []
-    block.solve = lambda gamma, solve=block.solve: seen.append(gamma.dtype) or solve(gamma)
+    block.solve = lambda gamma, y0, solve=block.solve: seen.append(gamma.dtype) or solve(gamma, y0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y = block(x)
     assert seen == [torch.float32]
@@ -182,12 +203,12 @@ def test_half_precision_is_solved_in_single(dtype, readout):
 def test_readouts_parameters_and_start():
     x = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     blocks = {readout: build_nmode(channels=3, readout=readout, init_w=0.5, init_b=2.0) for readout in READOUTS}
-    y = rk4_solve(0.5 * x + 2.0)
-    torch.testing.assert_close(blocks["plain"](x), y)
-    torch.testing.assert_close(blocks["residual"](x), x + y)
-    torch.testing.assert_close(blocks["gated"](x), x * y)
-    assert {name: tuple(p.shape) for name, p in blocks["plain"].named_parameters()} == {"w": (3,), "b": (3,)}
-    assert not list(blocks["plain"].buffers())
+    y = rk4_solve(0.5 * x + 2.0, steps=20)
+    torch.testing.assert_close(blocks["plain"](x), y, rtol=0, atol=2e-6)
+    torch.testing.assert_close(blocks["residual"](x), x + y, rtol=0, atol=2e-6)
+    torch.testing.assert_close(blocks["gated"](x), x * y, rtol=0, atol=2e-6)
+    # The flow map's table is a constant and no weight.
+    assert {name: tuple(p.shape) for name, p in blocks["plain"].state_dict().items()} == {"w": (3,), "b": (3,)}
 
 
 @pytest.mark.parametrize(
