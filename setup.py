@@ -61,7 +61,9 @@ setup(
         "filelock>=3.12",
     ],
     extras_require={
-        "test": ["pytest>=8", "setuptools>=69"],
+        # tools/export_model.py. What it writes needs onnxruntime, numpy, pillow and opencv alone: docs/deploy.md.
+        "export": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
+        "test": ["pytest>=8", "setuptools>=69", "meddet_d2[export]"],
         "dev": ["ruff>=0.9"],
     },
 )

@@ -221,10 +221,10 @@ def _add_distillation(cfg: CN) -> None:
 
     # MedDet alone; the methods at the end keep the detection loss as it is and weigh their own losses beside it.
     # Eq. 14: L = gain * (sigma L_det + tau L_dist + (1 - sigma - tau) L_adv). The paper gives no values.
-    # These stand for 1 : 48.9 : 0.1, and the gain 1 / sigma leaves L_det at its full size, so that a learning rate found
-    # without distillation still fits. Found on the phantom, where a weak imitation gained nothing over the student alone
-    # and four times as much was no better (docs/results/phantom.md): what students lose at the end is by overfitting the
-    # labels, which the imitation holds back.
+    # These stand for 1 : 48.9 : 0.1, and the gain 1 / sigma leaves L_det at its full size, so that a learning rate
+    # found without distillation still fits. Found on the phantom (docs/results/phantom.md), where a weak imitation
+    # gained nothing over the student alone, and four times as much was no better: what a student loses at the end it
+    # loses by overfitting the labels, which the imitation holds back.
     cfg.DISTILL.SIGMA = 0.02
     cfg.DISTILL.TAU = 0.978
     cfg.DISTILL.GAIN = 50.0

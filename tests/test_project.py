@@ -64,11 +64,12 @@ def sources(folder: Path, *, embedded: bool = False) -> list[Path]:
 
 
 def direct_dependencies() -> dict[str, Requirement]:
-    """setup.py's install_requires by the name that is imported."""
+    """setup.py's install_requires and what its extra "export" adds, by the name that is imported."""
     calls = [node for node in ast.walk(ast.parse((ROOT / "setup.py").read_text())) if isinstance(node, ast.Call)]
     call = next(node for node in calls if getattr(node.func, "id", "") == "setup")
-    listed = next(keyword.value for keyword in call.keywords if keyword.arg == "install_requires")
-    found = [Requirement(text) for text in ast.literal_eval(listed)]
+    values = {keyword.arg: keyword.value for keyword in call.keywords}
+    listed = ast.literal_eval(values["install_requires"]) + ast.literal_eval(values["extras_require"])["export"]
+    found = [Requirement(text) for text in listed]
     return {IMPORT_NAMES.get(requirement.name, requirement.name): requirement for requirement in found}
 
 

@@ -1,26 +1,33 @@
-from detectron2.config import get_cfg
+from importlib.util import find_spec
 
-from ..config import add_meddet_config
-from .builtin import datasets_root, register_datasets
-from .cdh1848 import load_cdh_layout, register_cdh_layout
 from .formats import read_image
-from .mapper import MedDetDatasetMapper
-from .mri_noise import add_bias_field, add_rician_noise
-from .phantom import PhantomParams
 
-__all__ = [
-    "MedDetDatasetMapper",
-    "PhantomParams",
-    "add_bias_field",
-    "add_rician_noise",
-    "datasets_root",
-    "load_cdh_layout",
-    "read_image",
-    "register_cdh_layout",
-    "register_datasets",
-]
+# A deployed detector reads its images here, where torch may be missing.
+if find_spec("torch") is None:
+    __all__ = ["read_image"]
+else:
+    from detectron2.config import get_cfg
 
-# So that the names are known after `import meddet_d2`; tools register again with their own config.
-_cfg = get_cfg()
-add_meddet_config(_cfg)
-register_datasets(_cfg)
+    from ..config import add_meddet_config
+    from .builtin import datasets_root, register_datasets
+    from .cdh1848 import load_cdh_layout, register_cdh_layout
+    from .mapper import MedDetDatasetMapper
+    from .mri_noise import add_bias_field, add_rician_noise
+    from .phantom import PhantomParams
+
+    __all__ = [
+        "MedDetDatasetMapper",
+        "PhantomParams",
+        "add_bias_field",
+        "add_rician_noise",
+        "datasets_root",
+        "load_cdh_layout",
+        "read_image",
+        "register_cdh_layout",
+        "register_datasets",
+    ]
+
+    # So that the names are known after `import meddet_d2`; tools register again with their own config.
+    _cfg = get_cfg()
+    add_meddet_config(_cfg)
+    register_datasets(_cfg)

@@ -1,0 +1,4 @@
+from .card import ModelCard
+from .predictor import Detections, Predictor
+
+__all__ = ["Detections", "ModelCard", "Predictor"]

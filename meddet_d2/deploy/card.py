@@ -1,0 +1,113 @@
+"""The json beside an exported detector: what it was trained on, what it expects, and which files belong to it."""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+# Raised when a file of before cannot be used as it was: graph inputs and outputs, or the card's fields.
+FORMAT = 1
+INTENDED_USE = (
+    "Research only. Finds discs on sagittal MR images and sorts them by class. Not a medical device: it has not been"
+    " shown to be fit for diagnosis, and nobody should be treated by what it says."
+)
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a user of the exported files has to know.
+
+    Attributes:
+        name: the config's name.
+        classes: names, in the order of the class numbers.
+        image: how a picture becomes the graph's input: "order" of the channels, "min_size" and "max_size" of its sides
+            in pixels after resizing, "min_side" that it must have before; inside of the graph "mean" and "std" of each
+            channel, and the "divisor" to whose multiples it is padded.
+        thresholds: "score", "nms", "topk" of each level and "max_detections", all inside of the graph.
+        network: "config" (file), "config_hash", "nmode" with its "t_end", "parameters".
+        made_by: "version" of meddet_d2, "commit", "torch", "engine".
+        trained_on: names of the data sets.
+        files: {file name: sha256}.
+        intended_use: what the detector is for and what not.
+        format: of this file and of the graphs; see FORMAT.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    image: dict[str, Any]
+    thresholds: dict[str, float]
+    network: dict[str, Any]
+    made_by: dict[str, str]
+    trained_on: tuple[str, ...]
+    files: dict[str, str] = field(default_factory=dict)
+    intended_use: str = INTENDED_USE
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """The card as indented json."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def read(cls, path: str | Path) -> "ModelCard":
+        """Read a card.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is no card, or one of another format. One line, naming the file.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path}: no such model card; tools/export_model.py writes it beside the onnx file."
+            )
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path}: no valid json ({error}); export the model again.") from error
+        known = {entry.name for entry in fields(cls)}
+        if not isinstance(content, dict) or "format" not in content:
+            raise ValueError(f"{path}: no model card of this project; give the json that tools/export_model.py wrote.")
+        if content["format"] != FORMAT:
+            raise ValueError(
+                f"{path}: a model card of format {content['format']}, this meddet_d2 reads {FORMAT}; export the model"
+                " again with this version, or use the version that wrote it."
+            )
+        wrong = known.symmetric_difference(content)
+        if wrong:
+            raise ValueError(f"{path}: the model card lacks or has unknown fields: {', '.join(sorted(wrong))}.")
+        card = cls(**{**content, "classes": tuple(content["classes"]), "trained_on": tuple(content["trained_on"])})
+        card._check(path)
+        return card
+
+    def _check(self, path: Path) -> None:
+        sizes = [self.image.get(key) for key in ("min_size", "max_size", "min_side")]
+        if not all(isinstance(size, int) and size > 0 for size in sizes) or self.image.get("order") not in (
+            "RGB",
+            "BGR",
+        ):
+            raise ValueError(
+                f"{path}: image must name order RGB or BGR, and min_size, max_size and min_side in pixels."
+            )
+        if not self.classes or not all(isinstance(name, str) for name in self.classes):
+            raise ValueError(f"{path}: classes must be a list of names.")
+        score = self.thresholds.get("score")
+        if not isinstance(score, (int, float)) or not math.isfinite(score):
+            raise ValueError(f"{path}: thresholds must have a score.")
+
+    def check_file(self, path: str | Path) -> None:
+        """Raise ValueError if a file is none of this card's, byte for byte."""
+        path = Path(path)
+        expected = self.files.get(path.name)
+        if expected is None:
+            raise ValueError(
+                f"{path}: not of this model card, which belongs to {', '.join(sorted(self.files)) or 'none'}."
+            )
+        if sha256(path) != expected:
+            raise ValueError(f"{path}: not the file that its model card was written for (sha256); export both again.")
+
+
+def sha256(path: str | Path) -> str:
+    """The checksum of a file, as 64 hexadecimal digits."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

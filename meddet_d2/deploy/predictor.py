@@ -1,0 +1,140 @@
+"""Detections from an exported detector: onnxruntime, numpy and Pillow, no torch and no Detectron2."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .card import FORMAT, ModelCard
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in one image, best first.
+
+    Attributes:
+        boxes: (D, 4) float32, x0, y0, x1, y1 in pixels of the given image.
+        scores: (D,) float32 in (0, 1), falling.
+        classes: (D,) int64, indices into the card's classes.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    classes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+class Predictor:
+    """An exported detector and its model card.
+
+    Example:
+        >>> predictor = Predictor("exported/model.onnx")
+        >>> found = predictor(read_image("slice.png"))
+        >>> [predictor.card.classes[index] for index in found.classes]
+    """
+
+    def __init__(self, model: str | Path, *, threads: int | None = None, providers: Sequence[str] = ()) -> None:
+        """
+        Args:
+            model: an onnx file of tools/export_model.py; its card, card.json, lies beside it.
+            threads: CPU threads of one image's work; all cores if None.
+            providers: of onnxruntime, best first; the CPU if empty.
+
+        Raises:
+            FileNotFoundError: the model or its card is missing.
+            ValueError: card and model do not belong together, were written by another version, or the file is no model.
+        """
+        import onnxruntime
+
+        model = Path(model)
+        if not model.is_file():
+            raise FileNotFoundError(f"{model}: no such model; tools/export_model.py writes one.")
+        self.card = ModelCard.read(model.parent / "card.json")
+        self.card.check_file(model)
+        options = onnxruntime.SessionOptions()
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        try:
+            self.session = onnxruntime.InferenceSession(
+                str(model), options, providers=list(providers) or ["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's errors have no common class of their own
+            raise ValueError(f"{model}: onnxruntime cannot load it ({' '.join(str(error).split())[:200]}).") from error
+        found = self.session.get_modelmeta().custom_metadata_map.get("meddet_d2.format")
+        if found != str(FORMAT):
+            raise ValueError(
+                f"{model}: an onnx file of format {found}, this meddet_d2 reads {FORMAT}; export the model again with"
+                " this version, or use the version that wrote it."
+            )
+
+    def __call__(self, image: np.ndarray) -> Detections:
+        """Find the discs of one picture.
+
+        Args:
+            image: (H, W, 3) uint8, RGB, as ``meddet_d2.data.formats.read_image`` gives it.
+
+        Raises:
+            ValueError: the array is no such image, or too small.
+            FloatingPointError: the network predicts NaN; no detection would look like a healthy patient.
+        """
+        return self.predict_batch([image])[0]
+
+    def predict_batch(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        """The same for several pictures at once, which must come to one size.
+
+        Raises:
+            ValueError: as above, or the pictures are of different sizes after resizing.
+            FloatingPointError: as above; nothing is returned for the others.
+        """
+        if not images:
+            return []
+        inputs = [self.prepare(image) for image in images]
+        sizes = {array.shape for array in inputs}
+        if len(sizes) > 1:
+            listed = ", ".join(f"{width} x {height}" for _, height, width in sorted(sizes))
+            raise ValueError(
+                f"A batch must be of one size, but these pictures come to {listed} pixels: give them one by one."
+            )
+        boxes, scores, classes, count, sound = self.session.run(None, {"images": np.stack(inputs)})
+        if not sound.all():
+            raise FloatingPointError(f"The network predicts NaN for {int((~sound).sum())} of {len(images)} image(s).")
+        results = []
+        for index, image in enumerate(images):
+            height, width = image.shape[:2]
+            scale = np.array([width, height, width, height], np.float32)
+            scale /= np.array(inputs[index].shape[:0:-1] * 2, np.float32)
+            kept = slice(0, int(count[index]))
+            found = np.clip(boxes[index, kept] * scale, 0, [width, height, width, height]).astype(np.float32)
+            results.append(Detections(found, scores[index, kept], classes[index, kept]))
+        return results
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 RGB -> (3, h, w) uint8: the size and the order of channels that the card asks for."""
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            found = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+            raise ValueError(f"An image must be uint8 of shape (height, width, 3), RGB, but this is {found}.")
+        height, width = image.shape[:2]
+        smallest = self.card.image["min_side"]
+        if min(height, width) < smallest:
+            raise ValueError(f"The image is {width} x {height} pixels; its sides must be at least {smallest}.")
+        new_height, new_width = resized(height, width, self.card.image["min_size"], self.card.image["max_size"])
+        if (new_height, new_width) != (height, width):
+            image = np.asarray(Image.fromarray(image).resize((new_width, new_height), Image.Resampling.BILINEAR))
+        if self.card.image["order"] == "BGR":
+            image = image[:, :, ::-1]
+        return np.ascontiguousarray(image.transpose(2, 0, 1))
+
+
+def resized(height: int, width: int, shortest: int, longest: int) -> tuple[int, int]:
+    """Height and width, the shorter side scaled to ``shortest``, or to less if the longer would exceed ``longest``."""
+    # In the order and with the rounding of Detectron2's ResizeShortestEdge, to the last bit.
+    scale = shortest / min(height, width)
+    sides = [scale * height, float(shortest)] if height >= width else [float(shortest), scale * width]
+    if max(sides) > longest:
+        shrink = longest / max(sides)
+        sides = [side * shrink for side in sides]
+    return int(sides[0] + 0.5), int(sides[1] + 0.5)

@@ -1,0 +1,289 @@
+"""A detector written to files and run without torch: the same detections, and errors for what does not belong."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+from tiny_runs import ROOT, make_cfg, tiny_options
+
+from detectron2.modeling import build_model
+from meddet_d2.deploy import Predictor
+from meddet_d2.deploy.predictor import resized
+from meddet_d2.modeling.weights import load_detector_weights
+
+EXPORT = ROOT / "tools" / "export_model.py"
+
+
+@pytest.fixture(scope="session")
+def export_model():
+    """``tools/export_model.py`` as a module."""
+    spec = importlib.util.spec_from_file_location("export_model", EXPORT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def exported(export_model, datasets_root, tmp_path_factory):
+    """The folder of an export through the command line, its detector, and the command's options."""
+    folder = tmp_path_factory.mktemp("deploy")
+    options = [*tiny_options(folder, folder), "MODEL.GFL.SCORE_THRESH_TEST", 0.3]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DETECTRON2_DATASETS", str(datasets_root))
+        cfg = make_cfg(options)
+        torch.manual_seed(0)
+        detector = build_model(cfg).eval()
+        # From random weights all scores are alike; these differ from place to place.
+        with torch.no_grad():
+            detector.head.cls_predictor.weight.normal_(std=0.2)
+            detector.head.cls_predictor.bias.fill_(-1.5)
+            detector.head.box_predictor.weight.normal_(std=0.1)
+            for block in (detector.head.cls_nmode, detector.head.box_nmode):
+                block.w.uniform_(-2, 2)
+                block.b.uniform_(-2, 2)
+        torch.save({"model": detector.state_dict()}, folder / "weights.pth")
+        arguments = ["--config-file", str(ROOT / "configs" / "quickstart.yaml")]
+        arguments += ["--weights", str(folder / "weights.pth"), "--output", str(folder / "exported")]
+        opts = [str(option) for option in options]
+        assert export_model.main([*arguments, "--int8", "--calibration-images", "4", *opts]) == 0
+    return folder / "exported", detector, (arguments, opts)
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Smooth noise, so that resizing does not flatten it."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (height // 6 + 1, width // 6 + 1, 3), np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def by_torch(detector, predictor, image):
+    inputs = {"image": torch.from_numpy(predictor.prepare(image)), "height": image.shape[0], "width": image.shape[1]}
+    with torch.inference_mode():
+        return detector([inputs])[0]["instances"]
+
+
+@pytest.mark.parametrize("size", [(96, 96), (150, 111), (64, 300), (300, 40)])
+def test_same_detections_as_torch(exported, size):
+    folder, detector, _ = exported
+    predictor = Predictor(folder / "model.onnx")
+    image = picture(*size)
+    found, expected = predictor(image), by_torch(detector, predictor, image)
+    assert len(found) == len(expected) >= 5
+    np.testing.assert_allclose(found.boxes, expected.pred_boxes.tensor, rtol=0, atol=0.01)
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(found.classes, expected.pred_classes)
+
+
+def test_a_batch_is_its_images(exported):
+    folder, _, _ = exported
+    predictor = Predictor(folder / "model.onnx", threads=1)
+    images = [picture(96, 120, seed) for seed in range(3)]
+    together = predictor.predict_batch(images)
+    assert len({len(found) for found in together}) > 1 and predictor.predict_batch([]) == []
+    for found, image in zip(together, images, strict=True):
+        alone = predictor(image)
+        np.testing.assert_allclose(found.boxes, alone.boxes, rtol=0, atol=1e-3)
+        np.testing.assert_allclose(found.scores, alone.scores, rtol=0, atol=1e-5)
+
+
+def test_resizing_is_detectron2s():
+    from detectron2.data import transforms as T
+
+    generator = np.random.default_rng(0)
+    for height, width, shortest, longest in generator.integers(20, 900, (300, 4)).tolist():
+        augmentation = T.ResizeShortestEdge(shortest, longest)
+        expected = augmentation.get_transform(np.zeros((height, width, 3), np.uint8))
+        assert resized(height, width, shortest, longest) == (expected.new_h, expected.new_w)
+
+
+def test_int8_is_smaller_and_close(exported):
+    folder, detector, _ = exported
+    quantised = Predictor(folder / "model.int8.onnx")
+    assert (folder / "model.int8.onnx").stat().st_size < 0.6 * (folder / "model.onnx").stat().st_size
+    image = picture(96, 96)
+    found, expected = quantised(image), by_torch(detector, quantised, image)
+    # The best detection of the one is among those of the other.
+    distance = np.abs(expected.pred_boxes.tensor.numpy() - found.boxes[0]).max(axis=1)
+    assert distance.min() < 3
+
+
+def test_safetensors_are_the_students_weights(exported):
+    folder, detector, _ = exported
+    weights = {name: tensor.clone() for name, tensor in detector.state_dict().items()}
+    with torch.no_grad():
+        detector.head.cls_predictor.bias.add_(1)
+    load_detector_weights(detector, str(folder / "model.safetensors"))
+    for name, tensor in detector.state_dict().items():
+        assert torch.equal(tensor, weights[name]), name
+
+
+def test_the_card_says_what_a_user_must_know(exported):
+    folder, detector, _ = exported
+    card = json.loads((folder / "card.json").read_text())
+    assert card["classes"] == ["protrusion", "non-protrusion"]
+    assert card["trained_on"] == ["cdh_phantom_train"]
+    assert card["image"] == {
+        "order": "RGB",
+        "min_size": 96,
+        "max_size": 160,
+        "min_side": 32,
+        "mean": [123.675, 116.28, 103.53],
+        "std": [58.395, 57.12, 57.375],
+        "divisor": 32,
+    }
+    assert card["thresholds"] == {"score": 0.3, "nms": 0.6, "topk": 1000, "max_detections": 100}
+    assert card["network"]["nmode"] == {"kind": "nmode2", "t_end": 1.0, "solver": "flow_map"}
+    assert card["network"]["parameters"] == sum(parameter.numel() for parameter in detector.parameters())
+    assert "Research only" in card["intended_use"] and card["made_by"]["commit"]
+    assert set(card["files"]) == {"model.onnx", "model.int8.onnx", "model.safetensors"}
+    text = (folder / "card.json").read_text() + str(onnx.load(folder / "model.onnx").graph)
+    assert str(ROOT) not in text and str(folder) not in text, "paths of the machine it was made on"
+
+
+def test_no_torch_and_no_detectron2_are_needed(exported, tmp_path):
+    """The predictor and the image reader, in a Python that has their packages alone."""
+    folder, _, _ = exported
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    needed = ("numpy", "PIL", "cv2", "onnxruntime", "flatbuffers", "google", "packaging")
+    for name in needed:
+        source = Path(importlib.util.find_spec(name).submodule_search_locations[0])
+        (packages / name).symlink_to(source)
+        # Wheels keep their shared libraries in a folder beside the package.
+        for libraries in [*source.parent.glob("*.libs")]:
+            target = packages / libraries.name
+            if not target.exists():
+                target.symlink_to(libraries)
+    (packages / "meddet_d2").symlink_to(ROOT / "meddet_d2")
+    Image.fromarray(picture(96, 96)).save(tmp_path / "slice.png")
+    code = (
+        "import sys\n"
+        "from meddet_d2.data import read_image\n"
+        "from meddet_d2.deploy import Predictor\n"
+        f"found = Predictor({str(folder / 'model.onnx')!r})(read_image({str(tmp_path / 'slice.png')!r}))\n"
+        "assert not {'torch', 'detectron2', 'torchvision'} & set(sys.modules)\n"
+        "print(len(found))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(packages), "OMP_WAIT_POLICY": "passive"}
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) == len(Predictor(folder / "model.onnx")(picture(96, 96)))
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copied(exported, tmp_path):
+    shutil.copytree(exported[0], tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def change_card(folder: Path, **changes) -> None:
+    card = json.loads((folder / "card.json").read_text())
+    (folder / "card.json").write_text(json.dumps({**card, **changes}))
+
+
+def refusal(folder: Path, kind: type[Exception] = ValueError) -> str:
+    with pytest.raises(kind) as caught:
+        Predictor(folder / "model.onnx")
+    message = str(caught.value)
+    assert "\n" not in message and str(folder) in message
+    return message
+
+
+def test_weights_of_another_card(copied):
+    with open(copied / "model.onnx", "ab") as file:
+        file.write(b" ")
+    assert "not the file that its model card was written for" in refusal(copied)
+    change_card(copied, files={"other.onnx": "0"})
+    assert "belongs to other.onnx" in refusal(copied)
+
+
+def test_a_card_that_is_none(copied):
+    change_card(copied, format=99)
+    assert "format 99" in refusal(copied)
+    change_card(copied, format=1, wings=2)
+    assert "wings" in refusal(copied)
+    (copied / "card.json").write_text("{")
+    assert "no valid json" in refusal(copied)
+    (copied / "card.json").write_text("[]")
+    assert "no model card" in refusal(copied)
+    (copied / "card.json").unlink()
+    assert "tools/export_model.py" in refusal(copied, FileNotFoundError)
+    (copied / "model.onnx").unlink()
+    assert "tools/export_model.py" in refusal(copied, FileNotFoundError)
+
+
+@pytest.mark.parametrize("field, value", [("classes", []), ("image", {"order": "RGB"}), ("thresholds", {})])
+def test_a_card_without_what_is_needed(copied, field, value):
+    change_card(copied, **{field: value})
+    assert field in refusal(copied)
+
+
+def test_an_onnx_file_of_another_version(copied):
+    from meddet_d2.deploy.card import sha256
+
+    model = onnx.load(copied / "model.onnx")
+    model.metadata_props[0].value = "0"
+    onnx.save(model, copied / "model.onnx")
+    change_card(copied, files={"model.onnx": sha256(copied / "model.onnx")})
+    assert "onnx file of format 0" in refusal(copied)
+    (copied / "model.onnx").write_bytes(b"no model")
+    change_card(copied, files={"model.onnx": sha256(copied / "model.onnx")})
+    assert "onnxruntime cannot load it" in refusal(copied)
+
+
+def test_images_that_cannot_be_served(exported):
+    predictor = Predictor(exported[0] / "model.onnx")
+    with pytest.raises(ValueError, match=r"^The image is 40 x 31 pixels; its sides must be at least 32\.$"):
+        predictor(picture(31, 40))
+    for image, found in (
+        (picture(96, 96)[:, :, 0], "uint8 of shape"),
+        (picture(96, 96) / 255, "float64"),
+        ("x", "str"),
+    ):
+        with pytest.raises(ValueError, match=f"^An image must be uint8 of shape .* but this is {found}"):
+            predictor(image)
+    with pytest.raises(
+        ValueError, match=r"^A batch must be of one size, but these pictures come to 96 x 96, 144 x 96 "
+    ):
+        predictor.predict_batch([picture(96, 96), picture(96, 144)])
+
+
+def test_nan_is_no_healthy_patient(exported, export_model, copied):
+    from meddet_d2.deploy.card import sha256
+
+    model = onnx.load(copied / "model.onnx")
+    constant = next(c for c in model.graph.initializer if c.name.endswith("cls_predictor.bias"))
+    constant.CopyFrom(onnx.numpy_helper.from_array(np.full(2, np.nan, np.float32), constant.name))
+    onnx.save(model, copied / "model.onnx")
+    change_card(copied, files={"model.onnx": sha256(copied / "model.onnx")})
+    with pytest.raises(FloatingPointError, match="NaN for 1 of 1"):
+        Predictor(copied / "model.onnx")(picture(96, 96))
+
+
+def test_the_command_refuses_in_one_line(exported, export_model, use_datasets_root, capsys, tmp_path):
+    _, _, (arguments, opts) = exported
+    assert export_model.main([*arguments, *opts]) == 1
+    assert "add --force" in capsys.readouterr().err
+    cases = {
+        "No weights to export": [*arguments[:2], "--output", str(tmp_path / "a"), *opts],
+        "does not exist": [*arguments[:2], "--weights", "no.pth", "--output", str(tmp_path / "b"), *opts],
+        "--calibration-images is 0": [*arguments, "--force", "--int8", "--calibration-images", "0", *opts],
+    }
+    for message, command in cases.items():
+        assert export_model.main(command) == 1
+        error = capsys.readouterr().err.strip()
+        assert error.startswith("error: ") and message in error and "\n" not in error
+    assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()

@@ -1,0 +1,135 @@
+"""The decoding that is written in ONNX operators against the detector's own."""
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from meddet_d2.deploy.graph import DecodingSettings, decoder, front, join, network_outputs
+from meddet_d2.modeling.anchors import anchor_pyramid, join_levels
+from meddet_d2.modeling.decoding import decode_detections
+from meddet_d2.modeling.gfl_head import Integral
+
+STRIDES, SIZES, REG_MAX = (8, 16, 32), ((8, 12), (4, 6), (2, 3)), 7
+
+
+def settings(**changes) -> DecodingSettings:
+    values = {
+        "strides": STRIDES,
+        "num_classes": 3,
+        "reg_max": REG_MAX,
+        "anchor_offset": 0.25,
+        "score_thresh": 0.05,
+        "topk_candidates": 1000,
+        "nms_thresh": 0.6,
+        "max_detections": 100,
+        **changes,
+    }
+    return DecodingSettings(**values)
+
+
+def predictions(images: int = 2, classes: int = 3, seed: int = 0, shift: float = -2.0) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    cls = [torch.randn(images, classes, *size, generator=generator) * 2 + shift for size in SIZES]
+    box = [torch.randn(images, 4 * (REG_MAX + 1), *size, generator=generator) * 2 for size in SIZES]
+    return [*cls, *box]
+
+
+def run(model, inputs):
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, inputs)
+
+
+def decode(maps, size, chosen):
+    inputs = dict(zip(network_outputs(len(STRIDES)), (level.numpy() for level in maps), strict=True))
+    image = np.zeros((len(maps[0]), 3, *size), np.uint8)
+    return run(decoder(chosen), {"images": image, **inputs})
+
+
+def expected(maps, size, chosen):
+    levels = len(STRIDES)
+    pyramid = anchor_pyramid(SIZES, STRIDES, 8, chosen.anchor_offset, torch.device("cpu"))
+    return [
+        decode_detections(
+            cls,
+            box,
+            pyramid=pyramid,
+            integral=Integral(REG_MAX),
+            image_size=size,
+            score_thresh=chosen.score_thresh,
+            topk=chosen.topk_candidates,
+            nms_thresh=chosen.nms_thresh,
+            max_detections=chosen.max_detections,
+        )
+        for cls, box in zip(join_levels(maps[:levels]), join_levels(maps[levels:]), strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"topk_candidates": 5},
+        {"max_detections": 7},
+        {"nms_thresh": 0.3},
+        {"nms_thresh": 1.0, "max_detections": 1000},
+        {"score_thresh": 0.6},
+        {"anchor_offset": 0.0},
+        {"num_classes": 1},
+    ],
+)
+@pytest.mark.parametrize("size", [(64, 96), (50, 71)])
+def test_decoder_agrees_with_the_detectors_own(changes, size):
+    chosen = settings(**changes)
+    maps = predictions(classes=chosen.num_classes)
+    boxes, scores, classes, count, sound = decode(maps, size, chosen)
+    assert sound.tolist() == [True, True]
+    wanted = expected(maps, size, chosen)
+    assert count.tolist() == [len(instances) for instances in wanted] and min(count) > 0
+    for index, instances in enumerate(wanted):
+        found = slice(0, count[index])
+        np.testing.assert_allclose(boxes[index, found], instances.pred_boxes.tensor, atol=1e-4)
+        np.testing.assert_allclose(scores[index, found], instances.scores, atol=1e-6)
+        np.testing.assert_array_equal(classes[index, found], instances.pred_classes)
+        assert not scores[index, count[index] :].any()
+
+
+def test_nothing_to_find():
+    maps = predictions(shift=-30.0)
+    boxes, scores, _, count, sound = decode(maps, (64, 96), settings())
+    assert count.tolist() == [0, 0] and sound.all() and not scores.any() and boxes.shape[-1] == 4
+
+
+@pytest.mark.parametrize("level", [0, 2, 3, 5])
+def test_nan_is_told_for_the_image_that_has_it(level):
+    # Candidates from everywhere, so that a box's NaN is met.
+    chosen = settings(score_thresh=0.0)
+    maps = predictions()
+    maps[level][1, 0, 1, 1] = float("nan")
+    assert decode(maps, (64, 96), chosen)[-1].tolist() == [True, False]
+
+
+@pytest.mark.parametrize("size", [(64, 96), (50, 71), (1, 33)])
+def test_front_normalises_and_pads(size):
+    image = np.random.default_rng(0).integers(0, 256, (2, 3, *size), np.uint8)
+    mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+    (found,) = run(front(mean, std, 32), {"images": image})
+    height, width = size
+    assert found.shape == (2, 3, -(-height // 32) * 32, -(-width // 32) * 32)
+    wanted = (image - np.reshape(mean, (-1, 1, 1))) / np.reshape(std, (-1, 1, 1))
+    np.testing.assert_allclose(found[:, :, :height, :width], wanted, atol=1e-5)
+    assert not found[:, :, height:].any() and not found[:, :, :, width:].any()
+
+
+def test_parts_that_do_not_fit_are_refused():
+    part = front((0.0,) * 3, (1.0,) * 3, 32)
+    with pytest.raises(ValueError, match="one name"):
+        join([part, part], ["images"], ["normalised"])
+    other = front((0.0,) * 3, (1.0,) * 3, 32)
+    other.opset_import[0].version = 19
+    for node in other.graph.node:
+        node.output[0] = "other_" + node.output[0]
+    for constant in other.graph.initializer:
+        constant.name = "other_" + constant.name
+    with pytest.raises(ValueError, match="different sets of operators"):
+        join([part, other], ["images"], ["normalised"])
