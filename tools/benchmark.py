@@ -6,6 +6,7 @@
     python tools/benchmark.py run --output results/cdh1848 --tables I III --rows MGD MedDet SOLVER.IMS_PER_BATCH 8
     python tools/benchmark.py report --output results/phantom
     python tools/benchmark.py efficiency --output results/phantom --size 512
+    python tools/benchmark.py speed --output results/speed
 
 The same ``run`` command again continues where it was stopped. ``KEY VALUE`` pairs at the end of ``run`` override every
 row's config. docs/benchmark.md says the rest; the main path goes on in meddet_d2/benchmark/plan.py and runner.py.
@@ -30,16 +31,17 @@ from meddet_d2.benchmark import (
     TeacherChoice,
     check_runs,
     efficiency,
+    latency,
     load_suite,
     plots,
     provenance_now,
-    speed,
     write_report,
 )
 from meddet_d2.benchmark.plan import relative
 from meddet_d2.benchmark.provenance import without_home
 
-SUITE = Path(__file__).resolve().parents[1] / "configs" / "benchmark" / "tables.yaml"
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+SUITE = CONFIGS / "benchmark" / "tables.yaml"
 KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*\Z")
 # What a person can mend by reading one line: a wrong path, key, name or number.
 MISTAKES = (ValueError, OSError, KeyError)
@@ -77,6 +79,17 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
     costs.add_argument("--images", type=int, default=1, help="images in one call (default: 1)")
     costs.add_argument("--rounds", type=int, default=11, help="timed calls of each network (default: 11)")
     costs.add_argument("--threads", type=int, help="CPU threads of torch (default: torch's own)")
+
+    parts = commands.add_parser("speed", help="what nmODE^2, export and a distillation step cost, side by side")
+    parts.set_defaults(function=command_speed)
+    _add_output(parts)
+    parts.add_argument(
+        "--student", type=Path, default=CONFIGS / "meddet.yaml", metavar="FILE", help="a distillation's yaml"
+    )
+    parts.add_argument("--teacher", type=Path, default=CONFIGS / "gfl_r50.yaml", metavar="FILE", help="to compare with")
+    parts.add_argument("--size", type=int, default=512, help="height and width in pixels (default: 512)")
+    parts.add_argument("--images", type=int, default=2, help="images in a training step (default: 2)")
+    parts.add_argument("--rounds", type=int, default=11, help="timed calls of each part (default: 11)")
 
     arguments, overrides = _split_overrides(arguments)
     args = parser.parse_args(arguments)
@@ -166,9 +179,21 @@ def command_efficiency(args: argparse.Namespace) -> int:
     return 0
 
 
+def command_speed(args: argparse.Namespace) -> int:
+    from meddet_d2.benchmark import speed  # needs the extra "export"
+
+    report = speed.SpeedReport(args.rounds)
+    speed.time_nmode2(report)
+    speed.time_deployed(report, {"student": args.student, "teacher": args.teacher}, args.size)
+    speed.time_step(report, args.student, args.size, args.images)
+    print(speed.write(report, args.output, size=args.size, command=args.command_line))
+    plots.draw_speed(report.to_json()["milliseconds"], args.output)
+    return 0
+
+
 def _report(folder: ResultsFolder, *, time_networks: bool) -> None:
     write_report(folder)
-    speeds = speed.measure_speed(folder) if time_networks else speed.read(folder)
+    speeds = latency.measure_latency(folder) if time_networks else latency.read(folder)
     plots.draw_all(folder, speeds)
     print(f"Results: {folder.path / 'tables.md'}, results.csv, results.json and pictures beside them.")
 

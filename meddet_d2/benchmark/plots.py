@@ -63,6 +63,38 @@ def draw_all(folder: ResultsFolder, speeds: Mapping[str, Mapping[str, float]]) -
     return paths
 
 
+def draw_speed(milliseconds: Mapping[str, Mapping[str, Mapping[str, float]]], output: Path) -> Path:
+    """Draw speed.png: a panel for each group of timed calls, a bar for each call, medians with their quartiles.
+
+    Args:
+        milliseconds: "median", "low" and "high" by group and call.
+        output: the folder.
+
+    Returns:
+        The file.
+    """
+    counts = [len(calls) for calls in milliseconds.values()]
+    figure = Figure(figsize=(9, 0.42 * sum(counts) + 0.95 * len(counts)), layout="constrained")
+    panels = figure.subplots(len(counts), 1, squeeze=False, height_ratios=[count + 1 for count in counts])[:, 0]
+    for axes, (group, calls) in zip(panels, milliseconds.items(), strict=True):
+        for place, spread_of in enumerate(calls.values()):
+            median = spread_of["median"]
+            error = [[median - spread_of["low"]], [spread_of["high"] - median]]
+            axes.barh(place, median, xerr=error, height=0.62, color=LINES[place % len(LINES)], ecolor=INK, capsize=2)
+            axes.annotate(f" {median:.3g} ms", (spread_of["high"], place), va="center", fontsize=SIZE - 2, color=INK)
+        axes.set_yticks(range(len(calls)), list(calls), fontsize=SIZE - 1)
+        axes.invert_yaxis()
+        axes.margins(x=0.14)
+        axes.set_xlim(left=0)
+        axes.set_title(group, fontsize=SIZE, color=INK, loc="left")
+        axes.tick_params(axis="x", labelsize=SIZE - 2)
+        axes.spines[["top", "right"]].set_visible(False)
+    path = output / "speed.png"
+    with replacing(path) as temporary:
+        FigureCanvasAgg(figure).print_png(temporary)
+    return path
+
+
 def _title(rows: Sequence[RowResult]) -> str:
     record = next(iter(rows[0].records.values()))
     note = data_note(record["dataset"])

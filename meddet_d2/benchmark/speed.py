@@ -1,66 +1,276 @@
-"""How fast the networks of a results folder are: side by side, trained, on a test image."""
+"""What the parts cost, side by side: nmODE^2, the exported student, the light student, a step of distillation.
 
-import meddet_d2
+Everything is timed in one run and in rounds (efficiency.py), so that each ratio is of two medians under the same drift
+of the machine. Weights are random: they do not change what is computed, but for the few boxes that NMS sees.
+"""
+
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from tabulate import tabulate
+from torch import Tensor, nn
+
 from detectron2.modeling import build_model
-from meddet_d2.data import register_datasets
-from meddet_d2.engine import MedDetTrainer
-from meddet_d2.evaluation.files import write_json
-from meddet_d2.modeling.weights import load_detector_weights
+from detectron2.structures import Boxes, Instances
+from meddet_d2.config import load_config
+from meddet_d2.deploy.export import detector_graph, network_graph
+from meddet_d2.deploy.quantize import quantized
+from meddet_d2.distillation import DistillationModel, TeacherBank, build_distiller
+from meddet_d2.engine.hooks import DiscriminatorHook
+from meddet_d2.engine.optimizer import build_optimizer
+from meddet_d2.evaluation.files import replacing, write_json
+from meddet_d2.modeling.flow_map import flow_map, flow_table
+from meddet_d2.modeling.nmode_solvers import odeint_solve
 
-from .efficiency import measure
-from .folder import ResultsFolder
-from .plan import config_hash
-from .provenance import hardware
-from .report import read_json
+from .efficiency import interleaved_seconds, noise_batch
+from .provenance import describe_hardware, hardware, provenance_now
 
 SPEED = "speed.json"
+# The map of the ratios of nmODE^2: P3 of an image of 512 x 512.
+MAP = (1, 256, 64, 64)
+_NO_COMPILER = "torch.compile found no working C++ compiler on this machine"
+
+Calls = Mapping[str, Callable[[], object]]
 
 
-def measure_speed(folder: ResultsFolder, rounds: int = 11) -> dict[str, dict]:
-    """Time the finished runs' networks, interleaved, and write speed.json.
+class SpeedReport:
+    """Seconds of timed calls, by group and name, and the ratios of their medians."""
 
-    Networks that differ in their weights alone are timed once. Nothing is timed again as long as the runs are the same.
+    def __init__(self, rounds: int) -> None:
+        self.rounds = rounds
+        self.seconds: dict[str, dict[str, list[float]]] = {}
+        self.ratios: dict[str, dict[str, float | None]] = {}
+        self.notes: list[str] = []
 
-    Returns:
-        ``{run: {"median", "low", "high"}}`` images per second of every finished run.
-    """
-    done = sorted(key for key, record in folder.records().items() if record["status"] == "done")
-    earlier = read_json(folder.path / SPEED)
-    if earlier and sorted(earlier["images_per_second"]) == done:
-        return earlier["images_per_second"]
-    models, network_of, batch = {}, {}, None
-    for key in done:
-        cfg = meddet_d2.load_config(str(folder.path / key / "config.yaml"))
-        cfg.MODEL.BOTTOM_UP.PRETRAINED = False
-        network_of[key] = _network_hash(cfg)
-        if network_of[key] not in models:
-            model = build_model(cfg)
-            load_detector_weights(model, str(folder.weights(key)))
-            models[network_of[key]] = model
-        if batch is None:
-            register_datasets(cfg)
-            batch = next(iter(MedDetTrainer.build_test_loader(cfg, cfg.DATASETS.TEST[0])))
-    speeds = measure(models, batch, rounds=rounds) if models else {}
-    content = {
-        "hardware": hardware(),
-        "rounds": rounds,
-        "images_per_second": {key: vars(speeds[network]) for key, network in network_of.items()},
+    def time(self, group: str, calls: Calls) -> None:
+        """Time some calls in rounds. What a group has been timed on before stays."""
+        self.seconds.setdefault(group, {}).update(interleaved_seconds(calls, rounds=self.rounds))
+
+    def median(self, group: str, name: str) -> float:
+        """Seconds of one call."""
+        return statistics.median(self.seconds[group][name])
+
+    def ratio(self, group: str, name: str, dividend: str, divisor: str) -> None:
+        """Keep the ratio of two medians of a group under ``group.name``."""
+        self.ratios.setdefault(group, {})[name] = self.median(group, dividend) / self.median(group, divisor)
+
+    def missing(self, group: str, name: str, why: str) -> None:
+        """Say that a ratio could not be measured."""
+        self.ratios.setdefault(group, {})[name] = None
+        self.notes.append(f"{group}.{name} was not measured: {why}.")
+
+    def to_json(self) -> dict[str, Any]:
+        """The ratios by group, and under "milliseconds" the median and the quartiles of every call."""
+        spread = {
+            group: {name: _quartiles(values) for name, values in calls.items()} for group, calls in self.seconds.items()
+        }
+        return {**self.ratios, "milliseconds": spread, "rounds": self.rounds, "notes": self.notes}
+
+    def tables(self) -> str:
+        """Both tables as markdown."""
+        ratios = [
+            [f"{group}.{name}", "not measured" if value is None else f"{value:.2f}"]
+            for group, values in self.ratios.items()
+            for name, value in values.items()
+        ]
+        times = []
+        for group, calls in self.seconds.items():
+            for name, values in calls.items():
+                spread = _quartiles(values)
+                times.append([group, name, f"{spread['median']:.2f}", f"{spread['low']:.2f} to {spread['high']:.2f}"])
+        parts = [
+            tabulate(ratios, headers=("ratio of medians", "value"), tablefmt="pipe", disable_numparse=True),
+            tabulate(times, headers=("part", "call", "ms", "(quartiles)"), tablefmt="pipe", disable_numparse=True),
+            *self.notes,
+        ]
+        return "\n\n".join(parts)
+
+
+def time_nmode2(report: SpeedReport) -> None:
+    """nmODE^2 forward and backward: its flow map against torchdiffeq's RK4 and, compiled, against sigmoid."""
+    generator = torch.Generator().manual_seed(0)
+    gamma = (torch.randn(MAP, generator=generator) * 2).requires_grad_()
+    upstream = torch.randn(MAP, generator=generator)
+    table = flow_table("nmode2", 1.0)
+
+    def both_ways(function: Callable[[Tensor], Tensor]) -> Callable[[], object]:
+        return lambda: torch.autograd.grad(function(gamma), gamma, upstream)
+
+    report.time(
+        "nmode2",
+        {
+            "torchdiffeq rk4, 4 steps": both_ways(lambda x: odeint_solve(x, method="rk4", steps=4)),
+            "flow map": both_ways(lambda x: flow_map(x, table)),
+        },
+    )
+    report.ratio("nmode2", "rk4_over_flow_map", "torchdiffeq rk4, 4 steps", "flow map")
+    compiled = {
+        "flow map, compiled": both_ways(torch.compile(lambda x: flow_map(x, table))),
+        "sigmoid, compiled": both_ways(torch.compile(torch.sigmoid)),
     }
-    write_json(folder.path / SPEED, content)
-    return content["images_per_second"]
+    try:
+        for call in compiled.values():
+            call()
+    except Exception:  # torch wraps whatever the compiler said in classes of its own
+        report.missing("nmode2", "flow_map_over_sigmoid", _NO_COMPILER)
+        return
+    report.time("nmode2", compiled)
+    report.ratio("nmode2", "flow_map_over_sigmoid", "flow map, compiled", "sigmoid, compiled")
 
 
-def read(folder: ResultsFolder) -> dict:
-    """Images per second by run, as they were measured last; empty if they never were."""
-    content = read_json(folder.path / SPEED)
-    return content["images_per_second"] if content else {}
+def time_deployed(report: SpeedReport, configs: Mapping[str, Path], size: int) -> None:
+    """The student eager, exported and in int8, with and without nmODE^2; beside it the light student and a teacher.
+
+    Args:
+        report: gets the groups "student", "nano" and more of "nmode2".
+        configs: "student" and "teacher", and "nano" where there is one.
+        size: height and width of the image in pixels.
+    """
+    batch = noise_batch(size)
+    image = batch[0]["image"].numpy()[None]
+    with tempfile.TemporaryDirectory() as folder:
+
+        def session(name: str, model: onnx.ModelProto) -> Callable[[], object]:
+            path = Path(folder) / f"{name}.onnx"
+            onnx.save(model, path)
+            running = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            return lambda: running.run(None, {"images": image})
+
+        student, plain = (_detector(configs["student"], overrides) for overrides in ((), ("MODEL.NMODE.KIND", "none")))
+        network = network_graph(student)
+        int8 = quantized(network, _noise_inputs(student, size))
+        calls = {
+            "student, eager": _eager(student, batch),
+            "student without nmODE2, eager": _eager(plain, batch),
+            "student, ONNX": session("student", detector_graph(student, network)),
+            "student without nmODE2, ONNX": session("plain", detector_graph(plain, network_graph(plain))),
+            "student, ONNX int8": session("int8", detector_graph(student, int8)),
+        }
+        for name in ("teacher", "nano"):
+            if name in configs:
+                detector = _detector(configs[name])
+                calls[f"{name}, ONNX"] = session(name, detector_graph(detector, network_graph(detector)))
+        report.time("student", calls)
+    for suffix, kind in (("", "eager"), ("_onnx", "ONNX")):
+        with_it, without = (
+            report.median("student", f"{name}, {kind}") for name in ("student", "student without nmODE2")
+        )
+        report.ratios.setdefault("nmode2", {})[f"added_latency{suffix}"] = with_it / without
+    report.ratio("student", "eager_over_onnx", "student, eager", "student, ONNX")
+    report.ratio("student", "onnx_over_int8", "student, ONNX", "student, ONNX int8")
+    if "nano" in configs:
+        report.seconds["nano"] = {
+            name: report.seconds["student"][name] for name in ("student, ONNX", "teacher, ONNX", "nano, ONNX")
+        }
+        report.ratio("nano", "student_onnx_over_nano_onnx", "student, ONNX", "nano, ONNX")
+        report.ratio("nano", "smallest_teacher_over_nano", "teacher, ONNX", "nano, ONNX")
 
 
-def _network_hash(cfg) -> str:
-    """A hash of what is deployed: the same for a student alone and one that was taught."""
-    plain = cfg.clone()
-    for name in list(plain):
-        if name not in ("MODEL", "DISTILL", "SEED", "OUTPUT_DIR"):
-            del plain[name]
-    plain.DISTILL.ENABLED = False
-    return config_hash(plain)
+def time_step(report: SpeedReport, config: Path, size: int, images: int) -> None:
+    """One step of distillation against its parts: a step of the student alone and the teachers' backbones and FPNs.
+
+    Args:
+        report: gets the group "step".
+        config: a distillation's yaml.
+        size: height and width of the images in pixels.
+        images: of a step.
+    """
+    cfg = _config(config)
+    batch = noise_batch(size, images)
+    for inputs in batch:
+        inputs["instances"] = _instances(size)
+    student, bank = build_model(cfg).train(), TeacherBank.build(cfg)
+    model = DistillationModel(student, bank, build_distiller(cfg, student, bank)).train()
+    model.progress = 1.0
+    optimizer, alone = build_optimizer(cfg, model), build_optimizer(cfg, student)
+    hook = None
+    if model.distiller.discriminator is not None:
+        hook = DiscriminatorHook(model.distiller, lr=cfg.DISTILL.AATM.LR, betas=cfg.DISTILL.AATM.BETAS)
+        hook.trainer = SimpleNamespace(iter=0, storage=SimpleNamespace(put_scalars=lambda **values: None))
+
+    def descend(network: nn.Module, its_optimizer: torch.optim.Optimizer) -> None:
+        losses = network(batch)
+        its_optimizer.zero_grad()
+        sum(losses.values()).backward()
+        its_optimizer.step()
+
+    def distil() -> None:
+        descend(model, optimizer)
+        if hook is not None:
+            hook.after_step()
+
+    report.time(
+        "step",
+        {
+            "student alone": lambda: descend(student, alone),
+            "teachers' backbones and FPNs": lambda: bank.features(batch),
+            "distillation": distil,
+        },
+    )
+    parts = report.median("step", "student alone") + report.median("step", "teachers' backbones and FPNs")
+    report.ratios["step"] = {"overhead": report.median("step", "distillation") / parts}
+
+
+def write(report: SpeedReport, output: Path, *, size: int, command: str) -> str:
+    """Write speed.json, speed.md and speed.png into a folder; returns the tables, with how they were measured."""
+    made_by, machine = provenance_now(), hardware()
+    note = (
+        f"Random weights, images of {size} x {size} pixels, calls interleaved in {report.rounds} rounds, medians and"
+        f" quartiles; on {describe_hardware(machine)}, {made_by['engine']}, torch {made_by['torch']}, onnxruntime"
+        f" {onnxruntime.__version__}."
+    )
+    write_json(output / SPEED, {**report.to_json(), "size": size, "hardware": machine, "command": command, **made_by})
+    text = f"{note}\n\n{report.tables()}"
+    with replacing(output / "speed.md") as temporary:
+        temporary.write_text(f"{text}\n\n```bash\n{command}\n```\n", encoding="utf-8")
+    return text
+
+
+def _config(path: Path, overrides: tuple = ()) -> Any:
+    cfg = load_config(str(path), overrides)
+    cfg.MODEL.BOTTOM_UP.PRETRAINED = False
+    cfg.MODEL.DEVICE = "cpu"
+    return cfg
+
+
+def _detector(path: Path, overrides: tuple = ()) -> nn.Module:
+    torch.manual_seed(0)
+    return build_model(_config(path, overrides)).eval()
+
+
+def _eager(detector: nn.Module, batch: list[dict]) -> Callable[[], object]:
+    @torch.inference_mode()
+    def call() -> object:
+        return detector(batch)
+
+    return call
+
+
+def _noise_inputs(detector: nn.Module, size: int, images: int = 4) -> Iterator[dict[str, np.ndarray]]:
+    for seed in range(images):
+        (image,) = (inputs["image"] for inputs in noise_batch(size, seed=seed))
+        yield {"normalised": detector.preprocess_image([{"image": image}]).tensor.contiguous().numpy()}
+
+
+def _instances(size: int, count: int = 6) -> Instances:
+    """A column of discs, as cervical images have them: 42 x 18 of 512 pixels."""
+    tops = torch.linspace(0.15, 0.8, count) * size
+    width, height = 42 / 512 * size, 18 / 512 * size
+    left = torch.full((count,), 0.45 * size)
+    instances = Instances((size, size))
+    instances.gt_boxes = Boxes(torch.stack([left, tops, left + width, tops + height], dim=1))
+    instances.gt_classes = torch.arange(count) % 2
+    return instances
+
+
+def _quartiles(seconds: list[float]) -> dict[str, float]:
+    low, median, high = (1000 * value for value in statistics.quantiles(seconds, n=4, method="inclusive"))
+    return {"median": median, "low": low, "high": high}

@@ -74,7 +74,7 @@ def test_a_benchmark_from_the_command_line(benchmark, tmp_path, use_datasets_roo
     assert len(json.loads((output / "results.json").read_text())) == 4
     pictures = {path.stem for path in output.glob("*.png")}
     assert pictures == {"ap50_by_method", "parameters_vs_ap50", "latency_vs_ap50", "learning_curves"}
-    published = [output / name for name in ("tables.md", "results.csv", "results.json", "plan.json", "speed.json")]
+    published = [output / name for name in ("tables.md", "results.csv", "results.json", "plan.json", "latency.json")]
     published += list(output.glob("*/*/run.json"))
     assert not [path.name for path in published if str(ROOT) in path.read_text()], "no path of this machine"
 
