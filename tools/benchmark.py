@@ -86,6 +86,7 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
     parts.add_argument(
         "--student", type=Path, default=CONFIGS / "meddet.yaml", metavar="FILE", help="a distillation's yaml"
     )
+    parts.add_argument("--nano", type=Path, default=CONFIGS / "meddet_nano.yaml", metavar="FILE", help="a lighter one")
     parts.add_argument("--teacher", type=Path, default=CONFIGS / "gfl_r50.yaml", metavar="FILE", help="to compare with")
     parts.add_argument("--size", type=int, default=512, help="height and width in pixels (default: 512)")
     parts.add_argument("--images", type=int, default=2, help="images in a training step (default: 2)")
@@ -184,7 +185,7 @@ def command_speed(args: argparse.Namespace) -> int:
 
     report = speed.SpeedReport(args.rounds)
     speed.time_nmode2(report)
-    speed.time_deployed(report, {"student": args.student, "teacher": args.teacher}, args.size)
+    speed.time_deployed(report, {"student": args.student, "nano": args.nano, "teacher": args.teacher}, args.size)
     speed.time_step(report, args.student, args.size, args.images)
     print(speed.write(report, args.output, size=args.size, command=args.command_line))
     plots.draw_speed(report.to_json()["milliseconds"], args.output)

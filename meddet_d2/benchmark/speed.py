@@ -15,12 +15,14 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from PIL import Image
 from tabulate import tabulate
 from torch import Tensor, nn
 
 from detectron2.modeling import build_model
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Boxes, BoxMode, Instances
 from meddet_d2.config import load_config
+from meddet_d2.data import MedDetDatasetMapper
 from meddet_d2.deploy.export import detector_graph, network_graph
 from meddet_d2.deploy.quantize import quantized
 from meddet_d2.distillation import DistillationModel, TeacherBank, build_distiller
@@ -207,14 +209,22 @@ def time_step(report: SpeedReport, config: Path, size: int, images: int) -> None
         if hook is not None:
             hook.after_step()
 
-    report.time(
-        "step",
-        {
-            "student alone": lambda: descend(student, alone),
-            "teachers' backbones and FPNs": lambda: bank.features(batch),
-            "distillation": distil,
-        },
-    )
+    calls = {
+        "student alone": lambda: descend(student, alone),
+        "teachers' backbones and FPNs": lambda: bank.features(batch),
+        "distillation": distil,
+    }
+    if hook is not None:
+        model(batch)
+        pairs = model.distiller.pairs
+
+        def discriminate() -> None:
+            model.distiller.pairs = pairs
+            hook.after_step()
+
+        calls["of it the discriminator"] = discriminate
+    with tempfile.TemporaryDirectory() as folder:
+        report.time("step", {**calls, "loader, one process": _loader(cfg, batch, Path(folder))})
     parts = report.median("step", "student alone") + report.median("step", "teachers' backbones and FPNs")
     report.ratios["step"] = {"overhead": report.median("step", "distillation") / parts}
 
@@ -258,6 +268,18 @@ def _noise_inputs(detector: nn.Module, size: int, images: int = 4) -> Iterator[d
     for seed in range(images):
         (image,) = (inputs["image"] for inputs in noise_batch(size, seed=seed))
         yield {"normalised": detector.preprocess_image([{"image": image}]).tensor.contiguous().numpy()}
+
+
+def _loader(cfg: Any, batch: list[dict], folder: Path) -> Callable[[], object]:
+    """Reading and augmenting one batch from PNG files."""
+    mapper, records = MedDetDatasetMapper(cfg, is_train=True), []
+    for index, inputs in enumerate(batch):
+        path = folder / f"{index}.png"
+        Image.fromarray(inputs["image"].permute(1, 2, 0).numpy()).save(path)
+        boxes = inputs["instances"].gt_boxes.tensor.tolist()
+        objects = [{"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0} for box in boxes]
+        records.append({"file_name": str(path), "image_id": index, "annotations": objects})
+    return lambda: [mapper(record) for record in records]
 
 
 def _instances(size: int, count: int = 6) -> Instances:

@@ -55,6 +55,7 @@ def test_all_of_it_is_timed_and_written(configs, export_once, tmp_path, monkeypa
     assert content["nano"]["student_onnx_over_nano_onnx"] == pytest.approx(student["median"] / nano["median"])
     step = {name: call["median"] for name, call in milliseconds["step"].items()}
     parts = step["student alone"] + step["teachers' backbones and FPNs"]
+    assert {"of it the discriminator", "loader, one process"} <= set(step)
     assert content["step"]["overhead"] == pytest.approx(step["distillation"] / parts)
     for group in KEYS:
         for name in KEYS[group]:
