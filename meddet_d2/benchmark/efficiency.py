@@ -50,7 +50,12 @@ class NetworkCost:
 
 
 def interleaved_seconds(
-    calls: Mapping[str, Callable[[], object]], *, rounds: int, warmup: int = WARMUP, clock=time.perf_counter
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    warmup: int = WARMUP,
+    pause: float = 0.0,
+    clock=time.perf_counter,
 ) -> dict[str, list[float]]:
     """Time several calls in rounds.
 
@@ -58,6 +63,8 @@ def interleaved_seconds(
         calls: by name; each must have finished its work when it returns.
         rounds: timed calls of each, at least 3.
         warmup: rounds before the first timed one.
+        pause: seconds before each call, for calls of different libraries: one's idle threads spin for a while, and
+            would take the cores from the next.
         clock: gives seconds.
 
     Returns:
@@ -71,6 +78,7 @@ def interleaved_seconds(
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for turn in tqdm(range(warmup + rounds), desc="Timing", unit="round", disable=None, leave=False):
         for name, call in calls.items():
+            time.sleep(pause)
             begin = clock()
             call()
             taken = clock() - begin

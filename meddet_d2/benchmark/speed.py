@@ -38,6 +38,8 @@ from .provenance import describe_hardware, hardware, provenance_now
 SPEED = "speed.json"
 # The map of the ratios of nmODE^2: P3 of an image of 512 x 512.
 MAP = (1, 256, 64, 64)
+# Seconds between torch and onnxruntime. Without them a call of torch after one of onnxruntime took 1.4 times as long.
+PAUSE = 0.2
 _NO_COMPILER = "torch.compile found no working C++ compiler on this machine"
 
 Calls = Mapping[str, Callable[[], object]]
@@ -52,9 +54,9 @@ class SpeedReport:
         self.ratios: dict[str, dict[str, float | None]] = {}
         self.notes: list[str] = []
 
-    def time(self, group: str, calls: Calls) -> None:
-        """Time some calls in rounds. What a group has been timed on before stays."""
-        self.seconds.setdefault(group, {}).update(interleaved_seconds(calls, rounds=self.rounds))
+    def time(self, group: str, calls: Calls, *, pause: float = 0.0) -> None:
+        """Time some calls in rounds, with a pause before each. What a group has been timed on before stays."""
+        self.seconds.setdefault(group, {}).update(interleaved_seconds(calls, rounds=self.rounds, pause=pause))
 
     def median(self, group: str, name: str) -> float:
         """Seconds of one call."""
@@ -160,7 +162,7 @@ def time_deployed(report: SpeedReport, configs: Mapping[str, Path], size: int) -
             if name in configs:
                 detector = _detector(configs[name])
                 calls[f"{name}, ONNX"] = session(name, detector_graph(detector, network_graph(detector)))
-        report.time("student", calls)
+        report.time("student", calls, pause=PAUSE)
     for suffix, kind in (("", "eager"), ("_onnx", "ONNX")):
         with_it, without = (
             report.median("student", f"{name}, {kind}") for name in ("student", "student without nmODE2")

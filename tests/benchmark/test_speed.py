@@ -42,6 +42,7 @@ def export_once(monkeypatch):
 
 def test_all_of_it_is_timed_and_written(configs, export_once, tmp_path, monkeypatch):
     monkeypatch.setattr(speed, "MAP", (1, 4, 8, 8))
+    monkeypatch.setattr(speed, "PAUSE", 0.0)
     report = speed.SpeedReport(rounds=3)
     speed.time_nmode2(report)
     speed.time_deployed(report, configs, 64)
