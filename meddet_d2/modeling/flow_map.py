@@ -88,12 +88,18 @@ def _find(gamma: Tensor) -> tuple[Tensor, Tensor]:
     nearest = torch.round(cells)
     rest = cells.sub_(nearest)
     # The mask takes negative numbers to the right place, too: two's complement.
-    return nearest.to(torch.int32).bitwise_and_(CELLS - 1).reshape(-1), rest
+    return nearest.to(_index_dtype()).bitwise_and_(CELLS - 1).reshape(-1), rest
 
 
 def _look_up(table: Tensor, node: Tensor, rest: Tensor) -> Tensor:
-    # index_select is several times faster on a CPU than indexing with a tensor.
-    return table.index_select(0, node).view_as(rest)
+    # Each is several times faster on a CPU than the other in its place: onnxruntime has GatherElements for the one and
+    # Gather for the other.
+    found = table.gather(0, node) if torch.compiler.is_compiling() else table.index_select(0, node)
+    return found.view_as(rest)
+
+
+def _index_dtype() -> torch.dtype:
+    return torch.int64 if torch.compiler.is_compiling() else torch.int32  # gather takes the one only
 
 
 class _FlowMapFunction(torch.autograd.Function):
@@ -117,7 +123,7 @@ def flow_map(gamma: Tensor, table: Tensor) -> Tensor:
     """Evaluate phi(gamma), with the gradient phi'(gamma).
 
     The backward pass keeps one tensor of gamma's shape and can be differentiated once. The same operators serve
-    torch.compile, which makes one loop of them, and an export: Mul, Round, Cast, And, Gather, Add.
+    torch.compile, which makes one loop of them, and an export: Mul, Round, Sub, Cast, BitwiseAnd, GatherElements, Add.
 
     Args:
         gamma: (...) of the table's dtype, contiguous for speed. Not a number and infinite give not a number.
