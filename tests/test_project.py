@@ -25,7 +25,7 @@ ROOMS = {
     "evaluation": {"distillation", "modeling", "data"},
     "deploy": {"distillation", "modeling", "data"},
     "engine": {"deploy", "evaluation", "distillation", "modeling", "data"},
-    "benchmark": {"engine", "evaluation", "distillation", "modeling", "data"},
+    "benchmark": {"engine", "deploy", "evaluation", "distillation", "modeling", "data"},
 }
 # Files beside the rooms. Every room may use these; they use no room.
 GROUND = {"config", "env"}
