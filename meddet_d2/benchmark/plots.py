@@ -81,14 +81,16 @@ def draw_speed(milliseconds: Mapping[str, Mapping[str, Mapping[str, float]]], ou
             median = spread_of["median"]
             error = [[median - spread_of["low"]], [spread_of["high"] - median]]
             axes.barh(place, median, xerr=error, height=0.62, color=LINES[place % len(LINES)], ecolor=INK, capsize=2)
-            axes.annotate(f" {median:.3g} ms", (spread_of["high"], place), va="center", fontsize=SIZE - 2, color=INK)
+            label = f" {median:.0f} ms" if median >= 100 else f" {median:.3g} ms"
+            axes.annotate(label, (spread_of["high"], place), va="center", fontsize=SIZE - 2, color=INK)
         axes.set_yticks(range(len(calls)), list(calls), fontsize=SIZE - 1)
         axes.invert_yaxis()
-        axes.margins(x=0.14)
+        axes.margins(x=0.18)
         axes.set_xlim(left=0)
         axes.set_title(group, fontsize=SIZE, color=INK, loc="left")
         axes.tick_params(axis="x", labelsize=SIZE - 2)
         axes.spines[["top", "right"]].set_visible(False)
+    panels[-1].set_xlabel("milliseconds (bars: medians, whiskers: quartiles)", fontsize=SIZE - 1, color=INK)
     path = output / "speed.png"
     with replacing(path) as temporary:
         FigureCanvasAgg(figure).print_png(temporary)
