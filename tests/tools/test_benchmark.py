@@ -112,4 +112,4 @@ def test_overrides_end_the_list_of_rows_or_seeds(benchmark):
 def test_the_list_has_every_row_and_the_papers_figures(benchmark, capsys):
     assert benchmark.main(["list"]) == 0
     text = capsys.readouterr().out
-    assert len(text.splitlines()) == 2 + 24 + 4 and "configs/table1/mgd.yaml" in text and "84.2" in text
+    assert len(text.splitlines()) == 2 + 26 + 4 and "configs/table1/mgd.yaml" in text and "84.2" in text
