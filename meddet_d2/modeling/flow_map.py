@@ -71,7 +71,10 @@ def flow_table(kind: str, t_end: float, dtype: torch.dtype = torch.float32) -> T
     value_error, slope_error = np.abs(found - middles[:2]).max(axis=1) / (1.0, np.abs(nodes[1]).max())
     if value_error > VALUE_ERROR or slope_error > SLOPE_ERROR:
         raise ValueError(_too_long(t_end, f"whose error would be {value_error:.1e} (at 5 it is below {VALUE_ERROR:g})"))
-    return torch.from_numpy(np.ascontiguousarray(nodes)).to(dtype)
+    # Beside phi's lowest point, which is flat, a tangent passes 0 by 1e-13 (nmODE: 1e-10). The whole map is lifted by
+    # twice that, so that y stays in [0, 1) as the equation's does; single precision sees it nowhere else.
+    lift = 2 * max(0.0, (np.abs(nodes[1]) * (_CELL / 2) - nodes[0]).max())
+    return torch.from_numpy(np.stack([nodes[0] + lift, nodes[1], nodes[2]])).to(dtype)
 
 
 def _too_long(t_end: float, why: str) -> str:
@@ -130,7 +133,7 @@ def flow_map(gamma: Tensor, table: Tensor) -> Tensor:
         table: of :func:`flow_table`, on gamma's device.
 
     Returns:
-        y(t_end), (...), of gamma's dtype; in [0, 1), but for 1e-12 beside phi's lowest point.
+        y(t_end), (...), of gamma's dtype; in [0, 1).
     """
     if torch.is_grad_enabled() and gamma.requires_grad:
         return _FlowMapFunction.apply(gamma, table)

@@ -58,8 +58,13 @@ def test_period_range_and_continuity(kind):
     y = flow_map(gamma, table)
     for periods in (-3, 1, 1000):
         torch.testing.assert_close(flow_map(gamma + periods * math.pi, table), y, rtol=0, atol=1e-9)
-    # Beside phi's lowest point, which is flat, the way along a tangent passes 0 by less than that.
-    assert y.min() > -1e-12 and y.max() < 1
+    for dtype, times in ((torch.float32, (0.1, 1.0, 5.0)), (torch.float64, (0.1, 1.0, 5.0))):
+        for t_end in times:
+            # Dense about the lowest points, where a tangent of the table might pass zero.
+            dense = torch.cat([gamma, torch.linspace(-0.01, 0.01, 20_001, dtype=gamma.dtype)])
+            dense = torch.cat([dense, dense + math.pi / 2]).to(dtype)
+            reached = flow_map(dense, flow_table(kind, t_end, dtype))
+            assert reached.min() >= 0 and reached.max() < 1
     # Either side of the border between two cells, and of the seam between two periods.
     border = (torch.arange(-2, 2 * CELLS, dtype=torch.float64) + 0.5) * (math.pi / CELLS)
     jump = flow_map(border + 1e-9, table) - flow_map(border - 1e-9, table)
