@@ -145,6 +145,8 @@ def _add_detector(cfg: CN) -> None:
     # Convolutions in each of the two towers, and their channels.
     cfg.MODEL.GFL.NUM_CONVS = 4
     cfg.MODEL.GFL.CHANNELS = 256
+    # "full" 3x3 convolutions in the towers, or "separable" ones: depth-wise 3x3 and 1x1, an eighth of the work.
+    cfg.MODEL.GFL.TOWER_CONV = "full"
     # Distances are distributions over the bins 0..REG_MAX, in units of the level's stride.
     cfg.MODEL.GFL.REG_MAX = 16
     # Initialisation of the towers: "normal" is GFL's N(0, 0.01); "he" trains faster from random weights.
@@ -198,6 +200,9 @@ def _add_distillation(cfg: CN) -> None:
     cfg.DISTILL.ENABLED = False
     # A name in DISTILLER_REGISTRY.
     cfg.DISTILL.METHOD = "MedDet"
+    # Number format of the teachers and of what learns from them, not of the student: "fp32", "bf16", "fp16" (GPUs only,
+    # and for the teachers only), or "auto", the fastest that the hardware computes in (distillation/precision.py).
+    cfg.DISTILL.PRECISION = "auto"
 
     cfg.DISTILL.TEACHERS = CN()
     # Config files and checkpoints, in the same order. A relative config path is looked up beside the config
@@ -214,6 +219,10 @@ def _add_distillation(cfg: CN) -> None:
     # once for each image; 0: none. Of use where nothing is random in training's images (INPUT.INTENSITY_JITTER 0.0,
     # RANDOM_FLIP "none", one MIN_SIZE_TRAIN); three teachers at 512 x 512 need 16.8 MB an image.
     cfg.DISTILL.TEACHERS.CACHE_GIB = 0.0
+    # A folder in which to keep these maps from run to run, "" for none, and how many GiB it may take. It is filled in
+    # the first run over the data; a teacher that is trained again has files of its own.
+    cfg.DISTILL.TEACHERS.CACHE_DIR = ""
+    cfg.DISTILL.TEACHERS.CACHE_DIR_GIB = 100.0
     # Evaluate every teacher before distillation, so that a broken one is noticed.
     cfg.DISTILL.TEACHERS.EVALUATE = True
     # Also train the student without teachers, to compare with, in OUTPUT_DIR/student_alone.
@@ -253,6 +262,8 @@ def _add_distillation(cfg: CN) -> None:
     # they would learn a constant.)
     cfg.DISTILL.FUSION.LEAD_TEACHER = 0
     cfg.DISTILL.FUSION.LOSS_WEIGHT = 1.0
+    # Share of a batch's images, rounded up, that this head teaches on: at 1.0 that is the dearest part of the method.
+    cfg.DISTILL.FUSION.SHARE = 0.25
 
     # The adversarial auxiliary teacher module.
     cfg.DISTILL.AATM = CN()

@@ -89,7 +89,7 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
     parts.add_argument("--nano", type=Path, default=CONFIGS / "meddet_nano.yaml", metavar="FILE", help="a lighter one")
     parts.add_argument("--teacher", type=Path, default=CONFIGS / "gfl_r50.yaml", metavar="FILE", help="to compare with")
     parts.add_argument("--size", type=int, default=512, help="height and width in pixels (default: 512)")
-    parts.add_argument("--images", type=int, default=2, help="images in a training step (default: 2)")
+    parts.add_argument("--images", type=int, default=4, help="images in a training step (default: 4)")
     parts.add_argument("--rounds", type=int, default=11, help="timed calls of each part (default: 11)")
 
     arguments, overrides = _split_overrides(arguments)
@@ -184,9 +184,14 @@ def command_speed(args: argparse.Namespace) -> int:
     from meddet_d2.benchmark import speed  # needs the extra "export"
 
     report = speed.SpeedReport(args.rounds)
+    configs = {"student": args.student, "nano": args.nano, "teacher": args.teacher}
     speed.time_nmode2(report)
-    speed.time_deployed(report, {"student": args.student, "nano": args.nano, "teacher": args.teacher}, args.size)
+    speed.time_deployed(report, configs, args.size)
     speed.time_step(report, args.student, args.size, args.images)
+    if torch.cuda.is_available():
+        speed.time_nmode2(report, "cuda")
+        speed.time_eager(report, configs, args.size, "cuda")
+        speed.time_step(report, args.student, args.size, args.images, "cuda")
     print(speed.write(report, args.output, size=args.size, command=args.command_line))
     plots.draw_speed(report.to_json()["milliseconds"], args.output)
     return 0

@@ -4,6 +4,7 @@ Everything is timed in one run and in rounds (efficiency.py), so that each ratio
 of the machine. Weights are random: they do not change what is computed, but for the few boxes that NMS sees.
 """
 
+import copy
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -54,7 +55,10 @@ class SpeedReport:
         self.notes: list[str] = []
 
     def time(self, group: str, calls: Calls, *, pause: float = 0.0) -> None:
-        """Time some calls in rounds, with a pause before each. What a group has been timed on before stays."""
+        """Time some calls in rounds, with a pause before each; on a GPU each waits for its end. What a group has been
+        timed on before stays."""
+        if torch.cuda.is_initialized():
+            calls = {name: _to_its_end(call) for name, call in calls.items()}
         self.seconds.setdefault(group, {}).update(interleaved_seconds(calls, rounds=self.rounds, pause=pause))
 
     def median(self, group: str, name: str) -> float:
@@ -97,24 +101,30 @@ class SpeedReport:
         return "\n\n".join(parts)
 
 
-def time_nmode2(report: SpeedReport) -> None:
-    """nmODE^2 forward and backward: its flow map against torchdiffeq's RK4 and, compiled, against sigmoid."""
+def time_nmode2(report: SpeedReport, device: str = "cpu") -> None:
+    """nmODE^2 forward and backward: its flow map against torchdiffeq's RK4 and, compiled, against sigmoid.
+
+    Args:
+        report: gets the group "nmode2", on another device "nmode2_cuda" or as it is called.
+        device: to run on.
+    """
+    group = _group("nmode2", device)
     generator = torch.Generator().manual_seed(0)
-    gamma = (torch.randn(MAP, generator=generator) * 2).requires_grad_()
-    upstream = torch.randn(MAP, generator=generator)
-    table = flow_table("nmode2", 1.0)
+    gamma = (torch.randn(MAP, generator=generator) * 2).to(device).requires_grad_()
+    upstream = torch.randn(MAP, generator=generator).to(device)
+    table = flow_table("nmode2", 1.0).to(device)
 
     def both_ways(function: Callable[[Tensor], Tensor]) -> Callable[[], object]:
         return lambda: torch.autograd.grad(function(gamma), gamma, upstream)
 
     report.time(
-        "nmode2",
+        group,
         {
             "torchdiffeq rk4, 4 steps": both_ways(lambda x: odeint_solve(x, method="rk4", steps=4)),
             "flow map": both_ways(lambda x: flow_map(x, table)),
         },
     )
-    report.ratio("nmode2", "rk4_over_flow_map", "torchdiffeq rk4, 4 steps", "flow map")
+    report.ratio(group, "rk4_over_flow_map", "torchdiffeq rk4, 4 steps", "flow map")
     compiled = {
         "flow map, compiled": both_ways(torch.compile(lambda x: flow_map(x, table))),
         "sigmoid, compiled": both_ways(torch.compile(torch.sigmoid)),
@@ -124,10 +134,10 @@ def time_nmode2(report: SpeedReport) -> None:
             call()
     except RuntimeError as error:  # of which class torch makes its own, for a missing C++ compiler too
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        report.missing("nmode2", "flow_map_over_sigmoid", f"torch.compile failed ({reason})")
+        report.missing(group, "flow_map_over_sigmoid", f"torch.compile failed ({reason})")
         return
-    report.time("nmode2", compiled)
-    report.ratio("nmode2", "flow_map_over_sigmoid", "flow map, compiled", "sigmoid, compiled")
+    report.time(group, compiled)
+    report.ratio(group, "flow_map_over_sigmoid", "flow map, compiled", "sigmoid, compiled")
 
 
 def time_deployed(report: SpeedReport, configs: Mapping[str, Path], size: int) -> None:
@@ -153,6 +163,7 @@ def time_deployed(report: SpeedReport, configs: Mapping[str, Path], size: int) -
         int8 = quantized(network, _noise_inputs(student, size))
         calls = {
             "student, eager": _eager(student, batch),
+            "student, eager in torch's default layout": _eager(_channels_first(student), batch),
             "student without nmODE2, eager": _eager(plain, batch),
             "student, ONNX": session("student", detector_graph(student, network)),
             "student without nmODE2, ONNX": session("plain", detector_graph(plain, network_graph(plain))),
@@ -169,6 +180,7 @@ def time_deployed(report: SpeedReport, configs: Mapping[str, Path], size: int) -
         )
         report.ratios.setdefault("nmode2", {})[f"added_latency{suffix}"] = with_it / without
     report.ratio("student", "eager_over_onnx", "student, eager", "student, ONNX")
+    report.ratio("student", "default_layout_over_onnx", "student, eager in torch's default layout", "student, ONNX")
     report.ratio("student", "onnx_over_int8", "student, ONNX", "student, ONNX int8")
     if "nano" in configs:
         report.seconds["nano"] = {
@@ -178,16 +190,20 @@ def time_deployed(report: SpeedReport, configs: Mapping[str, Path], size: int) -
         report.ratio("nano", "smallest_teacher_over_nano", "teacher, ONNX", "nano, ONNX")
 
 
-def time_step(report: SpeedReport, config: Path, size: int, images: int) -> None:
+def time_step(report: SpeedReport, config: Path, size: int, images: int, device: str = "cpu") -> None:
     """One step of distillation against its parts: a step of the student alone and the teachers' backbones and FPNs.
 
     Args:
-        report: gets the group "step".
+        report: gets the group "step", on another device "step_cuda" or as it is called: "overhead", the ratio, and the
+            shares of a step that student, teachers, distiller (AFA, fusion, lent head, generator, losses) and
+            discriminator have; the loader runs beside them, and "loader_over_step" must be below its processes' number.
         config: a distillation's yaml.
         size: height and width of the images in pixels.
         images: of a step.
+        device: to run on.
     """
-    cfg = _config(config)
+    group = _group("step", device)
+    cfg = _config(config, device=device)
     batch = noise_batch(size, images)
     for inputs in batch:
         inputs["instances"] = _instances(size)
@@ -226,9 +242,36 @@ def time_step(report: SpeedReport, config: Path, size: int, images: int) -> None
 
         calls["of it the discriminator"] = discriminate
     with tempfile.TemporaryDirectory() as folder:
-        report.time("step", {**calls, "loader, one process": _loader(cfg, batch, Path(folder))})
-    parts = report.median("step", "student alone") + report.median("step", "teachers' backbones and FPNs")
-    report.ratios["step"] = {"overhead": report.median("step", "distillation") / parts}
+        report.time(group, {**calls, "loader, one process": _loader(cfg, batch, Path(folder))})
+    whole = report.median(group, "distillation")
+    shares = {
+        "student": report.median(group, "student alone") / whole,
+        "teachers": report.median(group, "teachers' backbones and FPNs") / whole,
+        "discriminator": 0.0 if hook is None else report.median(group, "of it the discriminator") / whole,
+    }
+    report.ratios[group] = {
+        "overhead": 1 / (shares["student"] + shares["teachers"]),
+        **{f"share_{name}": share for name, share in shares.items()},
+        "share_distiller": 1 - sum(shares.values()),
+        "loader_over_step": report.median(group, "loader, one process") / whole,
+    }
+
+
+def time_eager(report: SpeedReport, configs: Mapping[str, Path], size: int, device: str) -> None:
+    """The student with and without nmODE^2, the light student and a teacher in torch, on a GPU.
+
+    Args:
+        report: gets the group "eager_cuda", or as the device is called.
+        configs, size: as in :func:`time_deployed`.
+        device: to run on.
+    """
+    group, batch = _group("eager", device), noise_batch(size)
+    calls = {name: _eager(_detector(config, device=device), batch) for name, config in configs.items()}
+    without = _detector(configs["student"], ("MODEL.NMODE.KIND", "none"), device=device)
+    report.time(group, {**calls, "student without nmODE2": _eager(without, batch)})
+    report.ratio(group, "added_latency", "student", "student without nmODE2")
+    for name in configs.keys() - {"student"}:
+        report.ratio(group, f"{name}_over_student", name, "student")
 
 
 def write(report: SpeedReport, output: Path, *, size: int, command: str) -> str:
@@ -246,16 +289,37 @@ def write(report: SpeedReport, output: Path, *, size: int, command: str) -> str:
     return text
 
 
-def _config(path: Path, overrides: tuple = ()) -> Any:
+def _group(name: str, device: str) -> str:
+    """The ratios on the CPU have the plain names."""
+    return name if device == "cpu" else f"{name}_{device}"
+
+
+def _to_its_end(call: Callable[[], object]) -> Callable[[], object]:
+    def whole() -> object:
+        result = call()
+        torch.cuda.synchronize()
+        return result
+
+    return whole
+
+
+def _config(path: Path, overrides: tuple = (), device: str = "cpu") -> Any:
     cfg = load_config(str(path), overrides)
     cfg.MODEL.BOTTOM_UP.PRETRAINED = False
-    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.DEVICE = device
     return cfg
 
 
-def _detector(path: Path, overrides: tuple = ()) -> nn.Module:
+def _detector(path: Path, overrides: tuple = (), device: str = "cpu") -> nn.Module:
     torch.manual_seed(0)
-    return build_model(_config(path, overrides)).eval()
+    return build_model(_config(path, overrides, device)).eval()
+
+
+def _channels_first(detector: nn.Module) -> nn.Module:
+    """The same weights, with images in the order in which torch makes them: what GFL.preprocess_image changes."""
+    detector = copy.deepcopy(detector)
+    detector.backbone.register_forward_pre_hook(lambda module, images: (images[0].contiguous(),))
+    return detector
 
 
 def _eager(detector: nn.Module, batch: list[dict]) -> Callable[[], object]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from .store import FeatureStore
+
 # Maps of one image, (1, C, H, W) each, under its digest and its height and width with padding.
 Maps = list[Tensor]
 Key = tuple[bytes, tuple[int, ...]]
@@ -22,16 +24,18 @@ class FeatureCache:
     Maps come back equal but for the rounding of a convolution over another number of images.
 
     Args:
-        capacity: bytes of maps to keep, on the device that made them.
+        capacity: bytes of maps to keep in memory, on the device that made them.
+        store: where maps are kept on disk as well, and looked for when they are not in memory; or None.
 
     Raises:
         ValueError: a negative capacity.
     """
 
-    def __init__(self, capacity: int):
+    def __init__(self, capacity: int, store: FeatureStore | None = None):
         if capacity < 0:
             raise ValueError(f"A cache of {capacity} bytes is none; give at least 0.")
         self.capacity = capacity
+        self.store = store
         self.size = 0
         self.hits = 0
         self.misses = 0
@@ -43,7 +47,7 @@ class FeatureCache:
     def __call__(
         self, digests: Sequence[bytes], images: Tensor, compute: Callable[[Tensor], Sequence[Tensor]]
     ) -> list[Tensor]:
-        """The maps of a batch, from memory where an image was seen before.
+        """The maps of a batch, from memory or disk where an image was seen before.
 
         Args:
             digests: N, each of an image, before what the network itself does to it.
@@ -55,25 +59,40 @@ class FeatureCache:
             L maps (N, C, H_l, W_l) in the order of the images.
         """
         keys = [(one, tuple(images.shape[-2:])) for one in digests]
+        # Those of this batch that memory has no room for.
+        made = self._read({key for key in keys if key not in self._maps}, images.device)
         # A batch may hold one image twice; one of them is enough.
-        missing = {key: i for i, key in enumerate(keys) if key not in self._maps}
+        missing = {key: i for i, key in enumerate(keys) if key not in self._maps and key not in made}
         self.hits += len(keys) - len(missing)
         self.misses += len(missing)
-        made: dict[Key, Maps] = {}
         if missing:
             computed = compute(images[list(missing.values())])
-            made = {key: [x[i : i + 1].clone() for x in computed] for i, key in enumerate(missing)}
-            for key, maps in made.items():
-                self._keep(key, maps)
+            for i, key in enumerate(missing):
+                made[key] = [x[i : i + 1].clone() for x in computed]
+                if self.store is not None:
+                    self.store.save(_name(key), made[key])
+        for key, maps in made.items():
+            self._keep(key, maps)
         found = [made[key] if key in made else self._maps[key] for key in keys]
         # Concatenation keeps the maps' memory layout, which stacking would not.
         return [torch.cat(level) for level in zip(*found, strict=True)]
+
+    def _read(self, keys: set[Key], device: torch.device) -> dict[Key, Maps]:
+        if self.store is None:
+            return {}
+        found = {key: self.store.load(_name(key), device) for key in keys}
+        return {key: maps for key, maps in found.items() if maps is not None}
 
     def _keep(self, key: Key, maps: Maps) -> None:
         size = sum(x.numel() * x.element_size() for x in maps)
         if self.size + size <= self.capacity:
             self._maps[key] = maps
             self.size += size
+
+
+def _name(key: Key) -> str:
+    one, (height, width) = key
+    return f"{one.hex()}-{height}x{width}"
 
 
 def digest(image: Tensor) -> bytes:

@@ -40,7 +40,7 @@ class DistillationModel(nn.Module):
         maps, outputs = backbone_tap.take(), head_tap.take()
 
         features = [maps[name] for name in self.student.in_features]
-        teacher_features = self.teachers.features(batched_inputs)
+        teacher_features = self.teachers.features(batched_inputs, len(features))
         gt_instances = self.student.ground_truth(batched_inputs)
         batch = DistillationBatch(
             student=features,
@@ -53,4 +53,5 @@ class DistillationModel(nn.Module):
             teacher_outputs=lambda teacher: self.teachers.head_outputs(teacher, teacher_features[teacher]),
             regions=lambda ratio: localization_regions(self.student, features, gt_instances, ratio),
         )
-        return self.distiller(batch, detection_losses)
+        with self.teachers.precision.learning():
+            return self.distiller(batch, detection_losses)

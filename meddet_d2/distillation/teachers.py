@@ -15,6 +15,8 @@ from meddet_d2.modeling.weights import load_detector_weights
 
 from .cache import FeatureCache, digest
 from .outputs import HeadOutputs
+from .precision import Precision, choose_precision
+from .store import FeatureStore, fingerprint
 from .taps import FeatureTap
 
 
@@ -28,15 +30,25 @@ class TeacherBank:
         detectors: K ``GFL`` detectors; changed in place (frozen).
         names: what an error calls each of them, their config files as a rule.
         cache: bytes of maps to remember, shared out evenly among the teachers; 0: none. See :class:`FeatureCache`.
+        precision: of the teachers' forward passes, and of what learns from them.
     """
 
-    def __init__(self, detectors: Sequence[nn.Module], names: Sequence[str], cache: int = 0):
+    def __init__(
+        self,
+        detectors: Sequence[nn.Module],
+        names: Sequence[str],
+        cache: int = 0,
+        precision: Precision = Precision(),  # noqa: B008 (frozen)
+    ):
         if not detectors or len(detectors) != len(names):
             raise ValueError(f"A TeacherBank needs a name for each of at least one detector; got {len(names)} names.")
         self.detectors = [detector.eval().requires_grad_(False) for detector in detectors]
         for detector in self.detectors:
             # Of its own training, if that was in this process.
             detector.zero_grad(set_to_none=True)
+            # As the images are (GFL.preprocess_image): convolutions then find both in their own order.
+            detector.to(memory_format=torch.channels_last)
+        self.precision = precision
         self.names = list(names)
         self.caches = [FeatureCache(cache // len(detectors)) for _ in detectors] if cache > 0 else None
 
@@ -47,8 +59,8 @@ class TeacherBank:
         A teacher is called by its config file's stem, with a number where several have the same.
 
         Raises:
-            ValueError: as :func:`in_use`, a teacher reads images in another channel order than the student, or
-                ``CACHE_GIB`` is negative.
+            ValueError: as :func:`in_use`, a teacher reads images in another channel order than the student,
+                ``CACHE_GIB`` is negative, or the device has no such ``PRECISION``.
             FileNotFoundError: a config is missing.
         """
         cache = cfg.DISTILL.TEACHERS.CACHE_GIB
@@ -64,7 +76,8 @@ class TeacherBank:
         stems = [Path(config).stem for config in configs]
         shared = {stem for stem, count in Counter(stems).items() if count > 1}
         names = [f"{stem}-{k}" if stem in shared else stem for k, stem in enumerate(stems)]
-        return cls(detectors, names, cache=int(cache * 2**30))
+        precision = choose_precision(cfg.DISTILL.PRECISION, cfg.MODEL.DEVICE)
+        return cls(detectors, names, cache=int(cache * 2**30), precision=precision)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> "TeacherBank":
@@ -78,43 +91,60 @@ class TeacherBank:
         bank = cls.build(cfg)
         for detector, (_, weights) in zip(bank.detectors, in_use(cfg), strict=True):
             load_detector_weights(detector, weights)
+        if cfg.DISTILL.TEACHERS.CACHE_DIR:
+            bank.keep_on_disk(cfg.DISTILL.TEACHERS.CACHE_DIR, int(cfg.DISTILL.TEACHERS.CACHE_DIR_GIB * 2**30))
         return bank
 
+    def keep_on_disk(self, folder: str, capacity: int) -> None:
+        """Keep the maps in a folder, too; see :class:`FeatureStore`. Call it when the weights are what they will be."""
+        self.caches = self.caches or [FeatureCache(0) for _ in self.detectors]
+        for cache, detector in zip(self.caches, self.detectors, strict=True):
+            cache.store = FeatureStore(folder, capacity, fingerprint(detector, self.precision.dtype))
+
     @torch.no_grad()
-    def features(self, batched_inputs: list[dict]) -> list[list[Tensor]]:
+    def features(self, batched_inputs: list[dict], levels: int | None = None) -> list[list[Tensor]]:
         """Run each teacher's backbone and FPN, and not its head.
 
         Args:
             batched_inputs: the mapper's dicts; each teacher normalises the images by its own mean and deviation.
+            levels: how many of its ``in_features`` are wanted, the finest first; None: all.
 
         Returns:
-            For each teacher the maps (N, C, H, W) of its ``in_features``.
+            For each teacher these maps (N, C, H, W).
         """
         # Not torch.inference_mode(): AFA must save these maps for its backward pass, which inference tensors refuse.
+        with self.precision.frozen():
+            maps = self._maps(batched_inputs, levels)
+        # Without a format of its own, what an autocast around this makes of them stays.
+        return maps if self.precision.dtype is None else [[x.float() for x in pyramid] for pyramid in maps]
+
+    def _maps(self, batched_inputs: list[dict], levels: int | None) -> list[list[Tensor]]:
         images = [detector.preprocess_image(batched_inputs).tensor for detector in self.detectors]
         if not self.caches:
-            return [_pyramid(detector, x) for detector, x in zip(self.detectors, images, strict=True)]
+            return [_pyramid(detector, levels, x) for detector, x in zip(self.detectors, images, strict=True)]
         digests = [digest(inputs["image"]) for inputs in batched_inputs]
         trios = zip(self.caches, self.detectors, images, strict=True)
-        return [cache(digests, x, partial(_pyramid, detector)) for cache, detector, x in trios]
+        return [cache(digests, x, partial(_pyramid, detector, levels)) for cache, detector, x in trios]
 
     def head_losses(self, index: int, features: list[Tensor], gt_instances: list) -> dict[str, Tensor]:
         """Detection losses of one teacher's frozen head on the given maps.
 
         Args:
             index: which teacher.
-            features: one map (N, C, H, W) for each of its ``in_features``, with that teacher's channels.
-            gt_instances: boxes and classes of each image.
+            features: one map (N, C, H, W) for each, or the first few, of its ``in_features``, of its channels.
+            gt_instances: boxes and classes of each image, the first N of which count.
 
         Returns:
             Its weighted losses. Their gradient reaches ``features`` and no parameter of the teacher.
         """
-        return self.detectors[index].detection_losses(features, gt_instances)
+        with self.precision.learning():
+            return self.detectors[index].detection_losses(features, gt_instances[: len(features[0])])
 
     @torch.no_grad()
     def head_outputs(self, index: int, features: list[Tensor]) -> HeadOutputs:
         """What one teacher's head says on its maps, one (N, C, H, W) for each of its ``in_features``; no graph."""
-        return HeadOutputs.join(self.detectors[index].head(features))
+        with self.precision.frozen():
+            return HeadOutputs.join(self.detectors[index].head(features))
 
     def to(self, device: torch.device | str) -> "TeacherBank":
         """Move all teachers."""
@@ -124,6 +154,8 @@ class TeacherBank:
 
     def check_student(self, student: nn.Module) -> None:
         """Refuse a student that speaks of other classes, bins or levels than its teachers.
+
+        It may leave out the teachers' coarsest levels.
 
         Raises:
             ValueError: naming the teacher, the key and both values.
@@ -136,19 +168,19 @@ class TeacherBank:
                 ("the strides of MODEL.GFL.IN_FEATURES", "strides"),
             ):
                 theirs, ours = (_plain(getattr(network, attribute)) for network in (detector, student))
-                if theirs != ours:
+                if (theirs[: len(ours)] if isinstance(ours, tuple) else theirs) != ours:
                     raise ValueError(
                         f"Teacher {name} does not fit the student: {key} is {theirs} there and {ours} in the student; "
                         "make the two configs agree and train again the network that you change."
                     )
 
 
-def _pyramid(detector: nn.Module, images: Tensor) -> list[Tensor]:
-    """Maps of ``in_features``, by a tap rather than the backbone's return value: as the student's are taken."""
+def _pyramid(detector: nn.Module, levels: int | None, images: Tensor) -> list[Tensor]:
+    """Maps of the first ``in_features``, by a tap and not by the return value: as the student's are taken."""
     with FeatureTap(detector.backbone) as tap:
         detector.backbone(images)
     maps = tap.take()
-    return [maps[name] for name in detector.in_features]
+    return [maps[name] for name in detector.in_features[:levels]]
 
 
 def missing(cfg: CfgNode) -> list[tuple[str, str]]:

@@ -25,7 +25,8 @@ from .nmode_solvers import rk4_solve
 
 # A power of two, so that the place in the period is a bit mask; three tables of it are 48 KB and stay in the L1 cache.
 CELLS = 4096
-_CELL = math.pi / CELLS
+# The width of a cell. Inside, gamma and the derivatives are in cells: nothing is left to be scaled on the way.
+CELL = math.pi / CELLS
 # A map that is off by more than this is refused: phi, and phi' relative to its largest value.
 VALUE_ERROR = 1e-4
 SLOPE_ERROR = 1e-3
@@ -57,7 +58,7 @@ def flow_table(kind: str, t_end: float, dtype: torch.dtype = torch.float32) -> T
         dtype: torch.float32 or torch.float64.
 
     Returns:
-        (3, CELLS) on the CPU: phi, phi' and phi''. Shared between callers, so not to be changed in place.
+        (3, CELLS) on the CPU: phi, phi' and phi'', by the cell. Shared between callers, so not to be changed in place.
 
     Raises:
         ValueError: t_end is so long that the map is too steep for the table.
@@ -67,14 +68,14 @@ def flow_table(kind: str, t_end: float, dtype: torch.dtype = torch.float32) -> T
     exact = _solve_one_period(kind, float(t_end), 2 * CELLS)
     nodes, middles = exact[:, ::2], exact[:, 1::2]
     # The error is largest half-way between two nodes.
-    found = nodes[:2] + nodes[1:] * (_CELL / 2)
+    found = nodes[:2] + nodes[1:] * (CELL / 2)
     value_error, slope_error = np.abs(found - middles[:2]).max(axis=1) / (1.0, np.abs(nodes[1]).max())
     if value_error > VALUE_ERROR or slope_error > SLOPE_ERROR:
         raise ValueError(_too_long(t_end, f"whose error would be {value_error:.1e} (at 5 it is below {VALUE_ERROR:g})"))
     # Beside phi's lowest point, which is flat, a tangent passes 0 by 1e-13 (nmODE: 1e-10). The whole map is lifted by
     # twice that, so that y stays in [0, 1) as the equation's does; single precision sees it nowhere else.
-    lift = 2 * max(0.0, (np.abs(nodes[1]) * (_CELL / 2) - nodes[0]).max())
-    return torch.from_numpy(np.stack([nodes[0] + lift, nodes[1], nodes[2]])).to(dtype)
+    lift = 2 * max(0.0, (np.abs(nodes[1]) * (CELL / 2) - nodes[0]).max())
+    return torch.from_numpy(np.stack([nodes[0] + lift, nodes[1] * CELL, nodes[2] * CELL**2])).to(dtype)
 
 
 def _too_long(t_end: float, why: str) -> str:
@@ -84,12 +85,10 @@ def _too_long(t_end: float, why: str) -> str:
     )
 
 
-def _find(gamma: Tensor) -> tuple[Tensor, Tensor]:
-    """The nearest node of each gamma, flat, and the way from there, in cells, in [-0.5, 0.5]."""
-    # In place where it can be: on a CPU a new map costs more than what is done with it.
-    cells = gamma * (1 / _CELL)
+def _find(cells: Tensor) -> tuple[Tensor, Tensor]:
+    """The nearest node of each place, flat, and the way from there, in [-0.5, 0.5]."""
     nearest = torch.round(cells)
-    rest = cells.sub_(nearest)
+    rest = cells - nearest
     # The mask takes negative numbers to the right place, too: two's complement.
     return nearest.to(_index_dtype()).bitwise_and_(CELLS - 1).reshape(-1), rest
 
@@ -107,12 +106,13 @@ def _index_dtype() -> torch.dtype:
 
 class _FlowMapFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, gamma: Tensor, table: Tensor) -> Tensor:
-        node, rest = _find(gamma)
+    def forward(ctx: Any, cells: Tensor, table: Tensor) -> Tensor:
+        node, rest = _find(cells)
         value, slope, bend = (_look_up(row, node, rest) for row in table)
-        y = value.addcmul_(slope, rest, value=_CELL)
+        # In place where it can be: on a CPU a new map costs more than what is done with it.
+        y = value.addcmul_(slope, rest)
         # phi' goes along its own tangent: the derivative of phi between two nodes would jump from cell to cell.
-        ctx.save_for_backward(slope.addcmul_(bend, rest, value=_CELL))
+        ctx.save_for_backward(slope.addcmul_(bend, rest))
         return y
 
     @staticmethod
@@ -135,8 +135,13 @@ def flow_map(gamma: Tensor, table: Tensor) -> Tensor:
     Returns:
         y(t_end), (...), of gamma's dtype; in [0, 1).
     """
-    if torch.is_grad_enabled() and gamma.requires_grad:
-        return _FlowMapFunction.apply(gamma, table)
-    node, rest = _find(gamma)
+    return flow_map_of_cells(gamma * (1 / CELL), table)
+
+
+def flow_map_of_cells(cells: Tensor, table: Tensor) -> Tensor:
+    """:func:`flow_map` of ``cells * CELL``, for whoever can scale gamma where it costs nothing."""
+    if torch.is_grad_enabled() and cells.requires_grad:
+        return _FlowMapFunction.apply(cells, table)
+    node, rest = _find(cells)
     value, slope = (_look_up(row, node, rest) for row in table[:2])
-    return value.addcmul_(slope, rest, value=_CELL)
+    return value.addcmul_(slope, rest)

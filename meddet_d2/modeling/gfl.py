@@ -212,7 +212,7 @@ class GFL(nn.Module):
         DistributedDataParallel does not wait for one.
 
         Args:
-            features: of each level, (N, channels, H_l, W_l).
+            features: of each level, or of the first few, (N, channels, H_l, W_l).
             gt_instances: of each image, ``gt_boxes`` in pixels and ``gt_classes``.
 
         Returns:
@@ -224,6 +224,8 @@ class GFL(nn.Module):
         cls_logits, box_logits = self.head(features)
         pyramid = self._anchors(features)
         cls_logits, box_logits = join_levels(cls_logits), join_levels(box_logits)  # (N, L, C), (N, L, 4 * (R + 1))
+        # Under autocast, QFL's sum over all locations is single precision's.
+        cls_logits = cls_logits.to(torch.promote_types(cls_logits.dtype, torch.float32))
         labels, gt_distances = self._targets(pyramid, gt_instances)  # (N, L), (N, L, 4)
 
         positive = labels < self.num_classes
@@ -273,7 +275,9 @@ class GFL(nn.Module):
 
     def _anchors(self, features: list[Tensor]) -> AnchorPyramid:
         sizes = tuple(tuple(feature.shape[-2:]) for feature in features)
-        return anchor_pyramid(sizes, self.strides, self.anchor_scale, self.anchor_offset, features[0].device)
+        return anchor_pyramid(
+            sizes, self.strides[: len(sizes)], self.anchor_scale, self.anchor_offset, features[0].device
+        )
 
     @torch.no_grad()
     def _targets(self, pyramid: AnchorPyramid, gt_instances: list[Instances]) -> tuple[Tensor, Tensor]:

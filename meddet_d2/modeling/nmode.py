@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .flow_map import flow_map, flow_table
+from .flow_map import CELL, flow_map, flow_map_of_cells, flow_table
 from .nmode_solvers import ADAPTIVE_METHODS, FIXED_STEP_METHODS, FLOWS, odeint_solve, rk4_solve
 
 READOUTS = ("plain", "residual", "gated")
@@ -98,7 +98,11 @@ class NMODEBlock(nn.Module):
         with _full_precision(x.device):
             wide = _at_least_single(x)
             w, b = (p.to(wide.dtype).view(1, -1, 1, 1) for p in (self.w, self.b))
-            y = self.solve(torch.addcmul(b, w, wide), None if y0 is None else y0.to(wide.dtype))
+            if self.solver == "flow_map" and y0 is None:
+                # gamma comes out in the table's cells: two vectors are scaled, and not the map.
+                y = _in_memory_order(torch.addcmul(b / CELL, w / CELL, wide), self.table)
+            else:
+                y = self.solve(torch.addcmul(b, w, wide), None if y0 is None else y0.to(wide.dtype))
             if self.readout == "residual":
                 y = wide + y
             elif self.readout == "gated":
@@ -112,9 +116,6 @@ class NMODEBlock(nn.Module):
                 raise ValueError(
                     "MODEL.NMODE.SOLVER flow_map starts from y(0) = 0: for another y(0) take rk4 or odeint."
                 )
-            # A table sees no order; one that follows the memory is read without a copy.
-            if gamma.dim() == 4 and gamma.is_contiguous(memory_format=torch.channels_last):
-                return flow_map(gamma.permute(0, 2, 3, 1), self.table).permute(0, 3, 1, 2)
             return flow_map(gamma, self.table)
         if self.solver == "rk4":
             return rk4_solve(gamma, kind=self.kind, t_end=self.t_end, steps=self.rk4_steps, y0=y0)
@@ -180,6 +181,13 @@ def nmode_kwargs(cfg: Any, place: str) -> dict[str, Any] | None:
         "odeint_rtol": node.ODEINT_RTOL,
         "odeint_atol": node.ODEINT_ATOL,
     }
+
+
+def _in_memory_order(cells: Tensor, table: Tensor) -> Tensor:
+    # A table sees no order; one that follows the memory is read without a copy.
+    if cells.is_contiguous(memory_format=torch.channels_last):
+        return flow_map_of_cells(cells.permute(0, 2, 3, 1), table).permute(0, 3, 1, 2)
+    return flow_map_of_cells(cells, table)
 
 
 def _at_least_single(x: Tensor) -> Tensor:

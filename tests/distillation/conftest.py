@@ -120,6 +120,7 @@ def meddet():
             "fusion_activation": "sigmoid",
             "fusion_start": "lead",
             "fusion_weight": 1.0,
+            "fusion_share": 1.0,
             "sigma": 0.5,
             "tau": 0.3,
             "gain": 2.0,

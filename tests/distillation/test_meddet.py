@@ -317,6 +317,8 @@ def test_taught_through_the_imitation_loss_it_would_collapse(meddet, student, tr
         ({"tau": float("nan")}, r"DISTILL\.TAU is nan"),
         ({"sigma": 0.6, "tau": 0.5}, r"DISTILL\.SIGMA is 0\.6 and DISTILL\.TAU is 0\.5.*at most 1"),
         ({"gain": 0.0}, r"DISTILL\.GAIN is 0\.0"),
+        ({"fusion_share": 0.0}, r"DISTILL\.FUSION\.SHARE is 0\.0"),
+        ({"fusion_share": 1.5}, r"DISTILL\.FUSION\.SHARE is 1\.5"),
         ({"fusion_weight": -1.0}, r"DISTILL\.FUSION\.LOSS_WEIGHT is -1\.0"),
         ({"level_weights": (1.0,)}, r"DISTILL\.LEVEL_WEIGHTS has 1 values; give one for each of the 2 levels"),
         ({"level_weights": (0.0, 0.0)}, r"DISTILL\.LEVEL_WEIGHTS is \(0\.0, 0\.0\)"),

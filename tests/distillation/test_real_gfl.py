@@ -57,7 +57,7 @@ def cfg(write_config, tmp_path):
         torch.save({"model": settle(build_model(read(config))).state_dict()}, path)
     return read(
         write_config("student"), "DISTILL.TEACHERS.CONFIGS", configs, "DISTILL.TEACHERS.WEIGHTS", weights,
-        "DISTILL.AATM.HIDDEN", (16, 8), "DISTILL.AATM.WARMUP", 0.0,
+        "DISTILL.AATM.HIDDEN", (16, 8), "DISTILL.AATM.WARMUP", 0.0, "DISTILL.PRECISION", "fp32",
     )  # fmt: skip
 
 
@@ -175,13 +175,73 @@ def test_the_regions_are_the_students_own(cfg, inputs):
     assert torch.equal(valuable[0], expected) and expected.any() and not valuable[1].any()
 
 
-def test_at_the_start_the_lead_heads_loss_is_its_own(cfg, inputs):
+@pytest.mark.parametrize("level_weights", [(1.0, 1.0, 1.0, 1.0, 1.0), (1.0, 0.25, 0.0, 0.0, 0.0)])
+def test_at_the_start_the_lead_heads_loss_is_its_own(cfg, inputs, level_weights):
     cfg.DISTILL.FUSION.START = "lead"
+    cfg.DISTILL.FUSION.SHARE = 1.0
+    cfg.DISTILL.LEVEL_WEIGHTS = level_weights  # ATSS must see all levels, whichever of them are fused
     bank = TeacherBank.from_config(cfg)
     student = build_model(cfg)
     model = DistillationModel(student, bank, build_distiller(cfg, student, bank)).train()
     own = bank.head_losses(0, bank.features(inputs)[0], bank.detectors[0].ground_truth(inputs))
     torch.testing.assert_close(model(inputs)["loss_fusion"], sum(own.values()))
+
+
+def test_a_share_of_the_images_teaches_the_fusion_and_all_are_imitated(cfg, inputs):
+    cfg.DISTILL.FUSION.START = "lead"
+    bank = TeacherBank.from_config(cfg)
+    student = build_model(cfg)
+    distiller = build_distiller(cfg, student, bank)
+    model = DistillationModel(student, bank, distiller).train()
+    student.backbone.eval()  # or BatchNorm's statistics would move between the calls
+    losses = {}
+    for share in (1.0, 0.5):
+        distiller.fusion_share = share
+        losses[share] = model(inputs)
+    for name in set(losses[1.0]) - {"loss_fusion"}:
+        torch.testing.assert_close(losses[0.5][name], losses[1.0][name], rtol=1e-5, atol=1e-6)
+    gt = bank.detectors[0].ground_truth(inputs[:1])
+    own = bank.head_losses(0, bank.features(inputs[:1])[0], gt)
+    torch.testing.assert_close(losses[0.5]["loss_fusion"], sum(own.values()), rtol=1e-4, atol=1e-5)
+    assert losses[1.0]["loss_fusion"] != losses[0.5]["loss_fusion"]
+    distiller.fusion_share = 0.01
+    torch.testing.assert_close(model(inputs)["loss_fusion"], losses[0.5]["loss_fusion"])  # never less than one
+
+
+def test_nothing_is_made_for_the_levels_behind_the_last_weight(cfg, inputs):
+    cfg.DISTILL.LEVEL_WEIGHTS = (0.0, 1.0, 0.0, 0.0, 0.0)
+    bank = TeacherBank.from_config(cfg)
+    student = build_model(cfg)
+    distiller = build_distiller(cfg, student, bank)
+    parts = (distiller.fusion, distiller.generator, distiller.student_alignment, distiller.discriminator.levels)
+    assert [len(part) for part in (*parts, *distiller.teacher_alignment)] == [2] * 7
+    losses = DistillationModel(student, bank, distiller).train()(inputs)
+    assert len(distiller.pairs) == 2
+    sum(losses.values()).backward()
+    assert all(p.grad is not None for p in distiller.parameters())
+
+
+@pytest.mark.parametrize("method", ["MedDet", *DISTILLATION])
+def test_a_student_may_leave_out_the_coarsest_levels(cfg, inputs, method):
+    cfg.MODEL.GFL.IN_FEATURES = ("p3", "p4", "p5")
+    cfg.DISTILL.LEVEL_WEIGHTS = (1.0, 0.25, 0.0)
+    cfg.DISTILL.METHOD = method
+    if method != "MedDet":
+        cfg.DISTILL.TEACHERS.USE = (1,)
+    bank = TeacherBank.from_config(cfg)
+    student = build_model(cfg)
+    model = DistillationModel(student, bank, build_distiller(cfg, student, bank)).train()
+    losses = model(inputs)
+    sum(losses.values()).backward()
+    assert all(value.isfinite() for value in losses.values()) and sum(losses.values()) > 0
+    assert all(p.grad is not None for p in student.head.parameters())
+    assert [len(maps) for maps in bank.features(inputs, 3)] == [3] * len(bank.detectors)
+
+
+def test_a_student_may_not_leave_out_the_finest_level(cfg):
+    cfg.MODEL.GFL.IN_FEATURES = ("p4", "p5", "p6")
+    with pytest.raises(ValueError, match=r"MODEL\.GFL\.IN_FEATURES"):
+        TeacherBank.from_config(cfg).check_student(build_model(cfg))
 
 
 @pytest.mark.parametrize("start", ["lead", "mean"])

@@ -71,6 +71,29 @@ def test_shapes_and_precision_on_every_level():
     assert head().double()([x.double() for x in features()])[1][0].dtype == torch.float64
 
 
+def test_separable_towers_are_an_eighth_of_the_weights():
+    module = head(in_channels=64, channels=64, tower_conv="separable", nmode=NMODE)
+    full = head(in_channels=64, channels=64, nmode=NMODE)
+    depthwise, pointwise = module.cls_tower[3]
+    assert depthwise.weight.shape == (64, 1, 3, 3) and pointwise.weight.shape == (64, 64, 1, 1)
+    assert depthwise.bias is None and pointwise.bias is None
+    weights = [sum(p.numel() for p in tower.cls_tower.parameters()) for tower in (module, full)]
+    assert weights[0] < weights[1] / 7.5
+    # The same map as by convolutions with the products of both kernels.
+    x = torch.randn(1, 64, 5, 6)
+    kernel = pointwise.weight * depthwise.weight.transpose(0, 1)
+    torch.testing.assert_close(
+        module.cls_tower[3](x), torch.nn.functional.conv2d(x, kernel, padding=1), rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("tower_conv", ["full", "separable"])
+def test_the_first_levels_can_be_read_without_the_rest(tower_conv):
+    module = head(tower_conv=tower_conv)
+    for whole, some in zip(module(features()), module(features()[:2]), strict=True):
+        assert len(some) == 2 and all(torch.equal(a, b) for a, b in zip(whole, some, strict=False))
+
+
 def test_scales_multiply_the_distance_logits_of_their_level():
     module = head()
     _, before = module(features())
@@ -100,6 +123,10 @@ def test_initialisation_of_towers_and_predictors(tower_init, std):
         for layer in (tower[0], tower[3]):
             assert layer.weight.std().item() == pytest.approx(std, rel=0.03)
             assert layer.bias is None
+    separable = head(in_channels=64, channels=64, tower_conv="separable", tower_init=tower_init).cls_tower
+    for layer, fan_in in ((separable[3][0], 9), (separable[3][1], 64)):
+        spread = 0.01 if tower_init == "normal" else math.sqrt(2 / fan_in)
+        assert layer.weight.std().item() == pytest.approx(spread, rel=0.1)
     assert module.box_predictor.weight.std().item() == pytest.approx(0.01, rel=0.03)
     assert (module.scales == 1).all() and (module.box_predictor.bias == 0).all()
 
@@ -115,8 +142,8 @@ def test_nmode_before_takes_the_relus_place_and_after_follows_it():
 
 
 def test_every_parameter_gets_a_gradient():
-    for nmode in (None, NMODE):
-        module = head(nmode=nmode)
+    for changes in ({}, {"nmode": NMODE}, {"tower_conv": "separable"}):
+        module = head(**changes)
         cls_logits, box_logits = module(features())
         sum(x.square().sum() for x in [*cls_logits, *box_logits]).backward()
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
@@ -149,12 +176,14 @@ def test_from_config():
     cfg.MODEL.GFL.NUM_CLASSES = 5
     cfg.MODEL.GFL.CHANNELS = 16
     cfg.MODEL.GFL.REG_MAX = 7
+    cfg.MODEL.GFL.TOWER_CONV = "separable"
     cfg.MODEL.NMODE.KIND = "nmode2"
     cfg.MODEL.NMODE.RELU = "before"
     module = GFLHead(cfg, [ShapeSpec(channels=8, stride=s) for s in (8, 16, 32)])
     assert module.cls_predictor.weight.shape == (5, 16, 3, 3)
     assert module.box_predictor.out_channels == 32
     assert len(module.scales) == 3 and len(module.cls_tower) == 4 * 3 - 1
+    assert [len(layer) for layer in module.cls_tower[::3]] == [2] * 4
     assert module.cls_nmode.w.shape == (16,)
     with pytest.raises(ValueError, match=r"MODEL\.GFL\.IN_FEATURES"):
         GFLHead(cfg, [ShapeSpec(channels=8, stride=8), ShapeSpec(channels=16, stride=16)])
@@ -167,6 +196,7 @@ def test_from_config():
         ({"num_classes": 0}, "MODEL.GFL.NUM_CLASSES"),
         ({"reg_max": 0}, "MODEL.GFL.REG_MAX"),
         ({"prior_prob": 1.0}, "MODEL.GFL.PRIOR_PROB"),
+        ({"tower_conv": "dense"}, "MODEL.GFL.TOWER_CONV"),
         ({"tower_init": "xavier"}, "MODEL.GFL.TOWER_INIT"),
         ({"nmode_relu": "instead"}, "MODEL.NMODE.RELU"),
     ],

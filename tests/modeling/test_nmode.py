@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import meddet_d2
+from meddet_d2.modeling import nmode
 from meddet_d2.modeling.nmode import READOUTS, build_nmode, nmode_kwargs
 from meddet_d2.modeling.nmode_solvers import FLOWS, odeint_solve, rk4_solve
 
@@ -184,11 +185,13 @@ def test_known_values_of_nmode2():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("readout", READOUTS)
-def test_half_precision_is_solved_in_single(dtype, readout):
-    block = build_nmode(channels=4, readout=readout)
+@pytest.mark.parametrize("solver, entrance", [("flow_map", "flow_map_of_cells"), ("rk4", "rk4_solve")])
+def test_half_precision_is_solved_in_single(solver, entrance, readout, dtype, monkeypatch):
+    block = build_nmode(channels=4, readout=readout, solver=solver)
     x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
     seen = []
-    block.solve = lambda gamma, y0, solve=block.solve: seen.append(gamma.dtype) or solve(gamma, y0)
+    solve = getattr(nmode, entrance)
+    monkeypatch.setattr(nmode, entrance, lambda x, *a, **k: seen.append(x.dtype) or solve(x, *a, **k))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y = block(x)
     assert seen == [torch.float32]

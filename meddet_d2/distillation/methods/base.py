@@ -37,8 +37,9 @@ class DistillationBatch:
         student: the student's L maps (N, C, H, W), in its autograd graph.
         teachers: for each of K teachers its L maps, without a graph. Channels and size may differ from the student's.
         gt_instances: for each image its boxes and classes, on the student's device.
-        head_losses: ``head_losses(k, maps)`` gives the detection losses of teacher k's frozen head on any L maps of
-            that teacher's channels, against ``gt_instances``; the gradient reaches the maps only.
+        head_losses: ``head_losses(k, maps)`` gives the detection losses of teacher k's frozen head on maps of that
+            teacher's channels, against ``gt_instances``: of the first images and the finest levels if there are fewer
+            of either. The gradient reaches the maps only.
         progress: how much of the run is done, in [0, 1].
         head_outputs: ``head_outputs()`` gives what the student's head said in this same forward pass, in its graph.
         teacher_outputs: ``teacher_outputs(k)`` runs teacher k's head on its own maps, without a graph.
@@ -134,10 +135,10 @@ def build_distiller(cfg, student: nn.Module, teachers) -> Distiller:
     return distiller
 
 
-def feature_channels(detector: nn.Module) -> list[int]:
-    """Channels of each level that a detector's head reads."""
+def feature_channels(detector: nn.Module, levels: int | None = None) -> list[int]:
+    """Channels of the first ``levels`` levels that a detector's head reads, the finest first; of all if None."""
     shapes = detector.backbone.output_shape()
-    return [shapes[name].channels for name in detector.in_features]
+    return [shapes[name].channels for name in detector.in_features[:levels]]
 
 
 SCHEDULES: dict[str, Callable[[float], float]] = {

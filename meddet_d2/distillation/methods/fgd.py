@@ -78,7 +78,9 @@ class FGD(Distiller):
         fgd = cfg.DISTILL.FGD
         return {
             "student_channels": feature_channels(student),
-            "teacher_channels": [feature_channels(detector) for detector in teachers.detectors],
+            "teacher_channels": [
+                feature_channels(detector, len(student.in_features)) for detector in teachers.detectors
+            ],
             "strides": student.strides,
             "temperature": fgd.TEMPERATURE,
             "alpha": fgd.ALPHA,

@@ -1,9 +1,11 @@
 """MedDet: generative adversarial distillation from several teachers, equations 13 and 14 of the paper.
 
-Shapes in this module: K teachers, L FPN levels, N images, C channels of the lead teacher, (H, W) the size of the
-student's map at a level. All aligned, fused and generated maps of a level are (N, C, H, W).
+Shapes in this module: K teachers, L FPN levels (the finest, up to the last that has a weight), N images, C channels of
+the lead teacher, (H, W) the size of the student's map at a level. All aligned, fused and generated maps of a level are
+(N, C, H, W).
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -28,7 +30,8 @@ class MedDet(Distiller):
     The paper does not say what teaches AFA and the fusion. Through L_dist they would learn to make every map a
     constant, which the student then copies perfectly. So the fused map is detached wherever the student meets it, and
     L_fusion, the detection loss of the lead teacher's frozen head on the fused map, teaches AFA and fusion instead: it
-    can only fall while the map keeps what a detector needs.
+    can only fall while the map keeps what a detector needs. A head's forward and backward pass for every image would be
+    the dearest part of a step, so a share of the images teaches; the others are fused without a graph.
 
     L_adv counts nothing during its warm-up. Without a discriminator it is left out, and eq. 14's other two terms keep
     their weights.
@@ -41,6 +44,7 @@ class MedDet(Distiller):
         fusion_activation: of LWFF's channel weights.
         fusion_start: what the fused map is before anything is learned, see :func:`build_fusion`.
         fusion_weight: of L_fusion.
+        fusion_share: share in (0, 1] of a batch's images, rounded up, that teaches AFA and fusion.
         sigma, tau: eq. 14, both >= 0 with sum <= 1.
         gain: > 0, multiplies eq. 14.
         level_weights: L weights >= 0 of the levels in L_dist and L_adv. L_adv, and L_dist if it is a mean, take them
@@ -70,6 +74,7 @@ class MedDet(Distiller):
         fusion_activation: str,
         fusion_start: str,
         fusion_weight: float,
+        fusion_share: float,
         sigma: float,
         tau: float,
         gain: float,
@@ -92,10 +97,13 @@ class MedDet(Distiller):
         check_schedule(dist_schedule)
         if not 0 <= dist_foreground <= 1:
             raise ValueError(f"DISTILL.DIST_FOREGROUND is {dist_foreground}; it is a share, in [0, 1].")
+        if not 0 < fusion_share <= 1:
+            raise ValueError(f"DISTILL.FUSION.SHARE is {fusion_share}; it is a share above 0 and at most 1.")
         check_lead(lead, len(teacher_channels))
 
         self.lead = lead
         self.fusion_weight = fusion_weight
+        self.fusion_share = fusion_share
         # The factors of eq. 14's terms; rounding must not make the last one negative.
         self.detection_weight = gain * sigma
         self.distillation_weight = gain * tau
@@ -127,7 +135,10 @@ class MedDet(Distiller):
     @classmethod
     def from_config(cls, cfg, student: nn.Module, teachers) -> dict:
         distill, fusion, aatm = cfg.DISTILL, cfg.DISTILL.FUSION, cfg.DISTILL.AATM
-        teacher_channels = [feature_channels(detector) for detector in teachers.detectors]
+        _check_levels(distill.LEVEL_WEIGHTS, len(student.in_features))
+        # What lies behind the last level with a weight would be computed for nothing.
+        levels = 1 + max(i for i, weight in enumerate(distill.LEVEL_WEIGHTS) if weight > 0)
+        teacher_channels = [feature_channels(detector, levels) for detector in teachers.detectors]
         check_lead(fusion.LEAD_TEACHER, len(teacher_channels))
         discriminator = None
         if aatm.ENABLED:
@@ -138,21 +149,22 @@ class MedDet(Distiller):
                 standardize=aatm.STANDARDIZE,
             )
         return {
-            "student_channels": feature_channels(student),
+            "student_channels": feature_channels(student, levels),
             "teacher_channels": teacher_channels,
             "lead": fusion.LEAD_TEACHER,
             "fusion": fusion.NAME,
             "fusion_activation": fusion.ACTIVATION,
             "fusion_start": fusion.START,
             "fusion_weight": fusion.LOSS_WEIGHT,
+            "fusion_share": fusion.SHARE,
             "sigma": distill.SIGMA,
             "tau": distill.TAU,
             "gain": distill.GAIN,
-            "level_weights": distill.LEVEL_WEIGHTS,
+            "level_weights": distill.LEVEL_WEIGHTS[:levels],
             "dist_reduction": distill.DIST_REDUCTION,
             "dist_schedule": distill.DIST_SCHEDULE,
             "dist_foreground": distill.DIST_FOREGROUND,
-            "strides": student.strides,
+            "strides": student.strides[:levels],
             "generator": aatm.GENERATOR,
             "discriminator": discriminator,
             "adversarial_loss": aatm.GENERATOR_LOSS,
@@ -166,13 +178,20 @@ class MedDet(Distiller):
             The detection losses times ``gain * sigma``, "loss_dist", "loss_fusion" and, with a discriminator,
             "loss_adv".
         """
-        fused = self.fuse(batch)
-        targets = [x.detach() for x in fused]
-        generated = self.generate(batch.student)
+        count = math.ceil(self.fusion_share * len(batch.gt_instances))
+        taught = self.fuse(batch, slice(count))
+        targets = [x.detach() for x in taught]
+        if count < len(batch.gt_instances):
+            with torch.no_grad():
+                others = self.fuse(batch, slice(count, None))
+            targets = [torch.cat(halves) for halves in zip(targets, others, strict=True)]
+        generated = self.generate(batch.student[: len(targets)])
         distances = imitation_losses(targets, generated, self.dist_reduction, self.cell_weights(batch))
         # A "relative" L_dist then starts near 1, however many levels there are.
         dist = self._over_levels(distances, normalize=self.dist_reduction != "sum")
-        fusion = sum(batch.head_losses(self.lead, fused).values())
+        # The head's assigner compares an object's places on all levels. Where nothing is fused it sees the lead's own.
+        own = [x[:count] for x in batch.teachers[self.lead][len(taught) :]]
+        fusion = sum(batch.head_losses(self.lead, taught + own).values())
 
         losses = {name: self.detection_weight * loss for name, loss in detection_losses.items()}
         losses["loss_dist"] = self.distillation_weight * SCHEDULES[self.dist_schedule](batch.progress) * dist
@@ -188,13 +207,21 @@ class MedDet(Distiller):
         self.measure(**measured)
         return losses
 
-    def fuse(self, batch: DistillationBatch) -> list[Tensor]:
-        """Align the teachers' maps to the student's sizes and fuse them (eq. 6-11): L maps with a graph."""
+    def fuse(self, batch: DistillationBatch, images: slice = slice(None)) -> list[Tensor]:
+        """Align the teachers' maps to the student's sizes and fuse them (eq. 6-11).
+
+        Args:
+            batch: the maps of student and teachers.
+            images: which of the batch's images.
+
+        Returns:
+            L maps, with a graph.
+        """
         fused = []
         for level, fusion in enumerate(self.fusion):
             size = batch.student[level].shape[-2:]
             pairs = zip(self.teacher_alignment, batch.teachers, strict=True)
-            fused.append(fusion([align[level](maps[level], size) for align, maps in pairs]))
+            fused.append(fusion([align[level](maps[level][images], size) for align, maps in pairs]))
         return fused
 
     def cell_weights(self, batch: DistillationBatch) -> list[Tensor] | None:
@@ -202,7 +229,7 @@ class MedDet(Distiller):
         if self.dist_foreground == 0:
             return None
         boxes = [instances.gt_boxes.tensor for instances in batch.gt_instances]
-        sizes = [x.shape[-2:] for x in batch.student]
+        sizes = [x.shape[-2:] for x in batch.student[: len(self.strides)]]
         return cell_weights(boxes, self.strides, sizes, self.dist_foreground)
 
     def generate(self, features: Sequence[Tensor]) -> list[Tensor]:

@@ -70,7 +70,9 @@ class MGD(Distiller):
     def from_config(cls, cfg, student: nn.Module, teachers) -> dict:
         return {
             "student_channels": feature_channels(student),
-            "teacher_channels": [feature_channels(detector) for detector in teachers.detectors],
+            "teacher_channels": [
+                feature_channels(detector, len(student.in_features)) for detector in teachers.detectors
+            ],
             "alpha": cfg.DISTILL.MGD.ALPHA,
             "drop": cfg.DISTILL.MGD.DROP,
             "dist_schedule": cfg.DISTILL.DIST_SCHEDULE,
