@@ -55,6 +55,7 @@ def interleaved_seconds(
     rounds: int,
     warmup: int = WARMUP,
     pause: float = 0.0,
+    prime: bool = False,
     clock=time.perf_counter,
 ) -> dict[str, list[float]]:
     """Time several calls in rounds.
@@ -65,6 +66,8 @@ def interleaved_seconds(
         warmup: rounds before the first timed one.
         pause: seconds before each call, for calls of different libraries: one's idle threads spin for a while, and
             would take the cores from the next.
+        prime: make each call once untimed before it is timed, so that the caches are its own and it does not matter
+            what ran before.
         clock: gives seconds.
 
     Returns:
@@ -79,6 +82,8 @@ def interleaved_seconds(
     for turn in tqdm(range(warmup + rounds), desc="Timing", unit="round", disable=None, leave=False):
         for name, call in calls.items():
             time.sleep(pause)
+            if prime:
+                call()
             begin = clock()
             call()
             taken = clock() - begin

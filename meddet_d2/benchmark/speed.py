@@ -54,12 +54,17 @@ class SpeedReport:
         self.ratios: dict[str, dict[str, float | None]] = {}
         self.notes: list[str] = []
 
-    def time(self, group: str, calls: Calls, *, pause: float = 0.0) -> None:
-        """Time some calls in rounds, with a pause before each; on a GPU each waits for its end. What a group has been
-        timed on before stays."""
+    def time(self, group: str, calls: Calls, **options: Any) -> None:
+        """Time some calls in rounds; on a GPU each waits for its end. What a group has been timed on before stays.
+
+        Args:
+            group: whose calls they are.
+            calls: by name.
+            options: of :func:`interleaved_seconds`.
+        """
         if torch.cuda.is_initialized():
             calls = {name: _to_its_end(call) for name, call in calls.items()}
-        self.seconds.setdefault(group, {}).update(interleaved_seconds(calls, rounds=self.rounds, pause=pause))
+        self.seconds.setdefault(group, {}).update(interleaved_seconds(calls, rounds=self.rounds, **options))
 
     def median(self, group: str, name: str) -> float:
         """Seconds of one call."""
@@ -173,7 +178,7 @@ def time_deployed(report: SpeedReport, configs: Mapping[str, Path], size: int) -
             if name in configs:
                 detector = _detector(configs[name])
                 calls[f"{name}, ONNX"] = session(name, detector_graph(detector, network_graph(detector)))
-        report.time("student", calls, pause=PAUSE)
+        report.time("student", calls, pause=PAUSE, prime=True)
     for suffix, kind in (("", "eager"), ("_onnx", "ONNX")):
         with_it, without = (
             report.median("student", f"{name}, {kind}") for name in ("student", "student without nmODE2")

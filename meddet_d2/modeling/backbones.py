@@ -125,6 +125,7 @@ class TopBlockP6P7(nn.Module):
         channels: of input and outputs.
         norm: as ``detectron2.layers.get_norm`` takes it; "" for none.
         in_feature: name of the input.
+        num_levels: 2, or 1 for P6 alone.
     """
 
     def __init__(self, *, channels: int, norm: str = "", in_feature: str = "p5", num_levels: int = 2):
@@ -151,17 +152,27 @@ class GFLFPN(FPN):
         bottom_up: gives "c3", "c4", "c5".
         out_channels: C of every level.
         norm: as ``detectron2.layers.get_norm`` takes it; "" for none.
+        top_levels: of P6 and P7, how many there are. A convolution that nothing reads would never get a gradient, for
+            which DistributedDataParallel waits.
         nmode: arguments of ``build_nmode`` for a block after each output, or None. P6 and P7 are made of P5 as it
             is before its block.
     """
 
-    def __init__(self, *, bottom_up: Backbone, out_channels: int, norm: str = "", nmode: dict[str, Any] | None = None):
+    def __init__(
+        self,
+        *,
+        bottom_up: Backbone,
+        out_channels: int,
+        norm: str = "",
+        top_levels: int = 2,
+        nmode: dict[str, Any] | None = None,
+    ):
         super().__init__(
             bottom_up=bottom_up,
             in_features=list(FEATURES),
             out_channels=out_channels,
             norm=norm,
-            top_block=TopBlockP6P7(channels=out_channels, norm=norm),
+            top_block=TopBlockP6P7(channels=out_channels, norm=norm, num_levels=top_levels) if top_levels else None,
         )
         for name, module in self.named_modules():
             if isinstance(module, nn.Conv2d) and not name.startswith("bottom_up."):
@@ -173,7 +184,7 @@ class GFLFPN(FPN):
             self.nmode = nn.ModuleDict({p: build_nmode(channels=out_channels, **nmode) for p in self.output_shape()})
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Map (N, 3, H, W), H and W multiples of 32, to {"p3", ..., "p7"}."""
+        """Map (N, 3, H, W), H and W multiples of 32, to {"p3", ..., "p7"}, or to as many of them as there are."""
         features = super().forward(images)
         if self.nmode is not None:
             features = {name: self.nmode[name](feature) for name, feature in features.items()}
@@ -184,12 +195,16 @@ class GFLFPN(FPN):
 def build_gfl_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> GFLFPN:
     """Build ``cfg.MODEL.BOTTOM_UP`` with the pyramid ``cfg.MODEL.FPN`` (OUT_CHANNELS, NORM) on top.
 
+    P6 and P7 are there if ``cfg.MODEL.GFL.IN_FEATURES`` names them.
+
     Raises:
         ValueError: the input is not of three channels, or a key holds an unknown value.
     """
     if input_shape.channels != 3:
         raise ValueError(f"MODEL.PIXEL_MEAN has {input_shape.channels} values, but the backbones take 3 channels.")
+    used = cfg.MODEL.GFL.IN_FEATURES
     return GFLFPN(
+        top_levels=2 if "p7" in used else int("p6" in used),
         bottom_up=BottomUp(cfg),
         out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
         norm=cfg.MODEL.FPN.NORM,

@@ -64,7 +64,8 @@ class GFLHead(nn.Module):
             num_classes: foreground classes C.
             reg_max: the largest distance R, in strides.
             num_levels: levels of the pyramid; each has its own scale for the distance logits.
-            tower_conv: "full" is GFL's 3x3 convolution; "separable" a depth-wise 3x3 and a 1x1, an eighth of the work.
+            tower_conv: of towers and predictors: "full" is GFL's 3x3 convolution, "separable" a depth-wise 3x3 and a
+                1x1: an eighth of the work.
             tower_init: "normal" is GFL's N(0, 0.01); "he" is Kaiming's for ReLU, faster from random weights.
             prior_prob: score of every class at the start, in (0, 1).
             nmode: arguments of ``build_nmode`` without ``channels``, or None for plain towers.
@@ -90,8 +91,9 @@ class GFLHead(nn.Module):
         self.cls_tower, self.box_tower = towers
         self.cls_nmode = nn.Identity() if nmode is None else build_nmode(channels=channels, **nmode)
         self.box_nmode = nn.Identity() if nmode is None else build_nmode(channels=channels, **nmode)
-        self.cls_predictor = nn.Conv2d(channels, num_classes, 3, padding=1)
-        self.box_predictor = nn.Conv2d(channels, 4 * (reg_max + 1), 3, padding=1)
+        convolution = _separable_conv if tower_conv == "separable" else _conv
+        self.cls_predictor = convolution(channels, num_classes, bias=True)
+        self.box_predictor = convolution(channels, 4 * (reg_max + 1), bias=True)
         self.scales = nn.Parameter(torch.ones(num_levels))
         self._initialize(tower_init, prior_prob)
 
@@ -122,10 +124,16 @@ class GFLHead(nn.Module):
                 else:
                     nn.init.normal_(module.weight, std=0.01)
         # Small predictors start every box at the middle of the bins and every score at the prior, whatever the towers.
-        for predictor in (self.cls_predictor, self.box_predictor):
+        # Of a separable one the last part is: two small factors would hardly learn.
+        for predictor, bias in (
+            (self.cls_predictor, -math.log((1 - prior_prob) / prior_prob)),
+            (self.box_predictor, 0),
+        ):
+            if isinstance(predictor, nn.Sequential):
+                nn.init.kaiming_normal_(predictor[0].weight, nonlinearity="linear")
+                predictor = predictor[1]
             nn.init.normal_(predictor.weight, std=0.01)
-        nn.init.constant_(self.cls_predictor.bias, -math.log((1 - prior_prob) / prior_prob))
-        nn.init.zeros_(self.box_predictor.bias)
+            nn.init.constant_(predictor.bias, bias)
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Predict on every level.
@@ -159,15 +167,15 @@ def _tower(in_channels: int, channels: int, num_convs: int, separable: bool, las
     return nn.Sequential(*(layers if last_relu else layers[:-1]))
 
 
-def _conv(in_channels: int, channels: int) -> nn.Module:
-    return nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+def _conv(in_channels: int, channels: int, bias: bool = False) -> nn.Module:
+    return nn.Conv2d(in_channels, channels, 3, padding=1, bias=bias)
 
 
-def _separable_conv(in_channels: int, channels: int) -> nn.Module:
+def _separable_conv(in_channels: int, channels: int, bias: bool = False) -> nn.Module:
     # Nothing between the two: what a channel's neighbourhood says is worth keeping in either sign.
     return nn.Sequential(
         nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False),
-        nn.Conv2d(in_channels, channels, 1, bias=False),
+        nn.Conv2d(in_channels, channels, 1, bias=bias),
     )
 
 

@@ -23,6 +23,9 @@ def test_timed_calls_are_interleaved_in_rounds():
     seconds = interleaved_seconds(calls, rounds=4, warmup=2, clock=lambda: now[0])
     assert "".join(order) == "ABC" * 6
     assert seconds == {"A": [1.0] * 4, "B": [2.0] * 4, "C": [3.0] * 4}, "without the warm-up"
+    order.clear()
+    primed = interleaved_seconds(calls, rounds=3, warmup=1, prime=True, clock=lambda: now[0])
+    assert "".join(order) == "AABBCC" * 4 and primed == {"A": [1.0] * 3, "B": [2.0] * 3, "C": [3.0] * 3}
 
 
 def test_too_few_rounds_and_no_images_are_told():

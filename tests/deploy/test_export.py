@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from PIL import Image
@@ -17,6 +18,7 @@ from tiny_runs import ROOT, make_cfg, tiny_options
 
 from detectron2.modeling import build_model
 from meddet_d2.deploy import Predictor
+from meddet_d2.deploy.export import network_graph
 from meddet_d2.deploy.predictor import resized
 from meddet_d2.modeling.weights import load_detector_weights
 
@@ -287,3 +289,35 @@ def test_the_command_refuses_in_one_line(exported, export_model, use_datasets_ro
         error = capsys.readouterr().err.strip()
         assert error.startswith("error: ") and message in error and "\n" not in error
     assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
+
+
+def tiny_detector(tmp_path, *changes):
+    cfg = make_cfg([*tiny_options(tmp_path, tmp_path), *changes])
+    torch.manual_seed(0)
+    return build_model(cfg).eval()
+
+
+def test_a_student_of_three_levels_and_separable_towers(tmp_path):
+    levels = ("MODEL.GFL.IN_FEATURES", ("p3", "p4", "p5"), "DISTILL.LEVEL_WEIGHTS", (1.0, 0.25, 0.0))
+    detector = tiny_detector(tmp_path, *levels, "MODEL.GFL.TOWER_CONV", "separable")
+    network = network_graph(detector)
+    names = [output.name for output in network.graph.output]
+    assert names == ["cls_0", "cls_1", "cls_2", "box_0", "box_1", "box_2"]
+    images = torch.randn(2, 3, 96, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        maps = detector.backbone(images)
+        expected = [x for kind in detector.head([maps[name] for name in detector.in_features]) for x in kind]
+    session = onnxruntime.InferenceSession(network.SerializeToString(), providers=["CPUExecutionProvider"])
+    for found, wanted in zip(session.run(None, {"normalised": images.numpy()}), expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    # The places in nmODE^2's tables: all of them int32, which torch cannot write by itself.
+    typed = onnx.shape_inference.infer_shapes(network, strict_mode=True)
+    kinds = {value.name: value.type.tensor_type.elem_type for value in typed.graph.value_info}
+    places = {kinds[node.input[1]] for node in network.graph.node if node.op_type == "GatherElements"}
+    assert places == {onnx.TensorProto.INT32}
+
+
+def test_a_solver_that_no_graph_can_hold_is_refused(tmp_path):
+    detector = tiny_detector(tmp_path, "MODEL.NMODE.SOLVER", "odeint")
+    with pytest.raises(ValueError, match=r"torch cannot write this network as ONNX .*MODEL\.NMODE\.SOLVER"):
+        network_graph(detector)

@@ -120,6 +120,20 @@ def test_pyramid_is_xavier_uniform_and_has_no_relu_before_p7():
     torch.testing.assert_close(p7, top.convs[1](p6))
 
 
+@pytest.mark.parametrize(
+    ("in_features", "names"),
+    [(("p3", "p4", "p5"), "p3 p4 p5"), (("p3", "p4", "p5", "p6"), "p3 p4 p5 p6"), (("p3", "p7"), "p3 p4 p5 p6 p7")],
+)
+def test_p6_and_p7_are_there_for_a_head_that_reads_them(in_features, names):
+    cfg = config(LIBRARY="timm", NAME="resnet10t")
+    cfg.MODEL.GFL.IN_FEATURES = in_features
+    pyramid = build_backbone(cfg).eval()
+    assert " ".join(pyramid.output_shape()) == names and pyramid.size_divisibility == 32
+    maps = pyramid(torch.zeros(1, 3, 128, 128))
+    assert {name: x.shape[-1] for name, x in maps.items()} == {name: 128 // 2 ** int(name[1]) for name in names.split()}
+    assert len(getattr(pyramid.top_block, "convs", [])) == len(names.split()) - 3
+
+
 def test_norm_of_the_pyramid():
     pyramid = GFLFPN(bottom_up=BottomUp(**SMALL), out_channels=64, norm="GN")
     assert sum(isinstance(m, nn.GroupNorm) for m in pyramid.modules()) == 8

@@ -71,14 +71,16 @@ def test_shapes_and_precision_on_every_level():
     assert head().double()([x.double() for x in features()])[1][0].dtype == torch.float64
 
 
-def test_separable_towers_are_an_eighth_of_the_weights():
+def test_separable_convolutions_are_an_eighth_of_the_weights():
     module = head(in_channels=64, channels=64, tower_conv="separable", nmode=NMODE)
     full = head(in_channels=64, channels=64, nmode=NMODE)
     depthwise, pointwise = module.cls_tower[3]
     assert depthwise.weight.shape == (64, 1, 3, 3) and pointwise.weight.shape == (64, 64, 1, 1)
     assert depthwise.bias is None and pointwise.bias is None
-    weights = [sum(p.numel() for p in tower.cls_tower.parameters()) for tower in (module, full)]
-    assert weights[0] < weights[1] / 7.5
+    for part in ("cls_tower", "box_tower", "box_predictor"):
+        weights = [sum(p.numel() for p in getattr(tower, part).parameters()) for tower in (module, full)]
+        assert weights[0] < weights[1] / 4
+    assert sum(p.numel() for p in module.parameters()) < sum(p.numel() for p in full.parameters()) / 7
     # The same map as by convolutions with the products of both kernels.
     x = torch.randn(1, 64, 5, 6)
     kernel = pointwise.weight * depthwise.weight.transpose(0, 1)
@@ -104,11 +106,13 @@ def test_scales_multiply_the_distance_logits_of_their_level():
         torch.testing.assert_close(y, scale * x)
 
 
-def test_initial_scores_are_the_prior_and_distances_the_middle_bin():
-    module = head(in_channels=64, channels=64, reg_max=16)
+@pytest.mark.parametrize("tower_conv", ["full", "separable"])
+def test_initial_scores_are_the_prior_and_distances_the_middle_bin(tower_conv):
+    module = head(in_channels=64, channels=64, reg_max=16, tower_conv=tower_conv)
     cls_logits, box_logits = module(features(channels=64))
     assert cls_logits[0].sigmoid().mean().item() == pytest.approx(0.01, rel=0.3)
-    assert module.cls_predictor.bias[0].item() == pytest.approx(-math.log(99), rel=1e-6)
+    last = module.cls_predictor if tower_conv == "full" else module.cls_predictor[1]
+    assert last.bias[0].item() == pytest.approx(-math.log(99), rel=1e-6)
     distances = Integral(16)(box_logits[0].permute(0, 2, 3, 1))
     assert distances.mean().item() == pytest.approx(8, abs=0.4)
 
@@ -180,8 +184,8 @@ def test_from_config():
     cfg.MODEL.NMODE.KIND = "nmode2"
     cfg.MODEL.NMODE.RELU = "before"
     module = GFLHead(cfg, [ShapeSpec(channels=8, stride=s) for s in (8, 16, 32)])
-    assert module.cls_predictor.weight.shape == (5, 16, 3, 3)
-    assert module.box_predictor.out_channels == 32
+    assert module.cls_predictor[1].weight.shape == (5, 16, 1, 1)
+    assert module.box_predictor[1].out_channels == 32
     assert len(module.scales) == 3 and len(module.cls_tower) == 4 * 3 - 1
     assert [len(layer) for layer in module.cls_tower[::3]] == [2] * 4
     assert module.cls_nmode.w.shape == (16,)
