@@ -28,7 +28,7 @@ ROOMS = {
     "benchmark": {"engine", "deploy", "evaluation", "distillation", "modeling", "data"},
 }
 # Files beside the rooms. Every room may use these; they use no room.
-GROUND = {"config", "env"}
+GROUND = {"config", "env", "files"}
 MATHEMATICS = [
     "modeling/losses.py",
     "modeling/assigner.py",

@@ -18,8 +18,8 @@ from tqdm import tqdm
 from detectron2.modeling import build_model
 from meddet_d2.config import load_config
 from meddet_d2.evaluation.complexity import count
-from meddet_d2.evaluation.files import replacing, write_json
 from meddet_d2.evaluation.summary import Throughput
+from meddet_d2.files import replacing, write_json
 
 from .provenance import describe_hardware, hardware, provenance_now
 from .suite import Row

@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 from filelock import FileLock, Timeout
 
-from meddet_d2.evaluation.files import replacing, write_json
+from meddet_d2.files import replacing, write_json
 
 from .plan import WEIGHTS, Run, identity
 from .suite import Suite

@@ -4,7 +4,7 @@ import meddet_d2
 from detectron2.modeling import build_model
 from meddet_d2.data import register_datasets
 from meddet_d2.engine import MedDetTrainer
-from meddet_d2.evaluation.files import write_json
+from meddet_d2.files import write_json
 from meddet_d2.modeling.weights import load_detector_weights
 
 from .efficiency import measure

@@ -9,8 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from meddet_d2.evaluation.detection import data_note
-from meddet_d2.evaluation.files import replacing
 from meddet_d2.evaluation.pictures import COLORS
+from meddet_d2.files import replacing
 
 from .folder import ResultsFolder
 from .report import RowResult, collect

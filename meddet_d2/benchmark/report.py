@@ -13,7 +13,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from meddet_d2.evaluation.detection import data_note
-from meddet_d2.evaluation.files import replacing, write_json
+from meddet_d2.files import replacing, write_json
 
 from .efficiency import EFFICIENCY
 from .folder import ResultsFolder

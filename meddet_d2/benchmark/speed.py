@@ -29,7 +29,7 @@ from meddet_d2.deploy.quantize import quantized
 from meddet_d2.distillation import DistillationModel, TeacherBank, build_distiller
 from meddet_d2.engine.hooks import DiscriminatorHook
 from meddet_d2.engine.optimizer import build_optimizer
-from meddet_d2.evaluation.files import replacing, write_json
+from meddet_d2.files import replacing, write_json
 from meddet_d2.modeling.flow_map import flow_map, flow_table
 from meddet_d2.modeling.nmode_solvers import odeint_solve
 

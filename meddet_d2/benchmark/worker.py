@@ -23,7 +23,7 @@ from detectron2.utils.logger import setup_logger
 from meddet_d2.data import register_datasets
 from meddet_d2.engine import DistillationTrainer, MedDetTrainer, train_detector
 from meddet_d2.engine.guards import check_config
-from meddet_d2.evaluation.files import replacing, write_json
+from meddet_d2.files import replacing, write_json
 
 
 def main(folder: Path) -> None:

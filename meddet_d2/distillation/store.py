@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from meddet_d2.evaluation.files import replacing
+from meddet_d2.files import replacing
 
 logger = logging.getLogger(__name__)
 

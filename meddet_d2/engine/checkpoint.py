@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from detectron2.checkpoint import DetectionCheckpointer
-from meddet_d2.evaluation.files import replacing
+from meddet_d2.files import replacing
 from meddet_d2.modeling.weights import UNREADABLE, read_weights, set_weights
 
 

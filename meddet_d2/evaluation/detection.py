@@ -19,8 +19,7 @@ from tabulate import tabulate
 
 import detectron2
 from detectron2.evaluation import COCOEvaluator
-
-from .files import write_json
+from meddet_d2.files import write_json
 
 logger = logging.getLogger(__name__)
 

@@ -20,9 +20,9 @@ from torch import nn
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode, Instances
 from meddet_d2.data.formats import read_image
+from meddet_d2.files import replacing
 
 from .detection import data_note
-from .files import replacing
 
 # Okabe and Ito's colours, which readers with any colour vision tell apart; the lesion gets the warm one.
 COLORS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#0072B2")

@@ -12,8 +12,9 @@ import torch
 from tabulate import tabulate
 from torch import nn
 
+from meddet_d2.files import replacing, write_json
+
 from .detection import data_note
-from .files import replacing, write_json
 
 HEADERS = ("network", "AP50", "AP", "recall50", "parameters", "images/s", "(quartiles)")
 

@@ -10,7 +10,7 @@ from PIL import Image
 from meddet_d2.benchmark import write_report
 from meddet_d2.benchmark.plots import detection_loss, draw_all, mean_curve, spread
 from meddet_d2.benchmark.report import PAPER_MAP, PAPER_RECALL, collect
-from meddet_d2.evaluation.files import write_json
+from meddet_d2.files import write_json
 
 # AP50 of each seed, None for one that failed; "later" was asked for and never run.
 FIGURES = {
