@@ -267,6 +267,26 @@ def test_the_key_chooses_the_generator(cfg, kind):
     ] * 5
 
 
+def test_the_keys_keep_the_maps_on_disk(cfg, inputs, tmp_path):
+    cfg.DISTILL.TEACHERS.CACHE_DIR = str(tmp_path / "maps")
+    cfg.DISTILL.TEACHERS.CACHE_DIR_GIB = 0.0
+    TeacherBank.from_config(cfg).features(inputs)
+    assert not list(tmp_path.glob("maps/*/*"))
+    cfg.DISTILL.TEACHERS.CACHE_DIR_GIB = 0.1
+    first = TeacherBank.from_config(cfg).features(inputs)
+    assert len(list(tmp_path.glob("maps/*/*.safetensors"))) == 3 * len(inputs)
+    bank = TeacherBank.from_config(cfg)
+    for detector in bank.detectors:
+        detector.backbone = torch.nn.Identity()
+        detector.backbone.size_divisibility = 32
+    for before, after in zip(first, bank.features(inputs), strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(before, after, strict=True))
+    # Another number format makes other maps.
+    cfg.DISTILL.PRECISION = "bf16"
+    TeacherBank.from_config(cfg).features(inputs)
+    assert len(list(tmp_path.glob("maps/*/*.safetensors"))) == 2 * 3 * len(inputs)
+
+
 def test_the_key_makes_the_teachers_remember(cfg, inputs):
     assert TeacherBank.from_config(cfg).caches is None
     cfg.DISTILL.TEACHERS.CACHE_GIB = 0.01
