@@ -147,6 +147,8 @@ def _add_detector(cfg: CN) -> None:
     cfg.MODEL.GFL.CHANNELS = 256
     # "full" 3x3 convolutions in the towers, or "separable" ones: depth-wise 3x3 and 1x1, an eighth of the work.
     cfg.MODEL.GFL.TOWER_CONV = "full"
+    # One tower for classes and boxes, as the lightest detectors have it.
+    cfg.MODEL.GFL.SHARED_TOWER = False
     # Distances are distributions over the bins 0..REG_MAX, in units of the level's stride.
     cfg.MODEL.GFL.REG_MAX = 16
     # Initialisation of the towers: "normal" is GFL's N(0, 0.01); "he" trains faster from random weights.
@@ -263,7 +265,7 @@ def _add_distillation(cfg: CN) -> None:
     cfg.DISTILL.FUSION.LEAD_TEACHER = 0
     cfg.DISTILL.FUSION.LOSS_WEIGHT = 1.0
     # Share of a batch's images, rounded up, that this head teaches on: at 1.0 that is the dearest part of the method.
-    cfg.DISTILL.FUSION.SHARE = 0.25
+    cfg.DISTILL.FUSION.SHARE = 0.125
 
     # The adversarial auxiliary teacher module.
     cfg.DISTILL.AATM = CN()

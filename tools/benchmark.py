@@ -89,7 +89,7 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
     parts.add_argument("--nano", type=Path, default=CONFIGS / "meddet_nano.yaml", metavar="FILE", help="a lighter one")
     parts.add_argument("--teacher", type=Path, default=CONFIGS / "gfl_r50.yaml", metavar="FILE", help="to compare with")
     parts.add_argument("--size", type=int, default=512, help="height and width in pixels (default: 512)")
-    parts.add_argument("--images", type=int, default=4, help="images in a training step (default: 4)")
+    parts.add_argument("--images", type=int, default=8, help="images in a training step (default: 8)")
     parts.add_argument("--rounds", type=int, default=11, help="timed calls of each part (default: 11)")
 
     arguments, overrides = _split_overrides(arguments)

@@ -46,8 +46,8 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Tells the teachers' fused maps from generated ones: for each level three fully connected layers.
 
-    A map is standardised, pooled to P x P, so that any image size works, and flattened. Standardisation and pooling
-    stand in here so that the student's step and the discriminator's own cannot treat the maps differently.
+    A map is standardised, pooled to P x P, so that any image size works, and flattened: :meth:`describe`, which has no
+    weights. So the student's step describes its maps once, for its own loss and for the discriminator's step.
 
     Args:
         channels: C of each level.
@@ -78,27 +78,29 @@ class Discriminator(nn.Module):
             for c in channels
         )
 
-    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """Judge one map (N, C, H, W) of each level; returns a logit (N, 1) for each level."""
-        if self.standardize:
-            features = [standardize(x) for x in features]
-        pooled = [F.adaptive_avg_pool2d(x, self.pool).flatten(1) for x in features]
-        return [layers(x) for layers, x in zip(self.levels, pooled, strict=True)]
+    def describe(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """What is judged of one map (N, C, H, W) of each level: (N, C * P * P), in fp32."""
+        pool = standardized_pool if self.standardize else F.adaptive_avg_pool2d
+        return [pool(x if x.dtype == torch.float64 else x.float(), self.pool).flatten(1) for x in features]
+
+    def forward(self, described: Sequence[Tensor]) -> list[Tensor]:
+        """Judge what :meth:`describe` made of one map of each level; returns a logit (N, 1) for each level."""
+        return [layers(x) for layers, x in zip(self.levels, described, strict=True)]
 
 
-def standardize(feature: Tensor, eps: float = 1e-5) -> Tensor:
-    """Give each channel of each image mean 0 and variance 1 over the map, in fp32.
+def standardized_pool(feature: Tensor, size: int, eps: float = 1e-5) -> Tensor:
+    """Give each channel of each image mean 0 and variance 1 over the map, and pool it to size x size by its mean.
 
-    Without it the discriminator can win by the maps' scale alone, which teaches the student nothing.
+    Without the first the discriminator can win by the maps' scale alone, which teaches the student nothing.
 
     Args:
         feature: (N, C, H, W). A constant channel becomes zero.
+        size: of the result. A smaller map has its values repeated.
         eps: added to the variance.
     """
-    # In float64 it stays float64.
-    feature = feature if feature.dtype == torch.float64 else feature.float()
     variance, mean = torch.var_mean(feature, dim=(2, 3), correction=0, keepdim=True)
-    return (feature - mean) * (variance + eps).rsqrt()
+    # A mean of values less their mean is the same in either order, and pooled there are few of them.
+    return (F.adaptive_avg_pool2d(feature, size) - mean) * (variance + eps).rsqrt()
 
 
 def frozen_call(module: nn.Module, *inputs) -> Tensor | list[Tensor]:

@@ -110,13 +110,13 @@ class TeacherBank:
             levels: how many of its ``in_features`` are wanted, the finest first; None: all.
 
         Returns:
-            For each teacher these maps (N, C, H, W).
+            For each teacher these maps (N, C, H, W), in ``precision`` if that is bf16.
         """
         # Not torch.inference_mode(): AFA must save these maps for its backward pass, which inference tensors refuse.
         with self.precision.frozen():
             maps = self._maps(batched_inputs, levels)
-        # Without a format of its own, what an autocast around this makes of them stays.
-        return maps if self.precision.dtype is None else [[x.float() for x in pyramid] for pyramid in maps]
+        # What learns from bf16 runs in bf16, or in what an autocast around it says. From fp16 it learns in fp32.
+        return [[x.float() for x in pyramid] for pyramid in maps] if self.precision.dtype == torch.float16 else maps
 
     def _maps(self, batched_inputs: list[dict], levels: int | None) -> list[list[Tensor]]:
         images = [detector.preprocess_image(batched_inputs).tensor for detector in self.detectors]

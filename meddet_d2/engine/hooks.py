@@ -11,7 +11,7 @@ from meddet_d2.distillation.adversarial import discriminator_loss
 class DiscriminatorHook(HookBase):
     """Updates the discriminator of the AATM after each step of the student.
 
-    The distiller leaves the detached (fused teacher map, generated student map) pairs of the step, and this hook
+    The distiller leaves what the discriminator sees of the step's fused and generated maps, detached, and this hook
     teaches the discriminator to tell them apart. It hangs on ``after_step``: under ``DefaultTrainer`` Detectron2
     never calls ``after_backward``. It owns everything of the discriminator (weights, Adam, its DDP wrapper), because
     of two stateful hooks of one class Detectron2 would save only the first.
@@ -38,8 +38,8 @@ class DiscriminatorHook(HookBase):
         pairs = self.distiller.pairs
         self.discriminator.train()
         # Real and fake of every level go through one forward: DDP then reduces once.
-        maps = [torch.cat([real, fake]).float() for real, fake in pairs]
-        split = [logits.chunk(2) for logits in self.model(maps)]
+        described = [torch.cat(pair) for pair in pairs]
+        split = [logits.chunk(2) for logits in self.model(described)]
         loss = torch.stack([discriminator_loss(real, fake, self.real_label) for real, fake in split]).mean()
         if not torch.isfinite(loss):
             raise FloatingPointError(

@@ -51,6 +51,7 @@ class GFLHead(nn.Module):
         reg_max: int,
         num_levels: int,
         tower_conv: str = "full",
+        shared_tower: bool = False,
         tower_init: str = "normal",
         prior_prob: float = 0.01,
         nmode: dict[str, Any] | None = None,
@@ -66,6 +67,7 @@ class GFLHead(nn.Module):
             num_levels: levels of the pyramid; each has its own scale for the distance logits.
             tower_conv: of towers and predictors: "full" is GFL's 3x3 convolution, "separable" a depth-wise 3x3 and a
                 1x1: an eighth of the work.
+            shared_tower: one tower for classes and boxes, with one block of the neural-memory ODE.
             tower_init: "normal" is GFL's N(0, 0.01); "he" is Kaiming's for ReLU, faster from random weights.
             prior_prob: score of every class at the start, in (0, 1).
             nmode: arguments of ``build_nmode`` without ``channels``, or None for plain towers.
@@ -88,9 +90,9 @@ class GFLHead(nn.Module):
 
         last_relu = nmode is None or nmode_relu == "after"
         towers = (_tower(in_channels, channels, num_convs, tower_conv == "separable", last_relu) for _ in range(2))
-        self.cls_tower, self.box_tower = towers
+        self.cls_tower, self.box_tower = next(towers), None if shared_tower else next(towers)
         self.cls_nmode = nn.Identity() if nmode is None else build_nmode(channels=channels, **nmode)
-        self.box_nmode = nn.Identity() if nmode is None else build_nmode(channels=channels, **nmode)
+        self.box_nmode = nn.Identity() if nmode is None or shared_tower else build_nmode(channels=channels, **nmode)
         convolution = _separable_conv if tower_conv == "separable" else _conv
         self.cls_predictor = convolution(channels, num_classes, bias=True)
         self.box_predictor = convolution(channels, 4 * (reg_max + 1), bias=True)
@@ -110,6 +112,7 @@ class GFLHead(nn.Module):
             "reg_max": cfg.MODEL.GFL.REG_MAX,
             "num_levels": len(input_shape),
             "tower_conv": cfg.MODEL.GFL.TOWER_CONV,
+            "shared_tower": cfg.MODEL.GFL.SHARED_TOWER,
             "tower_init": cfg.MODEL.GFL.TOWER_INIT,
             "prior_prob": cfg.MODEL.GFL.PRIOR_PROB,
             "nmode": nmode_kwargs(cfg, "head"),
@@ -117,7 +120,8 @@ class GFLHead(nn.Module):
         }
 
     def _initialize(self, tower_init: str, prior_prob: float) -> None:
-        for module in [*self.cls_tower.modules(), *self.box_tower.modules()]:
+        towers = [tower for tower in (self.cls_tower, self.box_tower) if tower is not None]
+        for module in (module for tower in towers for module in tower.modules()):
             if isinstance(module, nn.Conv2d):
                 if tower_init == "he":
                     nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -147,8 +151,11 @@ class GFLHead(nn.Module):
         """
         cls_logits, box_logits = [], []
         for level, feature in enumerate(features):
-            cls_logits.append(self.cls_predictor(self.cls_nmode(self.cls_tower(feature))))
-            box = self.box_predictor(self.box_nmode(self.box_tower(feature)))
+            seen = self.cls_nmode(self.cls_tower(feature))
+            cls_logits.append(self.cls_predictor(seen))
+            if self.box_tower is not None:
+                seen = self.box_nmode(self.box_tower(feature))
+            box = self.box_predictor(seen)
             box_logits.append(box.to(torch.promote_types(box.dtype, torch.float32)) * self.scales[level])
         return cls_logits, box_logits
 

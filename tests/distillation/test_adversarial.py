@@ -12,8 +12,12 @@ from meddet_d2.distillation.adversarial import (
     discriminator_loss,
     frozen_call,
     generator_loss,
-    standardize,
+    standardized_pool,
 )
+
+
+def judge(discriminator, maps):
+    return discriminator(discriminator.describe(maps))
 
 
 def test_generator_gradient():
@@ -22,19 +26,32 @@ def test_generator_gradient():
     assert gradcheck(lambda x, *_: generator(x), (x, *generator.parameters()))
 
 
-def test_standardize_takes_scale_and_shift_out_and_has_a_gradient():
+def standardize(x):
+    """Value by value."""
+    return torch.stack(
+        [torch.stack([(c - c.mean()) / (c.var(correction=0) + 1e-5).sqrt() for c in image]) for image in x]
+    )
+
+
+@pytest.mark.parametrize("size", [(8, 8), (6, 5), (3, 2), (1, 1)])
+def test_standardized_pool_is_the_pool_of_the_standardized_map(size):
+    x = torch.randn(3, 2, *size, dtype=torch.float64) * 50 + 1000
+    expected = torch.nn.functional.adaptive_avg_pool2d(standardize(x), 4)
+    torch.testing.assert_close(standardized_pool(x, 4), expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(standardized_pool(x.float(), 4).double(), expected, rtol=0, atol=1e-3)
+
+
+def test_standardized_pool_takes_scale_and_shift_out_and_has_a_gradient():
     x = torch.randn(3, 2, 6, 5) * 50 + 1000
-    y = standardize(x)
-    torch.testing.assert_close(y.mean((2, 3)), torch.zeros(3, 2), atol=1e-4, rtol=0)
-    torch.testing.assert_close(y.var((2, 3), correction=0), torch.ones(3, 2), atol=1e-3, rtol=0)
-    torch.testing.assert_close(standardize(x / 10 - 3), y, atol=1e-3, rtol=0)
-    assert torch.equal(standardize(torch.full((1, 1, 2, 2), 7.0)), torch.zeros(1, 1, 2, 2))
-    assert gradcheck(standardize, torch.randn(1, 2, 3, 3, dtype=torch.float64, requires_grad=True))
+    torch.testing.assert_close(standardized_pool(x / 10 - 3, 4), standardized_pool(x, 4), atol=1e-3, rtol=0)
+    assert torch.equal(standardized_pool(torch.full((1, 1, 2, 2), 7.0), 4), torch.zeros(1, 1, 4, 4))
+    maps = torch.randn(1, 2, 5, 5, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(lambda x: standardized_pool(x, 2), maps)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 2), (64, 40)])
 def test_discriminator_takes_any_size(size):
-    logits = Discriminator(channels=[6, 3])([torch.randn(2, 6, *size), torch.randn(2, 3, *size)])
+    logits = judge(Discriminator(channels=[6, 3]), [torch.randn(2, 6, *size), torch.randn(2, 3, *size)])
     assert [tuple(x.shape) for x in logits] == [(2, 1), (2, 1)]
 
 
@@ -46,14 +63,14 @@ def test_discriminator_has_three_layers_a_level():
 def test_only_standardisation_hides_the_scale():
     x = torch.randn(2, 3, 8, 8)
     blind, seeing = (Discriminator(channels=[3], standardize=flag) for flag in (True, False))
-    torch.testing.assert_close(blind([x])[0], blind([9 * x + 4])[0], atol=1e-4, rtol=1e-4)
-    assert (seeing([x])[0] - seeing([9 * x + 4])[0]).abs().max() > 0.05
+    torch.testing.assert_close(judge(blind, [x])[0], judge(blind, [9 * x + 4])[0], atol=1e-4, rtol=1e-4)
+    assert (judge(seeing, [x])[0] - judge(seeing, [9 * x + 4])[0]).abs().max() > 0.05
 
 
 def test_frozen_call_gives_the_same_logits_and_no_gradient_to_the_parameters():
     discriminator, x = Discriminator(channels=[3]), torch.randn(2, 3, 8, 8, requires_grad=True)
-    logits = frozen_call(discriminator, [x])[0]
-    torch.testing.assert_close(logits, discriminator([x])[0])
+    logits = frozen_call(discriminator, discriminator.describe([x]))[0]
+    torch.testing.assert_close(logits, judge(discriminator, [x])[0])
     logits.sum().backward()
     assert x.grad.abs().sum() > 0
     assert all(p.grad is None and p.requires_grad for p in discriminator.parameters())
@@ -88,13 +105,13 @@ def test_the_discriminator_learns_to_tell_apart_and_stays_undecided_where_there_
         discriminator = Discriminator(channels=[8], hidden=(32, 16))
         optimizer = torch.optim.Adam(discriminator.parameters(), lr=2e-3, betas=(0.5, 0.999))
         for _ in range(120):
-            real, fake = discriminator([torch.cat([draw_real(), draw_fake()])])[0].chunk(2)
+            real, fake = judge(discriminator, [torch.cat([draw_real(), draw_fake()])])[0].chunk(2)
             loss = discriminator_loss(real, fake)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         with torch.no_grad():
-            real, fake = discriminator([draw_real()])[0], discriminator([draw_fake()])[0]
+            real, fake = judge(discriminator, [draw_real()])[0], judge(discriminator, [draw_fake()])[0]
         correct = torch.cat([real > 0, fake <= 0]).float().mean().item()
         return correct, discriminator_loss(real, fake).item()
 

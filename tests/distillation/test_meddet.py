@@ -137,7 +137,7 @@ def test_the_losses_are_equations_13_and_14(meddet, student, trained_bank, batch
     fused, generated = method.fuse(observed), method.generate(observed.student)
     levels = imitation_losses(fused, generated, reduction)
     torch.testing.assert_close(losses["loss_dist"], 2.0 * 0.3 * scale * (levels[0] + 3 * levels[1]))
-    logits = method.discriminator(generated)
+    logits = method.discriminator(method.discriminator.describe(generated))
     adversarial = [-z.sigmoid().log().mean() for z in logits]
     torch.testing.assert_close(losses["loss_adv"], 2.0 * 0.2 * 0.25 * (adversarial[0] + 3 * adversarial[1]))
     head_losses = trained_bank.head_losses(0, fused, observed.gt_instances)

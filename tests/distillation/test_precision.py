@@ -62,7 +62,12 @@ def test_teachers_and_distiller_in_bf16_and_the_student_not(meddet, trained_dete
     half = torch.bfloat16
     assert seen == {"teacher": [half], "fusion": [half], "generator": [half], "student": [torch.float32]}
     assert lent == [half, half]
-    assert all(x.dtype == torch.float32 for pyramid in bank.features(batch()) for x in pyramid)
+    assert all(x.dtype == half for pyramid in bank.features(batch()) for x in pyramid)
+    with torch.no_grad():
+        bank.precision = SimpleNamespace(
+            dtype=torch.float16, frozen=lambda: torch.autocast("cpu", torch.float16), learning=None
+        )
+        assert all(x.dtype == torch.float32 for pyramid in bank.features(batch()) for x in pyramid)
     assert losses["loss_dist"].dtype == losses["loss_adv"].dtype == torch.float32
     sum(losses.values()).backward()
     for parameter in model.parameters():

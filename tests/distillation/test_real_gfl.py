@@ -238,6 +238,19 @@ def test_a_student_may_leave_out_the_coarsest_levels(cfg, inputs, method):
     assert [len(maps) for maps in bank.features(inputs, 3)] == [3] * len(bank.detectors)
 
 
+@pytest.mark.parametrize("method", ["MedDet", *DISTILLATION])
+def test_every_method_learns_from_teachers_in_bf16(cfg, inputs, method):
+    cfg.DISTILL.PRECISION = "bf16"
+    cfg.DISTILL.METHOD = method
+    bank = TeacherBank.from_config(cfg)
+    student = build_model(cfg)
+    model = DistillationModel(student, bank, build_distiller(cfg, student, bank)).train()
+    losses = model(inputs)
+    assert all(value.isfinite() and value.dtype == torch.float32 for value in losses.values())
+    sum(losses.values()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
 def test_a_student_may_not_leave_out_the_finest_level(cfg):
     cfg.MODEL.GFL.IN_FEATURES = ("p4", "p5", "p6")
     with pytest.raises(ValueError, match=r"MODEL\.GFL\.IN_FEATURES"):

@@ -181,6 +181,7 @@ def test_from_config():
     cfg.MODEL.GFL.CHANNELS = 16
     cfg.MODEL.GFL.REG_MAX = 7
     cfg.MODEL.GFL.TOWER_CONV = "separable"
+    cfg.MODEL.GFL.SHARED_TOWER = True
     cfg.MODEL.NMODE.KIND = "nmode2"
     cfg.MODEL.NMODE.RELU = "before"
     module = GFLHead(cfg, [ShapeSpec(channels=8, stride=s) for s in (8, 16, 32)])
@@ -188,7 +189,7 @@ def test_from_config():
     assert module.box_predictor[1].out_channels == 32
     assert len(module.scales) == 3 and len(module.cls_tower) == 4 * 3 - 1
     assert [len(layer) for layer in module.cls_tower[::3]] == [2] * 4
-    assert module.cls_nmode.w.shape == (16,)
+    assert module.cls_nmode.w.shape == (16,) and module.box_tower is None
     with pytest.raises(ValueError, match=r"MODEL\.GFL\.IN_FEATURES"):
         GFLHead(cfg, [ShapeSpec(channels=8, stride=8), ShapeSpec(channels=16, stride=16)])
 
@@ -208,3 +209,16 @@ def test_from_config():
 def test_arguments_out_of_range_name_their_key(changes, key):
     with pytest.raises(ValueError, match=key.replace(".", r"\.")):
         head(**changes)
+
+
+def test_a_shared_tower_is_one_tower_with_one_block():
+    module, apart = head(shared_tower=True, nmode=NMODE), head(nmode=NMODE)
+    names = set(apart.state_dict())
+    assert set(module.state_dict()) == {name for name in names if not name.startswith(("box_tower", "box_nmode"))}
+    cls_logits, box_logits = module(features())
+    for x, cls, box in zip(features(), cls_logits, box_logits, strict=True):
+        seen = module.cls_nmode(module.cls_tower(x))
+        torch.testing.assert_close(cls, module.cls_predictor(seen))
+        torch.testing.assert_close(box, module.box_predictor(seen))
+    sum(x.square().sum() for x in [*cls_logits, *box_logits]).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())

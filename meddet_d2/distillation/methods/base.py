@@ -67,7 +67,8 @@ class Distiller(nn.Module):
             :func:`build_distiller` puts it on the student's device.
 
     Attributes:
-        pairs: after a step the detached (real, fake) maps of each level for the discriminator; None without one.
+        pairs: after a step the detached (real, fake) descriptions of each level's maps, as the discriminator takes
+            them; None without one.
     """
 
     def __init__(self, *, discriminator: nn.Module | None = None):

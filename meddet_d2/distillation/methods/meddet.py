@@ -198,12 +198,14 @@ class MedDet(Distiller):
         losses["loss_fusion"] = self.fusion_weight * fusion
         measured = {"dist_raw": dist, "fused_std": _spread(targets), "generated_std": _spread(generated)}
         if self.discriminator is not None:
-            adv = self.adversarial(generated)
+            fake = self.discriminator.describe(generated)
+            adv = self.adversarial(fake)
             # A factor of zero, not a branch: the graph stays the same through the warm-up.
             active = float(batch.progress >= self.adversarial_warmup)
             losses["loss_adv"] = self.adversarial_weight * active * adv
             measured["adv_raw"] = adv
-            self.pairs = [(t, g.detach()) for t, g in zip(targets, generated, strict=True)]
+            real = self.discriminator.describe(targets)
+            self.pairs = [(r, f.detach()) for r, f in zip(real, fake, strict=True)]
         self.measure(**measured)
         return losses
 
@@ -237,9 +239,13 @@ class MedDet(Distiller):
         levels = zip(self.generator, self.student_alignment, features, strict=True)
         return [generator(align(x, x.shape[-2:])) for generator, align, x in levels]
 
-    def adversarial(self, generated: Sequence[Tensor]) -> Tensor:
-        """L_adv before its weight: the generator's loss against a discriminator that stands still."""
-        logits = frozen_call(self.discriminator, generated)
+    def adversarial(self, described: Sequence[Tensor]) -> Tensor:
+        """L_adv before its weight: the generator's loss against a discriminator that stands still.
+
+        Args:
+            described: what the discriminator sees of the generated maps.
+        """
+        logits = frozen_call(self.discriminator, described)
         return self._over_levels([generator_loss(x, self.adversarial_loss) for x in logits], normalize=True)
 
     def _over_levels(self, values: Sequence[Tensor], *, normalize: bool) -> Tensor:
