@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import meddet_d2  # noqa: F401
+from meddet_d2 import files as result_files
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.structures import Boxes, Instances
 from meddet_d2.evaluation import DetectionEvaluator
-from meddet_d2.evaluation import files as result_files
 from meddet_d2.evaluation.detection import data_note
 
 CLASSES = ("protrusion", "non-protrusion")
