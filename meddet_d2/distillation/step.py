@@ -34,8 +34,8 @@ class DistillationModel(nn.Module):
         if not self.training:
             return self.student(batched_inputs)
 
-        # Before the student, whose activations stay till the backward pass: on a CPU the teachers' large temporary maps then
-        # lie in memory that is still there from the last step. Behind it they took a third longer.
+        # Before the student, whose activations stay till the backward pass: on a CPU the teachers' large temporary maps
+        # then lie in memory that is still there from the last step. Behind it they took a third longer.
         teacher_features = self.teachers.features(batched_inputs, len(self.student.in_features))
         # One forward of the student gives its detection losses, its FPN maps and its head's output.
         with FeatureTap(self.student.backbone) as backbone_tap, FeatureTap(self.student.head) as head_tap:

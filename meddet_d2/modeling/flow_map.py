@@ -85,10 +85,11 @@ def _too_long(t_end: float, why: str) -> str:
     )
 
 
-def _find(cells: Tensor) -> tuple[Tensor, Tensor]:
-    """The nearest node of each place, flat, and the way from there, in [-0.5, 0.5]."""
+def _find(cells: Tensor, *, reuse: bool) -> tuple[Tensor, Tensor]:
+    """The nearest node of each place, flat, and the way from there, in [-0.5, 0.5], in the memory of ``cells`` or not."""
     nearest = torch.round(cells)
-    rest = cells - nearest
+    # On a CPU a new map costs more than what is done with it.
+    rest = cells.sub_(nearest) if reuse else cells - nearest
     # The mask takes negative numbers to the right place, too: two's complement.
     return nearest.to(_index_dtype()).bitwise_and_(CELLS - 1).reshape(-1), rest
 
@@ -107,9 +108,8 @@ def _index_dtype() -> torch.dtype:
 class _FlowMapFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, cells: Tensor, table: Tensor) -> Tensor:
-        node, rest = _find(cells)
+        node, rest = _find(cells, reuse=False)
         value, slope, bend = (_look_up(row, node, rest) for row in table)
-        # In place where it can be: on a CPU a new map costs more than what is done with it.
         y = value.addcmul_(slope, rest)
         # phi' goes along its own tangent: the derivative of phi between two nodes would jump from cell to cell.
         ctx.save_for_backward(slope.addcmul_(bend, rest))
@@ -139,9 +139,9 @@ def flow_map(gamma: Tensor, table: Tensor) -> Tensor:
 
 
 def flow_map_of_cells(cells: Tensor, table: Tensor) -> Tensor:
-    """:func:`flow_map` of ``cells * CELL``, for whoever can scale gamma where it costs nothing."""
+    """:func:`flow_map` of ``cells * CELL``, for whoever can scale gamma where it costs nothing; uses ``cells`` up."""
     if torch.is_grad_enabled() and cells.requires_grad:
         return _FlowMapFunction.apply(cells, table)
-    node, rest = _find(cells)
+    node, rest = _find(cells, reuse=True)
     value, slope = (_look_up(row, node, rest) for row in table[:2])
     return value.addcmul_(slope, rest)
