@@ -50,3 +50,19 @@ def test_the_page_says_that_it_is_a_phantom():
     text = (RESULTS / "phantom.md").read_text(encoding="utf-8")
     assert "no reproduction of the paper's" in text.split("\n\n")[1]
     assert "tools/benchmark.py run" in text
+
+
+def test_the_speed_page_prints_what_its_json_holds():
+    content = json.loads((RESULTS / "speed.json").read_text())
+    lines = (RESULTS / "speed.md").read_text(encoding="utf-8").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    printed = {row[0].strip("`"): row[1] for row in cells}
+    groups = {name: ratios for name, ratios in content.items() if name in ("nmode2", "student", "nano", "step")}
+    assert len(groups) == 4
+    for group, ratios in groups.items():
+        for name, value in ratios.items():
+            assert printed[f"{group}.{name}"] == f"{value:.2f}"
+    times = {(row[0], row[1]): row[2] for row in cells if len(row) == 4}
+    for group, calls in content["milliseconds"].items():
+        for name, spread in calls.items():
+            assert times[group, name] == f"{spread['median']:.2f}"

@@ -86,7 +86,7 @@ def _too_long(t_end: float, why: str) -> str:
 
 
 def _find(cells: Tensor, *, reuse: bool) -> tuple[Tensor, Tensor]:
-    """The nearest node of each place, flat, and the way from there, in [-0.5, 0.5], in the memory of ``cells`` or not."""
+    """The nearest node of each place, flat, and the way from there in [-0.5, 0.5], in the memory of cells or not."""
     nearest = torch.round(cells)
     # On a CPU a new map costs more than what is done with it.
     rest = cells.sub_(nearest) if reuse else cells - nearest
