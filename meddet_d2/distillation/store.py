@@ -25,14 +25,15 @@ class FeatureStore:
 
     Args:
         folder: made if it does not exist; processes may share it.
-        capacity: bytes that the files of all teachers in ``folder`` may take.
+        capacity: bytes that the files of all teachers in ``folder`` may take, as far as one process fills it.
         teacher: :func:`fingerprint` of the teacher.
+        stores: how many of them, one for each teacher, have the space that is left between them.
 
     Raises:
         ValueError: the folder is a file, or the capacity is negative.
     """
 
-    def __init__(self, folder: str | os.PathLike, capacity: int, teacher: str):
+    def __init__(self, folder: str | os.PathLike, capacity: int, teacher: str, stores: int = 1):
         root = Path(folder)
         if capacity < 0:
             raise ValueError(f"DISTILL.TEACHERS.CACHE_DIR_GIB of {capacity} bytes is none; give at least 0.")
@@ -40,8 +41,10 @@ class FeatureStore:
             (root / teacher).mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise ValueError(f"DISTILL.TEACHERS.CACHE_DIR {root} is, or lies under, a file; name a folder.") from None
-        self.folder, self.capacity = root / teacher, capacity
+        self.folder = root / teacher
         self.size = sum(path.stat().st_size for path in root.glob("*/*.safetensors"))
+        # None of them sees what the others add.
+        self.capacity = self.size + max(0, capacity - self.size) // stores
         self.full = False
 
     def load(self, name: str, device: torch.device) -> list[Tensor] | None:

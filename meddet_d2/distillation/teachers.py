@@ -99,7 +99,8 @@ class TeacherBank:
         """Keep the maps in a folder, too; see :class:`FeatureStore`. Call it when the weights are what they will be."""
         self.caches = self.caches or [FeatureCache(0) for _ in self.detectors]
         for cache, detector in zip(self.caches, self.detectors, strict=True):
-            cache.store = FeatureStore(folder, capacity, fingerprint(detector, self.precision.dtype))
+            teacher = fingerprint(detector, self.precision.dtype)
+            cache.store = FeatureStore(folder, capacity, teacher, stores=len(self.detectors))
 
     @torch.no_grad()
     def features(self, batched_inputs: list[dict], levels: int | None = None) -> list[list[Tensor]]:

@@ -5,6 +5,7 @@ from copy import deepcopy
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from meddet_d2.distillation import TeacherBank
 from meddet_d2.distillation.cache import FeatureCache, digest
@@ -40,6 +41,15 @@ def test_a_full_folder_takes_nothing_more_and_says_so_once(tmp_path, caplog):
     again = FeatureStore(tmp_path, size, "other")
     again.save("d", maps())
     assert again.load("d", cpu) is None
+
+
+def test_the_teachers_share_the_space(trained_bank, batch, tmp_path):
+    images = batch()
+    one = sum(x.numel() * x.element_size() for x in trained_bank.features(images[:1])[0])  # of the widest teacher
+    trained_bank.keep_on_disk(str(tmp_path), 6 * one)
+    trained_bank.features(images)
+    stored = [sum(x.numel() * 4 for x in load_file(path).values()) for path in tmp_path.glob("*/*.safetensors")]
+    assert 6 <= len(stored) < 3 * len(images) and sum(stored) <= 6 * one
 
 
 def test_a_broken_file_is_computed_again(tmp_path, caplog):
