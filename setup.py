@@ -34,6 +34,7 @@ setup(
     # Namespace packages, because meddet_d2/embedded is a folder for sys.path and no package: it holds the fallback
     # engine, a package named detectron2, which must never be installed beside or instead of the real one.
     packages=find_namespace_packages(include=["meddet_d2", "meddet_d2.*"]),
+    package_data={"meddet_d2.pages": ["*.j2"]},
     python_requires=">=3.10",
     # Everything is on PyPI. Detectron2 is not, and is not needed: see README.md for adding it.
     install_requires=[
@@ -59,11 +60,31 @@ setup(
         "huggingface_hub>=0.23",
         "pyyaml>=6.0",
         "filelock>=3.12",
+        # Scanners' files; python-gdcm decodes what pydicom alone does not (JPEG, JPEG-LS, JPEG 2000).
+        "pydicom>=3.0",
+        "python-gdcm>=3.0.24",
+        "nibabel>=5.2",
+        # The evaluation's figures, and the pages that show them.
+        "scikit-learn>=1.4",
+        "jinja2>=3.1",
+        "markupsafe>=2.1",
     ],
     extras_require={
         # tools/export_model.py. What it writes needs onnxruntime, numpy, pillow and opencv alone: docs/deploy.md.
         "export": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
-        "test": ["pytest>=8", "setuptools>=69", "meddet_d2[export]"],
+        # Augmentation by MRI noise, and tools/benchmark.py robustness.
+        "noise": ["torchio>=0.20", "monai>=1.4"],
+        # tools/predict.py --dicom: structured reports and secondary captures.
+        "dicom": ["highdicom>=0.25"],
+        # tools/web_app.py: the page to try a detector on.
+        "web": ["gradio>=6"],
+        "test": [
+            "pytest>=8",
+            "hypothesis>=6",
+            "setuptools>=69",
+            "playwright>=1.45",  # drives a browser that is there already; tests of pages are skipped where none is
+            "meddet_d2[export,noise,dicom,web]",
+        ],
         "dev": ["ruff>=0.9"],
     },
 )

@@ -28,7 +28,7 @@ ROOMS = {
     "benchmark": {"engine", "deploy", "evaluation", "distillation", "modeling", "data"},
 }
 # Files beside the rooms. Every room may use these; they use no room.
-GROUND = {"config", "env", "files"}
+GROUND = {"config", "drawing", "env", "files", "pages"}
 MATHEMATICS = [
     "modeling/losses.py",
     "modeling/assigner.py",
@@ -42,7 +42,13 @@ MATHEMATICS = [
     "distillation/outputs.py",
     "distillation/methods/*.py",
 ]
-IMPORT_NAMES = {"pillow": "PIL", "opencv-python-headless": "cv2", "pyyaml": "yaml"}
+IMPORT_NAMES = {
+    "pillow": "PIL",
+    "opencv-python-headless": "cv2",
+    "pyyaml": "yaml",
+    "python-gdcm": "gdcm",
+    "scikit-learn": "sklearn",
+}
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -64,11 +70,13 @@ def sources(folder: Path, *, embedded: bool = False) -> list[Path]:
 
 
 def direct_dependencies() -> dict[str, Requirement]:
-    """setup.py's install_requires and what its extra "export" adds, by the name that is imported."""
+    """setup.py's install_requires and what its extras for users add, by the name that is imported."""
     calls = [node for node in ast.walk(ast.parse((ROOT / "setup.py").read_text())) if isinstance(node, ast.Call)]
     call = next(node for node in calls if getattr(node.func, "id", "") == "setup")
     values = {keyword.arg: keyword.value for keyword in call.keywords}
-    listed = ast.literal_eval(values["install_requires"]) + ast.literal_eval(values["extras_require"])["export"]
+    listed = ast.literal_eval(values["install_requires"])
+    extras = ast.literal_eval(values["extras_require"])
+    listed += [text for name, texts in extras.items() if name not in ("test", "dev") for text in texts]
     found = [Requirement(text) for text in listed]
     return {IMPORT_NAMES.get(requirement.name, requirement.name): requirement for requirement in found}
 
@@ -100,8 +108,10 @@ def test_rooms_import_downward_only():
 
 def test_ground_imports_no_room():
     for name in GROUND:
-        path = PACKAGE / f"{name}.py"
-        assert not [module for module in imported_modules(path) if module.split(".")[0] == "meddet_d2"], path
+        paths = sources(PACKAGE / name) or [PACKAGE / f"{name}.py"]
+        for path in paths:
+            modules = [module.split(".") for module in imported_modules(path)]
+            assert not [parts for parts in modules if parts[0] == "meddet_d2" and parts[1] not in GROUND], path
 
 
 @pytest.mark.parametrize("pattern", MATHEMATICS)
@@ -209,7 +219,7 @@ def test_wheel_holds_the_package_and_no_detectron2_of_its_own(tmp_path):
         names = archive.namelist()
         metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
     code = {name for name in names if ".dist-info/" not in name}
-    expected = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py")}
+    expected = {path.relative_to(ROOT).as_posix() for kind in ("*.py", "*.j2") for path in PACKAGE.rglob(kind)}
     assert code == expected
     assert {name.split("/")[0] for name in code} == {"meddet_d2"}
     assert "Requires-Python: >=3.10" in metadata

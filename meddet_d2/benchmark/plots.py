@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from meddet_d2.drawing import COLORS
 from meddet_d2.evaluation.detection import data_note
-from meddet_d2.evaluation.pictures import COLORS
 from meddet_d2.files import replacing
 
 from .folder import ResultsFolder

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-import meddet_d2  # noqa: F401
+from meddet_d2 import drawing
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, BoxMode, Instances
 from meddet_d2.evaluation import draw_comparison, draw_test_images, pictures
@@ -53,7 +53,7 @@ def colored(image, color):
 def panels(path, height=480, width=480):
     """The first case's two panels."""
     sheet = Image.open(path)
-    top = pictures.MARGIN + 2 * pictures.CAPTION + pictures.MARGIN // 2 + pictures.CAPTION
+    top = pictures.MARGIN + 2 * drawing.CAPTION + pictures.MARGIN // 2 + drawing.CAPTION
     left = pictures.MARGIN
     right = left + width + pictures.GAP
     return (sheet.crop((x, top, x + width, top + height)) for x in (left, right))
@@ -65,13 +65,13 @@ def test_boxes_are_drawn_where_they_are(make_record, tmp_path):
     draw_comparison([make_record()], [found], METADATA, path, score_threshold=0.3)
     truth, prediction = panels(path)
     scale = 480 / 200
-    rows, columns = np.nonzero(colored(truth, pictures.COLORS[0]))
+    rows, columns = np.nonzero(colored(truth, drawing.COLORS[0]))
     assert (columns.min(), columns.max()) == pytest.approx((40 * scale, 100 * scale), abs=4)
     assert (rows.min(), rows.max()) == pytest.approx((60 * scale, 90 * scale), abs=4)
-    assert not colored(truth, pictures.COLORS[1]).any()
+    assert not colored(truth, drawing.COLORS[1]).any()
     # The prediction of the other class is on the other side; the one below the threshold is not there.
-    assert not colored(prediction, pictures.COLORS[0]).any()
-    rows, columns = np.nonzero(colored(prediction, pictures.COLORS[1]))
+    assert not colored(prediction, drawing.COLORS[0]).any()
+    rows, columns = np.nonzero(colored(prediction, drawing.COLORS[1]))
     assert (columns.max(), rows.min()) == pytest.approx((160 * scale, 20 * scale), abs=4)
     # The inside of a box is the image, untouched.
     inside = np.asarray(truth)[round(64 * scale) : round(86 * scale), round(44 * scale) : round(96 * scale)]

@@ -1,0 +1,101 @@
+"""Boxes on images, drawn the same way everywhere: pictures of results, overlays, pages.
+
+Nothing covers the discs: a class is told by colour and line (solid, dashed), and a score stands beside its box. Drawn
+with Pillow, on images of this size or that, without torch: a deployed detector draws as well.
+
+Shape legend
+    H, W: height and width of the image in pixels
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+# Okabe and Ito's colours, which readers with any colour vision tell apart; the lesion gets the warm one.
+COLORS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#0072B2")
+# Length of a dash as a multiple of the line's width, None for a solid line.
+DASHES = (None, 5, 1.5, 9)
+
+BACKGROUND, FOREGROUND, FAINT = "#14161a", "#f0f0f0", "#a8adb5"
+# Pixels: the height of a line of text, and the width of a box's line.
+CAPTION, LINE = 26, 2
+# Panels are drawn at this multiple of their size and reduced, for smooth lines.
+OVERSAMPLING = 3
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box in pixels of the image, (x0, y0, x1, y1), its class's number and, if detected, its score."""
+
+    corners: tuple[float, float, float, float]
+    label: int
+    score: float | None = None
+
+
+def draw_panel(image: np.ndarray, boxes: Sequence[Box], size: int) -> Image.Image:
+    """One image with boxes, its longer side ``size`` pixels.
+
+    Args:
+        image: uint8, (H, W, 3), RGB.
+        boxes: in pixels of ``image``.
+        size: of the panel.
+    """
+    height, width = image.shape[:2]
+    scale = size / max(height, width)
+    shape = max(1, round(width * scale)), max(1, round(height * scale))
+    large = shape[0] * OVERSAMPLING, shape[1] * OVERSAMPLING
+    panel = Image.fromarray(np.ascontiguousarray(image)).resize(large, Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(panel)
+    font = font_of(14 * OVERSAMPLING)
+    for box in boxes:
+        x0, y0, x1, y1 = (value * scale * OVERSAMPLING for value in box.corners)
+        for start, end in (((x0, y0), (x1, y0)), ((x1, y0), (x1, y1)), ((x0, y1), (x1, y1)), ((x0, y0), (x0, y1))):
+            draw_line(draw, start, end, box.label, LINE * OVERSAMPLING)
+        if box.score is not None:
+            # On the left, where the vertebral bodies' front is: the canal, into which a disc protrudes, stays free.
+            text, gap = f"{box.score:.2f}", 5 * OVERSAMPLING
+            room = x0 > font.getlength(text) + 2 * gap
+            at, anchor = ((x0 - gap, y0), "ra") if room else ((x1 + gap, y0), "la")
+            left, top, right, bottom = draw.textbbox(at, text, font=font, anchor=anchor)
+            pad = 2 * OVERSAMPLING
+            draw.rectangle((left - pad, top - pad, right + pad, bottom + pad), fill="black")
+            draw.text(at, text, fill=color_of(box.label), font=font, anchor=anchor)
+    return panel.resize(shape, Image.Resampling.LANCZOS)
+
+
+def draw_line(draw: ImageDraw.ImageDraw, start: Sequence[float], end: Sequence[float], label: int, width: int) -> None:
+    """A straight line in the colour and the dashes of a class."""
+    start, end = np.asarray(start), np.asarray(end)
+    length = float(np.linalg.norm(end - start))
+    dash = DASHES[label % len(DASHES)]
+    dash = length if dash is None else dash * width
+    for position in np.arange(0, length, dash + 2 * width):
+        pieces = [start + (end - start) * min(at, length) / length for at in (position, position + dash)]
+        draw.line([tuple(piece) for piece in pieces], fill=color_of(label), width=width)
+
+
+def color_of(label: int) -> str:
+    """A class's colour as #rrggbb."""
+    return COLORS[label % len(COLORS)]
+
+
+def draw_legend(names: Sequence[str], text: str = "") -> Image.Image:
+    """One line: how each class is drawn, and a text behind it."""
+    font, sample = font_of(14), 36
+    widths = [sample + 8 + round(font.getlength(name)) + 28 for name in names]
+    strip = Image.new("RGB", (sum(widths) + round(font.getlength(text)), CAPTION), BACKGROUND)
+    draw = ImageDraw.Draw(strip)
+    left, middle = 0, CAPTION // 2
+    for index, (name, width) in enumerate(zip(names, widths, strict=True)):
+        draw_line(draw, (left, middle), (left + sample, middle), index, LINE)
+        draw.text((left + sample + 8, middle), name, fill=FOREGROUND, font=font, anchor="lm")
+        left += width
+    draw.text((left, middle), text, fill=FAINT, font=font, anchor="lm")
+    return strip
+
+
+def font_of(size: int) -> ImageFont.FreeTypeFont:
+    """Pillow's own font, so that a picture is the same on every machine."""
+    return ImageFont.load_default(size)
