@@ -4,7 +4,10 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported: idle threads must not spin
 
+import shutil
+
 import matplotlib
+import pytest
 import torch
 
 import meddet_d2  # noqa: F401
@@ -14,6 +17,33 @@ pytest_plugins = ("tiny_runs",)
 
 matplotlib.use("Agg")
 torch.set_num_threads(min(torch.get_num_threads(), 2))
+
+
+# Without these a browser looks for updates and for its maker's hosts, and as root it does not start at all.
+BROWSER_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture
+def browser_page():
+    """A page of a real headless browser; skips where no browser is, and fails there if MEDDET_NEEDS_BROWSER is set."""
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    executable = next(filter(None, map(shutil.which, names)), None)
+    if executable is None:
+        assert not os.environ.get("MEDDET_NEEDS_BROWSER"), "MEDDET_NEEDS_BROWSER is set, but there is no browser"
+        pytest.skip("no Chromium or Chrome on this machine")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=BROWSER_ARGUMENTS)
+        yield browser.new_page(viewport={"width": 1280, "height": 900})
+        browser.close()
 
 
 def pytest_report_header() -> str:
