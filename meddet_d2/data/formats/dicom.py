@@ -221,9 +221,9 @@ def _remarks(dataset: Dataset) -> list[str]:
         remarks.append("BurnedInAnnotation is YES: the picture itself may show the patient's name")
     elif burned_in != "NO":
         remarks.append("BurnedInAnnotation is not stated: look whether the picture itself shows the patient's name")
-    modality = dataset.get("Modality")
+    modality = allowed_tags({"Modality": dataset.get("Modality")}).get("Modality")
     if modality != "MR":
-        remarks.append("it is not an MR image" if modality in CODES["Modality"] else "its modality is not stated")
+        remarks.append("it is not an MR image" if modality else "its modality is not stated")
     kinds = dataset.get("ImageType") or ()
     if "LOCALIZER" in ([kinds] if isinstance(kinds, str) else kinds):
         remarks.append("it is a localizer")
