@@ -9,8 +9,9 @@
     python tools/benchmark.py speed --output results/speed
     python tools/benchmark.py robustness --output results/phantom --rows KD "KD + nmODE2"
 
-The same ``run`` or ``robustness`` command again continues where it was stopped. ``KEY VALUE`` pairs at the end of ``run`` override every
-row's config. docs/benchmark.md says the rest; the main path goes on in meddet_d2/benchmark/plan.py and runner.py.
+The same ``run`` or ``robustness`` command again continues where it was stopped. ``KEY VALUE`` pairs at the end of
+``run`` override every row's config. docs/benchmark.md says the rest; the main path goes on in
+meddet_d2/benchmark/plan.py and runner.py.
 """
 
 import argparse
@@ -34,9 +35,11 @@ from meddet_d2.benchmark import (
     efficiency,
     latency,
     load_suite,
+    networks,
     plots,
     provenance_now,
     robustness,
+    robustness_report,
     write_report,
 )
 from meddet_d2.benchmark.plan import relative
@@ -224,12 +227,18 @@ def command_robustness(args: argparse.Namespace) -> int:
         raise ValueError("--network names checkpoints, --tables and --rows runs of the --output folder; give one kind.")
     check_libraries()
     folder = ResultsFolder(args.output)
-    given = args.network
-    networks = robustness.from_files(given) if given else robustness.from_results(folder, args.tables, args.rows)
+    if args.network:
+        found = networks.from_files(args.network)
+    else:
+        found, left_out = networks.from_results(folder, args.tables, args.rows)
+        if left_out:
+            print(f"Left out, since they are not finished: {'; '.join(left_out)}.", file=sys.stderr)
     options = {"corruptions": args.corruptions, "severities": args.severities, "batch": args.batch}
     with folder.lock():
-        robustness.measure(networks, args.output, **options, command=args.command_line, made_by=provenance_now())
-    print(f"Results: {args.output / robustness.ROBUSTNESS}")
+        made_by = provenance_now()
+        content = robustness.measure(found, args.output, **options, command=args.command_line, made_by=made_by)
+        print(robustness_report.write(content, args.output))
+    print(f"Results: {args.output / 'robustness.md'}, and .json, .csv and .png beside it.")
     return 0
 
 

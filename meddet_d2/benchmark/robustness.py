@@ -9,7 +9,7 @@ import hashlib
 import io
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -26,10 +26,10 @@ from meddet_d2.evaluation import DetectionEvaluator
 from meddet_d2.files import write_json
 from meddet_d2.modeling.weights import load_detector_weights
 
-from .folder import ResultsFolder
+from .networks import Network
 from .plan import config_hash
 from .provenance import hardware
-from .report import collect, read_json
+from .report import read_json
 
 ROBUSTNESS = "robustness.json"
 CLEAN = "clean"
@@ -45,84 +45,12 @@ SAME = {
 }
 
 
-@dataclass(frozen=True)
-class Network:
-    """A trained network to be tested.
-
-    Attributes:
-        row: what its line in the table is called; the networks of a row are the same but for their seed.
-        seed: of its training, or its number among those of its row.
-        config, weights: its files.
-        trained: what is known of its training, for the record.
-    """
-
-    row: str
-    seed: int
-    config: Path
-    weights: Path
-    trained: Mapping[str, object] = field(default_factory=dict)
-
-    @property
-    def label(self) -> str:
-        return f"{self.row}, seed {self.seed}"
-
-
 @dataclass
 class _Loaded:
     network: Network
     cfg: CfgNode
     model: nn.Module
     record: dict
-
-
-def from_results(
-    folder: ResultsFolder, tables: Sequence[str] | None = None, names: Sequence[str] | None = None
-) -> list[Network]:
-    """The finished runs of a results folder, each once.
-
-    Args:
-        folder: of ``benchmark.py run``.
-        tables, names: only these; all by default.
-
-    Raises:
-        ValueError: there is no such table or row, or nothing that was asked for is finished.
-    """
-    rows = collect(folder)
-    for kind, asked, known in (
-        ("table", tables, [row.table for row in rows]),
-        ("row", names, [row.row for row in rows]),
-    ):
-        unknown = [name for name in asked or () if name not in known]
-        if unknown:
-            known = ", ".join(dict.fromkeys(known))
-            raise ValueError(f"{folder.path} has no {kind} {', '.join(map(repr, unknown))}; it has {known}.")
-    chosen = [row for row in rows if (tables is None or row.table in tables) and (names is None or row.row in names)]
-    unfinished = [row.row for row in chosen if not row.records]
-    if (names and unfinished) or len(unfinished) == len(chosen):
-        raise ValueError(
-            f"{folder.path} has no finished run of {', '.join(unfinished or names or tables)}; finish it with: "
-            f"python tools/benchmark.py run --output {folder.path}"
-        )
-    networks: dict[str, Network] = {}
-    places: dict[str, str] = {}
-    for row in chosen:
-        for seed, record in sorted(row.records.items()):
-            run = record["run"]
-            # Rows of two tables may share a name, but then not always the run.
-            name = row.row if places.setdefault(row.row, row.table) == row.table else f"{row.row} ({row.table})"
-            trained = {key: record[key] for key in ("commit", "sources", "hardware")}
-            files = folder.path / run / "config.yaml", folder.weights(run)
-            networks.setdefault(run, Network(name, seed, *files, {"run": run, **trained}))
-    return list(networks.values())
-
-
-def from_files(triples: Sequence[tuple[str, str, str]]) -> list[Network]:
-    """Networks given as (name, config file, checkpoint); those of one name are numbered from 1 as its seeds."""
-    networks: list[Network] = []
-    for row, config, weights in triples:
-        number = 1 + sum(network.row == row for network in networks)
-        networks.append(Network(row, number, Path(config), Path(weights)))
-    return networks
 
 
 def conditions(corruptions: Sequence[str], severities: Sequence[int]) -> dict[str, tuple[str, int] | None]:
