@@ -117,6 +117,14 @@ def _add_data(cfg: CN) -> None:
 
     # Greatest random change of brightness and contrast in training: 0.1 means factors in [0.9, 1.1].
     cfg.INPUT.INTENSITY_JITTER = 0.0
+    # Scanner artefacts in training (data/mri_noise.py; the extra "noise"): how often an image gets one, which, and how
+    # strong, 1 to 5. Off by default: what a network is to withstand is for its user to decide, and a network trained on
+    # an artefact says nothing about the others.
+    cfg.INPUT.MRI_NOISE = CN()
+    cfg.INPUT.MRI_NOISE.PROB = 0.0
+    cfg.INPUT.MRI_NOISE.KINDS = ("rician", "motion", "ghosting", "spike", "bias_field", "gibbs", "low_resolution")
+    # The least and the greatest; 4 and 5 hide small protrusions, whose labels would then teach what cannot be seen.
+    cfg.INPUT.MRI_NOISE.SEVERITY = (1, 3)
 
 
 def _add_detector(cfg: CN) -> None:

@@ -7,9 +7,11 @@
     python tools/benchmark.py report --output results/phantom
     python tools/benchmark.py efficiency --output results/phantom --size 512
     python tools/benchmark.py speed --output results/speed
+    python tools/benchmark.py robustness --output results/phantom --rows KD "KD + nmODE2"
 
-The same ``run`` command again continues where it was stopped. ``KEY VALUE`` pairs at the end of ``run`` override every
-row's config. docs/benchmark.md says the rest; the main path goes on in meddet_d2/benchmark/plan.py and runner.py.
+The same ``run`` or ``robustness`` command again continues where it was stopped. ``KEY VALUE`` pairs at the end of
+``run`` override every row's config. docs/benchmark.md says the rest; the main path goes on in
+meddet_d2/benchmark/plan.py and runner.py.
 """
 
 import argparse
@@ -33,12 +35,16 @@ from meddet_d2.benchmark import (
     efficiency,
     latency,
     load_suite,
+    networks,
     plots,
     provenance_now,
+    robustness,
+    robustness_report,
     write_report,
 )
 from meddet_d2.benchmark.plan import relative
 from meddet_d2.benchmark.provenance import without_home
+from meddet_d2.data.mri_noise import CORRUPTIONS, SEVERITIES, check_libraries
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 SUITE = CONFIGS / "benchmark" / "tables.yaml"
@@ -92,6 +98,21 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
     parts.add_argument("--images", type=int, default=8, help="images in a training step (default: 8)")
     parts.add_argument("--rounds", type=int, default=11, help="timed calls of each part (default: 11)")
 
+    noise = commands.add_parser("robustness", help='AP50 of trained networks under MRI noise (the extra "noise")')
+    noise.set_defaults(function=command_robustness)
+    _add_output(noise)
+    _add_rows(noise)
+    noise.add_argument(
+        "--network",
+        nargs=3,
+        action="append",
+        metavar=("NAME", "CONFIG", "WEIGHTS"),
+        help="a checkpoint of your own instead of the folder's runs; again for others, the same name for other seeds",
+    )
+    noise.add_argument("--corruptions", nargs="+", default=CORRUPTIONS, metavar="NAME", help="default: all seven")
+    noise.add_argument("--severities", nargs="+", type=int, default=SEVERITIES, metavar="N", help="default: 1 to 5")
+    noise.add_argument("--batch", type=int, default=8, metavar="N", help="images at once (default: 8)")
+
     arguments, overrides = _split_overrides(arguments)
     args = parser.parse_args(arguments)
     if overrides and args.command != "run":
@@ -102,6 +123,10 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
 
 def _add_selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--suite", type=Path, default=SUITE, metavar="FILE", help="default: the paper's tables")
+    _add_rows(parser)
+
+
+def _add_rows(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tables", nargs="+", metavar="TABLE", help="only these")
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="only these")
 
@@ -194,6 +219,26 @@ def command_speed(args: argparse.Namespace) -> int:
         speed.time_step(report, args.student, args.size, args.images, "cuda")
     print(speed.write(report, args.output, size=args.size, command=args.command_line))
     plots.draw_speed(report.to_json()["milliseconds"], args.output)
+    return 0
+
+
+def command_robustness(args: argparse.Namespace) -> int:
+    if args.network and (args.tables or args.rows):
+        raise ValueError("--network names checkpoints, --tables and --rows runs of the --output folder; give one kind.")
+    check_libraries()
+    folder = ResultsFolder(args.output)
+    if args.network:
+        found = networks.from_files(args.network)
+    else:
+        found, left_out = networks.from_results(folder, args.tables, args.rows)
+        if left_out:
+            print(f"Left out, since they are not finished: {'; '.join(left_out)}.", file=sys.stderr)
+    options = {"corruptions": args.corruptions, "severities": args.severities, "batch": args.batch}
+    with folder.lock():
+        made_by = provenance_now()
+        content = robustness.measure(found, args.output, **options, command=args.command_line, made_by=made_by)
+        print(robustness_report.write(content, args.output))
+    print(f"Results: {args.output / 'robustness.md'}, and .json, .csv and .png beside it.")
     return 0
 
 

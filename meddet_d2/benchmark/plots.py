@@ -111,7 +111,7 @@ def _by_method(rows: Sequence[RowResult]) -> Figure:
     figure = Figure(figsize=(9, 1.2 + 0.36 * sum(heights) + 0.5 * len(tables)), layout="constrained", dpi=130)
     panels = figure.subplots(len(tables), 1, sharex=True, squeeze=False, height_ratios=[h + 0.6 for h in heights])[:, 0]
     for axes, (table, group) in zip(panels, tables.items(), strict=True):
-        _style(axes)
+        style(axes)
         for place, row in enumerate(group):
             values, mean, sd = row.values("AP50"), row.mean("AP50"), row.sd("AP50")
             axes.plot(values, [place + 0.16] * len(values), "o", color=LINES[1], markersize=5, alpha=0.8)
@@ -129,7 +129,7 @@ def _trade_off(rows, values, teachers, teacher_values, label: str) -> Figure:
     """AP50 against a cost: a dot for each method and a square for each teacher, named at the right."""
     figure = Figure(figsize=(10, 6.5), layout="constrained", dpi=130)
     axes = figure.subplots()
-    _style(axes)
+    style(axes)
     points, shown = [], set()
     for row in rows:
         record = row.records[row.seeds[0]]
@@ -169,7 +169,7 @@ def _learning_curves(rows: Sequence[RowResult]) -> Figure:
             if scores:
                 ends.append((*scores[-1], row.row, look["color"]))
         for axes, text in ((left, "detection loss"), (right, "AP50, %")):
-            _style(axes)
+            style(axes)
             axes.set_title(f"Table {table}: {text}", loc="left", fontsize=SIZE, fontweight="bold")
             axes.set_xlabel("iteration", fontsize=SIZE)
         left.set_ylim(bottom=0)
@@ -207,7 +207,8 @@ def _tables(rows: Sequence[RowResult]) -> dict[str, list[RowResult]]:
     return {table: [row for row in rows if row.table == table] for table in names}
 
 
-def _style(axes: Axes) -> None:
+def style(axes: Axes) -> None:
+    """The look that all pictures have in common."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(True, color="#e4e4e4", linewidth=0.8)
     axes.set_axisbelow(True)

@@ -12,12 +12,15 @@ else:
     from .builtin import datasets_root, register_datasets
     from .cdh1848 import load_cdh_layout, register_cdh_layout
     from .mapper import MedDetDatasetMapper
-    from .mri_noise import add_bias_field, add_rician_noise
+    from .mri_noise import MRINoiseTransform, RandomMRINoise
     from .phantom import PhantomParams
+    from .scanner import add_bias_field, add_rician_noise
 
     __all__ = [
+        "MRINoiseTransform",
         "MedDetDatasetMapper",
         "PhantomParams",
+        "RandomMRINoise",
         "add_bias_field",
         "add_rician_noise",
         "datasets_root",

@@ -9,7 +9,7 @@ import numpy as np
 
 from .anatomy import NECK_CENTRE
 from .canvas import Canvas
-from .mri_noise import add_bias_field, add_rician_noise
+from .scanner import add_bias_field, add_rician_noise
 
 
 def acquire(canvas: Canvas, size: int, noise: tuple[float, float], rng: np.random.Generator) -> np.ndarray:

@@ -10,6 +10,7 @@ from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
 from .formats import read_image
+from .mri_noise import RandomMRINoise
 
 
 class MedDetDatasetMapper:
@@ -42,6 +43,10 @@ class MedDetDatasetMapper:
         if not 0.0 <= jitter < 1.0:
             raise ValueError(f"INPUT.INTENSITY_JITTER is {jitter}; give a value in [0, 1).")
         augmentations = utils.build_augmentation(cfg, is_train)
+        if is_train and cfg.INPUT.MRI_NOISE.PROB != 0:
+            # First, on the pixels that the scanner gave: resized, noise would have another grain.
+            noise = cfg.INPUT.MRI_NOISE
+            augmentations.insert(0, RandomMRINoise(noise.PROB, noise.KINDS, noise.SEVERITY))
         if is_train and jitter > 0:
             augmentations += [
                 T.RandomBrightness(1.0 - jitter, 1.0 + jitter),
@@ -62,8 +67,16 @@ class MedDetDatasetMapper:
         Raises:
             FileNotFoundError, ValueError: the file cannot be read, or is not of the size its record says. One line.
         """
+        return self.map_image(dataset_dict, read_image(dataset_dict["file_name"]))
+
+    def map_image(self, dataset_dict: dict, image: np.ndarray) -> dict:
+        """As a call, with an image that was read, and perhaps changed, already.
+
+        Args:
+            dataset_dict: as for a call.
+            image: uint8, (H, W, 3), RGB, of the size that the record says.
+        """
         dataset_dict = copy.deepcopy(dataset_dict)
-        image = read_image(dataset_dict["file_name"])
         _check_size(dataset_dict, image)
         if self.image_format == "BGR":
             image = image[:, :, ::-1]

@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+import meddet_d2  # noqa: F401  finds the engine
+from detectron2.modeling import build_model
 
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = str(ROOT / "configs" / "benchmark" / "smoke.yaml")
@@ -113,3 +117,45 @@ def test_the_list_has_every_row_and_the_papers_figures(benchmark, capsys):
     assert benchmark.main(["list"]) == 0
     text = capsys.readouterr().out
     assert len(text.splitlines()) == 2 + 26 + 4 and "configs/table1/mgd.yaml" in text and "84.2" in text
+
+
+@pytest.fixture
+def tiny_network(tmp_path, tiny_cfg):
+    """The config and the checkpoint of an untrained network, on four phantoms."""
+    cfg = tiny_cfg("DATASETS.PHANTOM.SEED", 77)
+    (tmp_path / "tiny.yaml").write_text(cfg.dump())
+    torch.save({"model": build_model(cfg).state_dict()}, tmp_path / "tiny.pth")
+    return str(tmp_path / "tiny.yaml"), str(tmp_path / "tiny.pth")
+
+
+def test_robustness_of_a_checkpoint(benchmark, tmp_path, tiny_network, capsys):
+    output = tmp_path / "output"
+    command = ["robustness", "--output", str(output), "--corruptions", "motion", "--severities", "3"]
+    command += ["--network", "tiny", *tiny_network]
+    assert benchmark.main(command) == 0
+    assert "| tiny  | 1   |" in capsys.readouterr().out
+    files = {path.name for path in output.iterdir() if path.name != ".lock"}
+    assert files == {f"robustness.{suffix}" for suffix in ("json", "csv", "md", "png")}
+    content = json.loads((output / "robustness.json").read_text())
+    assert list(content["networks"][0]["measured"]) == ["clean", "motion/3"]
+    assert str(ROOT) not in (output / "robustness.json").read_text()
+    before = content["networks"]
+    assert benchmark.main(command) == 0
+    assert json.loads((output / "robustness.json").read_text())["networks"] == before
+
+
+def test_mistakes_of_robustness_are_told_in_one_line(benchmark, tmp_path, tiny_network, capsys, monkeypatch):
+    def told(*arguments):
+        assert benchmark.main(["robustness", "--output", str(tmp_path / "nowhere"), *arguments]) == 1
+        (line,) = [text for text in capsys.readouterr().err.splitlines() if text.startswith("error: ")]
+        return line
+
+    config, weights = tiny_network
+    assert "holds no benchmark" in told()
+    assert not (tmp_path / "nowhere").exists()
+    assert "give one kind" in told("--rows", "KD", "--network", "a", config, weights)
+    assert "gone.pth does not exist" in told("--network", "a", config, str(tmp_path / "gone.pth"))
+    assert "gone.yaml does not exist" in told("--network", "a", str(tmp_path / "gone.yaml"), weights)
+    assert "no MRI noise 'fog'" in told("--corruptions", "fog", "--network", "a", config, weights)
+    monkeypatch.setitem(sys.modules, "torchio", None)
+    assert 'pip install -c constraints.txt -e ".[noise]"' in told("--network", "a", config, weights)

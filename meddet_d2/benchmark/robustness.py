@@ -1,0 +1,244 @@
+"""Trained networks under MRI noise: every corruption in every severity, on the same corrupted images for all of them.
+
+What is measured goes into robustness.json after each condition (a corruption in a severity, or "clean"), so that a run
+that was stopped goes on where it was. robustness_report.py makes tables and a picture of it.
+"""
+
+import contextlib
+import hashlib
+import io
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+import meddet_d2
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.modeling import build_model
+from meddet_d2.data import MedDetDatasetMapper, read_image, register_datasets
+from meddet_d2.data.mri_noise import check_corruption, corrupt, image_seed
+from meddet_d2.evaluation import DetectionEvaluator
+from meddet_d2.files import write_json
+from meddet_d2.modeling.weights import load_detector_weights
+
+from .networks import Network
+from .plan import config_hash
+from .provenance import hardware
+from .report import read_json
+
+ROBUSTNESS = "robustness.json"
+CLEAN = "clean"
+METRICS = ("AP50", "AP", "recall50")
+# What two measurements must have in common to stand in one table, and how an error names it.
+SAME = {
+    "sources": "other sources",
+    "engine": "the other engine",
+    "dataset": "another data set",
+    "annotations": "other annotations",
+    "corruptions": "other corruptions",
+    "severities": "other severities",
+}
+
+
+@dataclass
+class _Loaded:
+    network: Network
+    cfg: CfgNode
+    model: nn.Module
+    record: dict
+
+
+def conditions(corruptions: Sequence[str], severities: Sequence[int]) -> dict[str, tuple[str, int] | None]:
+    """Every condition by its name in the json, "clean" first.
+
+    Raises:
+        ValueError: an unknown corruption or severity, or one is given twice.
+    """
+    pairs = [(corruption, severity) for corruption in corruptions for severity in severities]
+    for pair in pairs:
+        check_corruption(*pair)
+    named = {condition_name(*pair): pair for pair in pairs}
+    if len(named) != len(pairs) or not named:
+        raise ValueError("Give at least one corruption and one severity, and each of them once.")
+    return {CLEAN: None, **named}
+
+
+def condition_name(corruption: str, severity: int) -> str:
+    """What a condition is called in the json."""
+    return f"{corruption}/{severity}"
+
+
+def measure(
+    networks: Sequence[Network],
+    output: Path,
+    *,
+    corruptions: Sequence[str],
+    severities: Sequence[int],
+    batch: int,
+    command: str,
+    made_by: Mapping[str, object],
+) -> dict:
+    """Measure what output/robustness.json does not hold yet.
+
+    Args:
+        networks: to be tested, on the same data set.
+        output: the folder of robustness.json.
+        corruptions, severities: conditions, besides the clean images.
+        batch: images that go through a network at once, at least 1.
+        command: for the record.
+        made_by: the present provenance.
+
+    Returns:
+        The content of robustness.json, which then has all conditions of all ``networks``.
+
+    Raises:
+        FileNotFoundError, ValueError: a config, checkpoint or image is missing or wrong, the networks were not trained
+            for one data set, or the file holds what these cannot stand beside. One line that names it.
+    """
+    named = conditions(corruptions, severities)
+    if batch < 1:
+        raise ValueError(f"--batch is {batch}; give the number of images at once, from 1 up.")
+    loaded = [_load(network) for network in tqdm(networks, desc="Loading", unit="network", disable=None, leave=False)]
+    dataset = _dataset(loaded)
+    records = DatasetCatalog.get(dataset)
+    head = {
+        "dataset": dataset,
+        "annotations": _sha256(Path(MetadataCatalog.get(dataset).json_file)),
+        "images": len(records),
+        "corruptions": list(corruptions),
+        "severities": list(severities),
+        "hardware": hardware(),
+        **made_by,
+    }
+    content = _begin(output / ROBUSTNESS, head, loaded, command)
+    missing = {name: [item for item in loaded if name not in item.record["measured"]] for name in named}
+    missing = {name: items for name, items in missing.items() if items}
+    total = len(records) * sum(map(len, missing.values()))
+    begin = time.monotonic()
+    with tqdm(total=total, desc="MRI noise", unit="image", disable=None, dynamic_ncols=True) as bar:
+        for number, (name, items) in enumerate(missing.items(), 1):
+            bar.set_description(name)
+            for item, metrics in zip(items, _test(items, records, dataset, named[name], batch, bar), strict=True):
+                item.record["measured"][name] = metrics
+            write_json(output / ROBUSTNESS, content)
+            scores = sorted(item.record["measured"][name]["AP50"] for item in items)
+            left = tqdm.format_interval((time.monotonic() - begin) * (len(missing) / number - 1))
+            tqdm.write(f"[{number}/{len(missing)}] {name}: AP50 {scores[0]:.1f} to {scores[-1]:.1f} (left {left})")
+    return content
+
+
+def _load(network: Network) -> _Loaded:
+    for path in (network.config, network.weights):
+        if not path.is_file():
+            raise FileNotFoundError(f"{network.label}: {path} does not exist; correct the path or train it first.")
+    try:
+        cfg = meddet_d2.load_config(str(network.config))
+        cfg.MODEL.BOTTOM_UP.PRETRAINED = False
+        if not torch.cuda.is_available():
+            cfg.MODEL.DEVICE = "cpu"
+        model = build_model(cfg).eval()
+        load_detector_weights(model, str(network.weights))
+    except (ValueError, OSError) as error:
+        raise type(error)(f"{network.label}: {error}") from error
+    record = {
+        "row": network.row,
+        "seed": network.seed,
+        "weights": _sha256(network.weights),
+        "nmode": cfg.MODEL.NMODE.KIND,
+        "config_but_nmode": _config_but_nmode(cfg),
+        "trained": dict(network.trained),
+        "measured": {},
+    }
+    return _Loaded(network, cfg, model, record)
+
+
+def _config_but_nmode(cfg: CfgNode) -> str:
+    """A hash that networks have in common whose configs differ in nmODE^2, and in places and seeds, alone."""
+    plain = cfg.clone()
+    plain.MODEL.NMODE.KIND = "none"
+    plain.MODEL.WEIGHTS = ""
+    return config_hash(plain)
+
+
+def _dataset(loaded: Sequence[_Loaded]) -> str:
+    """Register the networks' test set and give its name; refuse networks of different ones."""
+    first = loaded[0]
+    for item in loaded:
+        if not item.cfg.DATASETS.TEST:
+            raise ValueError(f"{item.network.label}: DATASETS.TEST is empty; name the data set to test on.")
+        ours, theirs = (other.cfg.DATASETS for other in (first, item))
+        if ours.TEST[0] != theirs.TEST[0] or ("phantom" in ours.TEST[0] and ours.PHANTOM != theirs.PHANTOM):
+            raise ValueError(
+                f"{first.network.label} and {item.network.label} have different test sets (DATASETS.TEST or"
+                " DATASETS.PHANTOM); test them apart, each with an --output of its own."
+            )
+    register_datasets(first.cfg)
+    return first.cfg.DATASETS.TEST[0]
+
+
+def _begin(path: Path, head: dict, loaded: Sequence[_Loaded], command: str) -> dict:
+    """The json to go on with: what is there already, with the networks that are new to it."""
+    content = read_json(path) or {**head, "commands": [], "networks": []}
+    for key, what in SAME.items():
+        if content.get(key) != head[key]:
+            raise ValueError(
+                f"{path} was made with {what} ({content.get(key)}, now {head[key]}); delete it or move it away."
+            )
+    known = {(record["row"], record["seed"]): record for record in content["networks"]}
+    for item in loaded:
+        earlier = known.get((item.network.row, item.network.seed))
+        if earlier is None:
+            content["networks"].append(item.record)
+        elif earlier["weights"] != item.record["weights"]:
+            raise ValueError(f"{path} holds {item.network.label} with other weights; delete it or move it away.")
+        else:
+            item.record = earlier
+    if command not in content["commands"]:
+        content["commands"].append(command)
+    return content
+
+
+def _test(
+    items: Sequence[_Loaded],
+    records: Sequence[dict],
+    dataset: str,
+    condition: tuple[str, int] | None,
+    batch: int,
+    bar: tqdm,
+) -> list[dict[str, float]]:
+    """``METRICS`` of each network under one condition. An image is read and corrupted once for all of them."""
+    mappers = [MedDetDatasetMapper(item.cfg, is_train=False) for item in items]
+    evaluators = [DetectionEvaluator(dataset, distributed=False) for _ in items]
+    for evaluator in evaluators:
+        evaluator.reset()
+    for start in range(0, len(records), batch):
+        part = records[start : start + batch]
+        images = [_image(record, condition) for record in part]
+        for item, mapper, evaluator in zip(items, mappers, evaluators, strict=True):
+            inputs = [mapper.map_image(record, image) for record, image in zip(part, images, strict=True)]
+            with torch.inference_mode():
+                evaluator.process(inputs, item.model(inputs))
+            bar.update(len(part))
+    # COCO's own report of every evaluation goes to the standard output.
+    with contextlib.redirect_stdout(io.StringIO()):
+        results = [evaluator.evaluate()["bbox"] for evaluator in evaluators]
+    return [{metric: result[metric] for metric in METRICS} for result in results]
+
+
+def _image(record: dict, condition: tuple[str, int] | None):
+    image = read_image(record["file_name"])
+    if condition is None:
+        return image
+    try:
+        return corrupt(image, *condition, image_seed(*condition, record["image_id"]))
+    except ValueError as error:
+        raise ValueError(f"{record['file_name']}: {error}") from error
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
