@@ -1,12 +1,17 @@
 """Fixtures: runs small enough for a test (the quickstart on a handful of 96 x 96 phantoms)."""
 
 import importlib.util
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import torch
 
 import meddet_d2
 from detectron2.config import CfgNode
+from detectron2.modeling import build_model
 from meddet_d2.data import register_datasets
 from meddet_d2.engine import run_distillation
 
@@ -26,6 +31,31 @@ TINY_RUN = [
     "DISTILL.TRAIN_ALONE", False,
     "DISTILL.TEACHERS.OPTS", ("SOLVER.MAX_ITER", 2, "SOLVER.IMS_PER_BATCH", 2),
 ]  # fmt: skip
+
+
+def load_tool(name: str) -> ModuleType:
+    """``tools/<name>.py`` as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def bare_environment(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """The environment variables of a Python (-S) that has this project and the named packages alone."""
+    packages = folder / "packages"
+    packages.mkdir()
+    for name in names:
+        spec = importlib.util.find_spec(name)
+        source = Path(spec.submodule_search_locations[0] if spec.submodule_search_locations else spec.origin)
+        (packages / source.name).symlink_to(source)
+        # Wheels keep their shared libraries in a folder beside the package, and pydicom asks for its own version.
+        for beside in [*source.parent.glob("*.libs"), *source.parent.glob(f"{name}-*.dist-info")]:
+            target = packages / beside.name
+            if not target.exists():
+                target.symlink_to(beside)
+    (packages / "meddet_d2").symlink_to(ROOT / "meddet_d2")
+    return {**os.environ, "PYTHONPATH": str(packages), "OMP_WAIT_POLICY": "passive"}
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +109,36 @@ def distil_cfg(tmp_path, finished_run, use_datasets_root):
 @pytest.fixture
 def train_net(use_datasets_root):
     """``tools/train_net.py`` as a module."""
-    spec = importlib.util.spec_from_file_location("train_net", ROOT / "tools" / "train_net.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("train_net")
+
+
+@pytest.fixture(scope="session")
+def export_model():
+    """``tools/export_model.py`` as a module."""
+    return load_tool("export_model")
+
+
+@pytest.fixture(scope="session")
+def exported(export_model, datasets_root, tmp_path_factory):
+    """The folder of an export through the command line, its detector, and the command's options."""
+    folder = tmp_path_factory.mktemp("deploy")
+    options = [*tiny_options(folder, folder), "MODEL.GFL.SCORE_THRESH_TEST", 0.3]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DETECTRON2_DATASETS", str(datasets_root))
+        cfg = make_cfg(options)
+        torch.manual_seed(0)
+        detector = build_model(cfg).eval()
+        # From random weights all scores are alike; these differ from place to place.
+        with torch.no_grad():
+            detector.head.cls_predictor.weight.normal_(std=0.2)
+            detector.head.cls_predictor.bias.fill_(-1.5)
+            detector.head.box_predictor.weight.normal_(std=0.1)
+            for block in (detector.head.cls_nmode, detector.head.box_nmode):
+                block.w.uniform_(-2, 2)
+                block.b.uniform_(-2, 2)
+        torch.save({"model": detector.state_dict()}, folder / "weights.pth")
+        arguments = ["--config-file", str(ROOT / "configs" / "quickstart.yaml")]
+        arguments += ["--weights", str(folder / "weights.pth"), "--output", str(folder / "exported")]
+        opts = [str(option) for option in options]
+        assert export_model.main([*arguments, "--int8", "--calibration-images", "4", *opts]) == 0
+    return folder / "exported", detector, (arguments, opts)

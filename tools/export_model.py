@@ -19,13 +19,14 @@ import torch
 from tqdm import tqdm
 
 import meddet_d2
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 from meddet_d2.benchmark import provenance_now
 from meddet_d2.benchmark.plan import config_hash
 from meddet_d2.data import MedDetDatasetMapper, register_datasets
 from meddet_d2.deploy import ModelCard, Predictor
 from meddet_d2.deploy.export import CARD, MODEL, export
+from meddet_d2.deploy.torch_predictor import class_names
 from meddet_d2.modeling.weights import load_detector_weights
 
 MISTAKES = (ValueError, OSError, KeyError)
@@ -67,15 +68,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _card(cfg, config_file: str, detector: torch.nn.Module) -> ModelCard:
-    names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes") if cfg.DATASETS.TRAIN else None
-    if names is None or len(names) != detector.num_classes:
-        names = [f"class {index}" for index in range(detector.num_classes)]
     divisor = max(detector.backbone.size_divisibility, 1)
     nmode = cfg.MODEL.NMODE
     made_by = provenance_now()
     return ModelCard(
         name=Path(config_file).stem,
-        classes=tuple(names),
+        classes=class_names(cfg, detector.num_classes),
         image={
             "order": cfg.INPUT.FORMAT,
             "min_size": cfg.INPUT.MIN_SIZE_TEST,

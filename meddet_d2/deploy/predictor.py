@@ -71,6 +71,16 @@ class Predictor:
                 " this version, or use the version that wrote it."
             )
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names, in the order of the class numbers."""
+        return self.card.classes
+
+    @property
+    def least_score(self) -> float:
+        """Detections below it are not given: the graph leaves them out."""
+        return self.card.thresholds["score"]
+
     def __call__(self, image: np.ndarray) -> Detections:
         """Find the discs of one picture.
 
@@ -114,19 +124,24 @@ class Predictor:
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 RGB -> (3, h, w) uint8: the size and the order of channels that the card asks for."""
-        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            found = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-            raise ValueError(f"An image must be uint8 of shape (height, width, 3), RGB, but this is {found}.")
+        check_image(image, self.card.image["min_side"])
         height, width = image.shape[:2]
-        smallest = self.card.image["min_side"]
-        if min(height, width) < smallest:
-            raise ValueError(f"The image is {width} x {height} pixels; its sides must be at least {smallest}.")
         new_height, new_width = resized(height, width, self.card.image["min_size"], self.card.image["max_size"])
         if (new_height, new_width) != (height, width):
             image = np.asarray(Image.fromarray(image).resize((new_width, new_height), Image.Resampling.BILINEAR))
         if self.card.image["order"] == "BGR":
             image = image[:, :, ::-1]
         return np.ascontiguousarray(image.transpose(2, 0, 1))
+
+
+def check_image(image: np.ndarray, smallest: int) -> None:
+    """Raise ValueError if an array is no (H, W, 3) uint8 image, or has a side below ``smallest`` pixels."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        found = f"{image.dtype} of shape {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ValueError(f"An image must be uint8 of shape (height, width, 3), RGB, but this is {found}.")
+    height, width = image.shape[:2]
+    if min(height, width) < smallest:
+        raise ValueError(f"The image is {width} x {height} pixels; its sides must be at least {smallest}.")
 
 
 def resized(height: int, width: int, shortest: int, longest: int) -> tuple[int, int]:

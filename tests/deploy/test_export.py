@@ -1,8 +1,6 @@
 """A detector written to files and run without torch: the same detections, and errors for what does not belong."""
 
-import importlib.util
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,50 +12,13 @@ import onnxruntime
 import pytest
 import torch
 from PIL import Image
-from tiny_runs import ROOT, make_cfg, tiny_options
+from tiny_runs import ROOT, bare_environment, make_cfg, tiny_options
 
 from detectron2.modeling import build_model
 from meddet_d2.deploy import Predictor
 from meddet_d2.deploy.export import network_graph
 from meddet_d2.deploy.predictor import resized
 from meddet_d2.modeling.weights import load_detector_weights
-
-EXPORT = ROOT / "tools" / "export_model.py"
-
-
-@pytest.fixture(scope="session")
-def export_model():
-    """``tools/export_model.py`` as a module."""
-    spec = importlib.util.spec_from_file_location("export_model", EXPORT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def exported(export_model, datasets_root, tmp_path_factory):
-    """The folder of an export through the command line, its detector, and the command's options."""
-    folder = tmp_path_factory.mktemp("deploy")
-    options = [*tiny_options(folder, folder), "MODEL.GFL.SCORE_THRESH_TEST", 0.3]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DETECTRON2_DATASETS", str(datasets_root))
-        cfg = make_cfg(options)
-        torch.manual_seed(0)
-        detector = build_model(cfg).eval()
-        # From random weights all scores are alike; these differ from place to place.
-        with torch.no_grad():
-            detector.head.cls_predictor.weight.normal_(std=0.2)
-            detector.head.cls_predictor.bias.fill_(-1.5)
-            detector.head.box_predictor.weight.normal_(std=0.1)
-            for block in (detector.head.cls_nmode, detector.head.box_nmode):
-                block.w.uniform_(-2, 2)
-                block.b.uniform_(-2, 2)
-        torch.save({"model": detector.state_dict()}, folder / "weights.pth")
-        arguments = ["--config-file", str(ROOT / "configs" / "quickstart.yaml")]
-        arguments += ["--weights", str(folder / "weights.pth"), "--output", str(folder / "exported")]
-        opts = [str(option) for option in options]
-        assert export_model.main([*arguments, "--int8", "--calibration-images", "4", *opts]) == 0
-    return folder / "exported", detector, (arguments, opts)
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -153,18 +114,8 @@ def test_the_card_says_what_a_user_must_know(exported):
 def test_no_torch_and_no_detectron2_are_needed(exported, tmp_path):
     """The predictor and the image reader, in a Python that has their packages alone."""
     folder, _, _ = exported
-    packages = tmp_path / "packages"
-    packages.mkdir()
     needed = ("numpy", "PIL", "cv2", "onnxruntime", "flatbuffers", "google", "packaging")
-    for name in needed:
-        source = Path(importlib.util.find_spec(name).submodule_search_locations[0])
-        (packages / name).symlink_to(source)
-        # Wheels keep their shared libraries in a folder beside the package.
-        for libraries in [*source.parent.glob("*.libs")]:
-            target = packages / libraries.name
-            if not target.exists():
-                target.symlink_to(libraries)
-    (packages / "meddet_d2").symlink_to(ROOT / "meddet_d2")
+    environment = bare_environment(tmp_path, needed)
     Image.fromarray(picture(96, 96)).save(tmp_path / "slice.png")
     code = (
         "import sys\n"
@@ -174,7 +125,6 @@ def test_no_torch_and_no_detectron2_are_needed(exported, tmp_path):
         "assert not {'torch', 'detectron2', 'torchvision'} & set(sys.modules)\n"
         "print(len(found))\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(packages), "OMP_WAIT_POLICY": "passive"}
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=300
     )

@@ -1,0 +1,86 @@
+"""The same detections from a checkpoint: torch and Detectron2, for who has them and exported nothing."""
+
+import numpy as np
+import torch
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.data import transforms as T
+from detectron2.modeling import build_model
+
+from ..data import MedDetDatasetMapper, register_datasets
+from ..modeling.weights import load_detector_weights
+from .predictor import Detections, check_image
+
+
+class TorchPredictor:
+    """A detector of a config and its checkpoint, called as `meddet_d2.deploy.Predictor` is.
+
+    Example:
+        >>> predictor = TorchPredictor(load_config("configs/meddet.yaml"), "output/meddet/model_final.pth")
+        >>> found = predictor(read_image("slice.png"))
+    """
+
+    def __init__(self, cfg: CfgNode, weights: str) -> None:
+        """
+        Args:
+            cfg: what the detector was trained by; MODEL.DEVICE is where it runs. It is not changed.
+            weights: a .pth or .safetensors file.
+
+        Raises:
+            FileNotFoundError: there is no such checkpoint.
+            ValueError: it cannot be read or belongs to another architecture, or the device is not there.
+        """
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.MODEL.BOTTOM_UP.PRETRAINED = False  # the checkpoint has all
+        cfg.freeze()
+        register_datasets(cfg)
+        _check_device(cfg.MODEL.DEVICE)
+        self.model = build_model(cfg).eval()
+        load_detector_weights(self.model, str(weights))
+        self.classes = class_names(cfg, self.model.num_classes)
+        # What an evaluation does to an image, to the bit.
+        mapper = MedDetDatasetMapper(cfg, is_train=False)
+        self.augmentations, self.image_format = mapper.augmentations, mapper.image_format
+
+    @property
+    def least_score(self) -> float:
+        """Detections below it are not given."""
+        return self.model.score_thresh
+
+    @torch.inference_mode()
+    def __call__(self, image: np.ndarray) -> Detections:
+        """Find the discs of one picture.
+
+        Args:
+            image: (H, W, 3) uint8, RGB.
+
+        Raises:
+            ValueError: the array is no such image, or smaller than the backbone's stride.
+            FloatingPointError: the network predicts NaN.
+        """
+        check_image(image, max(self.model.backbone.size_divisibility, 1))
+        height, width = image.shape[:2]
+        if self.image_format == "BGR":
+            image = image[:, :, ::-1]
+        inputs = T.AugInput(np.ascontiguousarray(image))
+        self.augmentations(inputs)
+        tensor = torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
+        found = self.model([{"image": tensor, "height": height, "width": width}])[0]["instances"].to("cpu")
+        return Detections(found.pred_boxes.tensor.numpy(), found.scores.numpy(), found.pred_classes.numpy())
+
+
+def class_names(cfg: CfgNode, count: int) -> tuple[str, ...]:
+    """The names of a detector's classes: those of its training data, "class 0", ... where these do not fit."""
+    names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes") if cfg.DATASETS.TRAIN else None
+    if names is None or len(names) != count:
+        return tuple(f"class {index}" for index in range(count))
+    return tuple(names)
+
+
+def _check_device(name: str) -> None:
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
+        raise ValueError(f"The device {name} is not here ({str(error).splitlines()[0][:100]}); give cpu.") from error
