@@ -182,7 +182,7 @@ def _image_mistakes(images: list[dict], by_id: dict[int, dict], json_file: Path,
             text = f"file {name} is listed twice (again as image {identity}); keep one."
             yield _mistake("file-twice", json_file, text, image)
         for key in ("width", "height"):
-            if not _is_size(image.get(key)):
+            if not is_size(image.get(key)):
                 text = f"{where} has {key} {image.get(key)!r}; give its size in pixels."
                 yield _mistake("image-size", json_file, text, image)
         if patient_of(image) is None:
@@ -255,7 +255,7 @@ def box_mistake(box: Any, image: dict) -> tuple[str, str] | None:
     x, y, width, height = box
     if width <= 0 or height <= 0:
         return "box-empty", f"has bbox {box}, which has no area; width and height must be greater than 0."
-    if not _is_size(image.get("width")) or not _is_size(image.get("height")):
+    if not is_size(image.get("width")) or not is_size(image.get("height")):
         return None
     if min(x, y) < -TOLERANCE or x + width > image["width"] + TOLERANCE or y + height > image["height"] + TOLERANCE:
         return (
@@ -289,7 +289,8 @@ def _is_polygon(points: Any) -> bool:
     return isinstance(points, list) and len(points) >= 6 and len(points) % 2 == 0
 
 
-def _is_size(value: Any) -> bool:
+def is_size(value: Any) -> bool:
+    """Whether a value of a json can be the width or height of an image."""
     return _is_integer(value) and 1 <= value <= LARGEST_SIDE
 
 
