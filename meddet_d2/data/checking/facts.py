@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm import tqdm
 
-from ..formats import read_image
+from ..formats import ReadError, read_image
+from ..formats.identity import file_digest
+from ..formats.kinds import kind_of
+from ..formats.reader import library
+from ..formats.windowing import WINDOW_PERCENTILES
 from .annotations import ImageRecord
 
 # Grey levels of 256: within what a pixel counts as at the highest value, as of one value with others, and beyond what
@@ -21,8 +25,6 @@ from .annotations import ImageRecord
 AT_TOP, SAME_VALUE, COLOURED = 2, 5, 32
 # The look of an image: see `signature`.
 GRID, COARSE = 32, 8
-# What a deep image's window is told by, as data/formats windows pictures.
-WINDOW_PERCENTILES = (0.5, 99.5)
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,7 @@ class ImageFacts:
 
     Attributes:
         size: width, height.
-        bits: 8, or what the file holds: 16, 32.
-        window: the values that become black and white, for more than 8 bits.
+        window: of a file of more than 8 bits, the percentiles that tell its robust range; None for 8 bits.
         top: the highest value.
         top_share: share of the pixels at it.
         background: share of the pixels at the most frequent value, more or less.
@@ -44,7 +45,6 @@ class ImageFacts:
     """
 
     size: tuple[int, int]
-    bits: int
     window: tuple[float, float] | None
     top: float
     top_share: float
@@ -60,7 +60,7 @@ def measure(path: Path) -> ImageFacts:
     """Read one file.
 
     Raises:
-        Exception: whatever a decoder raises on a damaged file; `read_image` alone ValueError and OSError.
+        ReadError, OSError: it cannot be read.
     """
     image = read_image(path)
     deep = _deep_values(path)
@@ -79,7 +79,6 @@ def measure(path: Path) -> ImageFacts:
     digest.update(pixels)
     return ImageFacts(
         size=(image.shape[1], image.shape[0]),
-        bits=values.dtype.itemsize * 8,
         window=None if deep is None else tuple(map(float, np.percentile(deep, WINDOW_PERCENTILES))),
         top=float(values.max()),
         # Subtracted in floats: small unsigned values would wrap around.
@@ -87,34 +86,21 @@ def measure(path: Path) -> ImageFacts:
         background=float(histogram[max(common - SAME_VALUE, 0) : common + SAME_VALUE + 1].sum() / grey.size),
         contrast=float(high - low),
         coloured=float((spread > COLOURED).mean()),
-        file=_file_digest(path),
+        file=file_digest(path),
         pixels=digest.hexdigest(),
         signature=signature(grey),
     )
 
 
 def _deep_values(path: Path) -> np.ndarray | None:
-    """Grey values as a picture or a DICOM file holds them, where they have more than 8 bits."""
-    with open(path, "rb") as file:
-        is_dicom = file.read(132)[128:] == b"DICM"
-    if is_dicom:
-        import pydicom  # a data set of pictures does without it
-
-        values = pydicom.dcmread(path).pixel_array
-        return values if values.ndim == 2 and values.dtype.itemsize > 1 else None
-    try:
+    """The grey values of a file before its window, where they have more than 8 bits."""
+    kind = kind_of(path)
+    if kind == "picture":
         with Image.open(path) as image:
             return np.asarray(image) if image.mode.startswith("I") or image.mode == "F" else None
-    except UnidentifiedImageError:  # a NIfTI file
-        return None
-
-
-def _file_digest(path: Path) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    module = library(kind, path)
+    values = module.read_values(path) if kind == "dicom" else module.middle_values(path)
+    return values if values.ndim == 2 and values.dtype.itemsize > 1 else None
 
 
 def measure_all(images: Sequence[ImageRecord], *, progress: bool) -> list[tuple[ImageRecord, ImageFacts | str]]:
@@ -136,10 +122,9 @@ def measure_all(images: Sequence[ImageRecord], *, progress: bool) -> list[tuple[
 def _facts_or_reason(path: Path) -> ImageFacts | str:
     try:
         return measure(path)
-    except (ValueError, OSError) as error:
-        # The path is the user's; findings.json is passed on.
-        return str(error).replace(f"{path}: ", "").replace(str(path), path.name)
-    except Exception as error:  # decoders of damaged files raise many types, whose texts quote the file
+    except ReadError as error:
+        return error.reason
+    except Exception as error:  # what a decoder raises has many types, and texts that quote the file
         return f"cannot be read as an image ({type(error).__name__}); replace or remove the file."
 
 

@@ -57,7 +57,7 @@ _TABLE = (
     ("W309", "spacing", "A spacing is not two sizes of a pixel in millimetres."),
     ("W401", "class-balance", "The share of protrusions differs much between two splits."),
     ("W402", "class-absent", "A class has no box in a split, so that no figure can be given for it."),
-    ("N501", "more-bits", "Images of more than 8 bits; each is windowed to its own robust range."),
+    ("N501", "more-bits", "Images of more than 8 bits; each is windowed to 8 when it is read."),
     ("N502", "at-border", "Boxes touch the border of their image: discs that the picture cuts off."),
     ("N503", "crowd", "Boxes with iscrowd are left out of training."),
     ("N504", "unlisted", "Files lie in the folder of images that no split lists."),

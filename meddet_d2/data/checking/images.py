@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ..formats.windowing import WINDOW_PERCENTILES
 from .annotations import ImageRecord, Split, numbers
-from .facts import WINDOW_PERCENTILES, ImageFacts
+from .facts import ImageFacts
 from .findings import Finding
 
 # Shares of the pixels at the highest value. Windows cut off a few percent of 8-bit images; a file of more bits has
@@ -30,7 +31,7 @@ def check_image(image: ImageRecord, facts: ImageFacts) -> Iterator[Finding]:
         text = f"{100 * facts.background:.3g} % of its pixels have one value; was something else meant?"
         yield image.finding("empty", text)
         return
-    limit = SATURATED if facts.bits == 8 else SATURATED_DEEP
+    limit = SATURATED if facts.window is None else SATURATED_DEEP
     if facts.top_share > limit:
         text = (
             f"{100 * facts.top_share:.1f} % of its pixels are at its highest value, {facts.top:g}; "
@@ -49,20 +50,20 @@ def check_splits(splits: Sequence[Split], measured: Sequence[tuple[ImageRecord, 
     """What is said once for a split instead of once for an image."""
     for split in splits:
         inside = [(image, facts) for image, facts in measured if image.split == split.name]
-        shares = [facts.top_share for _, facts in inside if facts.bits == 8]
+        shares = [facts.top_share for _, facts in inside if facts.window is None]
         if shares and np.median(shares) > NARROW_WINDOW:
             text = (
                 f"in half of its images more than {100 * np.median(shares):.1f} % of the pixels are at the highest "
                 "value; if the scanner's files are there, export them again with a wider window."
             )
             yield Finding("narrow-window", text, split.name)
-        deep = [(image, facts) for image, facts in inside if facts.bits > 8]
+        deep = [(image, facts) for image, facts in inside if facts.window is not None]
         if deep:
             low, high = np.median([facts.window for _, facts in deep], axis=0)
             text = (
-                f"{len(deep)} of more than 8 bits ({numbers([image for image, _ in deep])}): each is windowed to 8 as "
-                f"it is read. Their {WINDOW_PERCENTILES[0]}th and {WINDOW_PERCENTILES[1]}th percentiles are {low:.5g} "
-                f"and {high:.5g} in the median."
+                f"{len(deep)} of more than 8 bits ({numbers([image for image, _ in deep])}), windowed to 8 when read. "
+                f"The medians of their {WINDOW_PERCENTILES[0]}th and {WINDOW_PERCENTILES[1]}th percentiles are {low:.5g} "
+                f"and {high:.5g}."
             )
             yield Finding("more-bits", text, split.name)
         with_spacing = sum(image.spacing is not None for image in split.images)

@@ -50,7 +50,7 @@ def check_data(sources: Sequence[tuple[Path, Path]], *, progress: bool = True) -
     measured = []
     for image, facts in measure_all([image for split in splits for image in split.images], progress=progress):
         if isinstance(facts, str):
-            findings.append(image.finding("unreadable", facts, quotes=True))
+            findings.append(image.finding("unreadable", facts))
         else:
             findings += check_image(image, facts)
             measured.append((image, facts))
