@@ -60,10 +60,10 @@ def check_splits(splits: Sequence[Split], measured: Sequence[tuple[ImageRecord, 
         deep = [(image, facts) for image, facts in inside if facts.window is not None]
         if deep:
             low, high = np.median([facts.window for _, facts in deep], axis=0)
+            below, above = WINDOW_PERCENTILES
             text = (
                 f"{len(deep)} of more than 8 bits ({numbers([image for image, _ in deep])}), windowed to 8 when read. "
-                f"The medians of their {WINDOW_PERCENTILES[0]}th and {WINDOW_PERCENTILES[1]}th percentiles are {low:.5g} "
-                f"and {high:.5g}."
+                f"The medians of their {below}th and {above}th percentiles are {low:.5g} and {high:.5g}."
             )
             yield Finding("more-bits", text, split.name)
         with_spacing = sum(image.spacing is not None for image in split.images)

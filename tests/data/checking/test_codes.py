@@ -77,6 +77,26 @@ def painted(values):
     return colours
 
 
+def cut_off(values, share):
+    return np.where(values > np.quantile(values, share), 255, values).astype(np.uint8)
+
+
+def other_names(layout):
+    layout.change(lambda content: [category.update(name="disc") for category in content["categories"]])
+
+
+def leak(layout):
+    layout.change(lambda content: [image.update(patient_id="secret-1") for image in content["images"]], "test")
+
+
+def two_levels_exchanged(layout):
+    def change(content):
+        for index, level in ((1, "C4/5"), (2, "C3/4")):
+            content["annotations"][index]["level"] = level
+
+    layout.change(change)
+
+
 def narrow(layout):
     for number in range(2, 10):
         values = picture(number)
@@ -98,7 +118,7 @@ def clipped_sixteen_bits(values):
 PROVOKED = {
     "json-missing": (lambda layout: [file.unlink() for file in layout.folder.glob("*.json")], ("train", None, None)),
     "json-broken": (lambda layout: (layout.folder / "train.json").write_text('{"images": ['), ("train", None, None)),
-    "categories": (lambda layout: layout.change(lambda c: [c["categories"][i].update(name=n) for i, n in ((0, "x"), (1, "y"))]), ("train", None, None)),
+    "categories": (other_names, ("train", None, None)),
     "no-images": (lambda layout: layout.change(lambda c: c.update(images=[], annotations=[])), ("train", None, None)),
     "folder-missing": (lambda layout: (layout.folder / "images").rename(layout.folder / "img"), ("train", None, None)),
     "image-id": (without("images", 7, "id"), ("train", None, None)),
@@ -108,7 +128,7 @@ PROVOKED = {
     "image-size": (image(width="96"), ("train", 3, None)),
     "no-patient": (without("images", 1, "patient_id"), ("train", 3, None)),
     "file-missing": (lambda layout: layout.file(3).unlink(), ("train", 3, None)),
-    "leak": (lambda layout: layout.change(lambda c: [i.update(patient_id="secret-1") for i in c["images"]], "test"), ("test", 20, None)),
+    "leak": (leak, ("test", 20, None)),
     "annotation-id": (annotation(id=1), ("train", 2, 1)),
     "no-such-image": (annotation(image_id=99), ("train", None, 2)),
     "category-unknown": (annotation(category_id=7), ("train", 2, 2)),
@@ -124,7 +144,7 @@ PROVOKED = {
     "same-file": (copy(3, 5), ("train", 5, None)),
     "same-pixels": (copy_pixels(3, 5), ("train", 5, None)),
     "near-duplicate": (copy_as_jpeg(3, 21), ("test", 21, None)),
-    "saturated": (pixels(lambda values: np.where(values > np.quantile(values, 0.85), 255, values).astype(np.uint8)), ("train", 3, None)),
+    "saturated": (pixels(lambda values: cut_off(values, 0.85)), ("train", 3, None)),
     "narrow-window": (narrow, ("train", None, None)),
     "empty": (pixels(lambda values: np.full_like(values, 7)), ("train", 3, None)),
     "low-contrast": (pixels(lambda values: 100 + values // 8), ("train", 3, None)),
@@ -134,7 +154,7 @@ PROVOKED = {
     "unusual-mm": (image(spacing=[0.8, 3.0]), ("train", 3, 7)),
     "overlap": (annotation(bbox=[31, 7, 24, 11], level=None), ("train", 2, 2)),
     "many-boxes": (more_boxes, ("train", 3, None)),
-    "level-order": (lambda layout: layout.change(lambda c: [c["annotations"][i].update(level=l) for i, l in ((1, "C4/5"), (2, "C3/4"))]), ("train", 2, 3)),
+    "level-order": (two_levels_exchanged, ("train", 2, 3)),
     "level-twice": (annotation(level="C2-3"), ("train", 2, 2)),
     "level-unknown": (annotation(level="<script>"), ("train", 2, 2)),
     "spacing": (image(spacing=[0.8, "0.8"]), ("train", 3, None)),
@@ -145,7 +165,7 @@ PROVOKED = {
     "crowd": (annotation(iscrowd=1), ("train", None, None)),
     "unlisted": (lambda layout: (layout.folder / "images" / "more.png").write_bytes(b"x"), ("train", None, None)),
     "some-spacing": (without("images", 1, "spacing"), ("train", None, None)),
-}  # fmt: skip
+}
 # What else these do, because one thing follows from the other.
 ALSO = {
     "no-images": {"unlisted"},
