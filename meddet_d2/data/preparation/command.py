@@ -1,6 +1,7 @@
 """What the scripts that prepare data have in common: options, the summary, and mistakes in one line."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,8 +11,8 @@ from .findings import Findings
 
 # What a person can mend by reading one line.
 MISTAKES = (ValueError, OSError, ImportError)
-# Registered under these names, with the config that trains on them.
-REGISTERED = {"cdh1848": "gfl_mobilenetv2.yaml", "spider_lumbar": "gfl_mobilenetv2.yaml"}
+# Data sets that data/builtin.py registers, by the name of their folder, with the splits that it knows.
+REGISTERED = {"cdh1848": ("train", "test"), "spider_lumbar": ("train", "val")}
 
 
 def add_common_arguments(parser: argparse.ArgumentParser, name: str, parts: str) -> None:
@@ -53,14 +54,18 @@ def summarize(output: Path, numbers: Mapping[str, Mapping[str, int]]) -> None:
     print(f"{output}:")
     for split, of in numbers.items():
         print(f"  {split}.json: " + ", ".join(f"{count} {what}" for what, count in of.items()))
-    if output.name not in REGISTERED:
-        print("Register it under a name of your own before you train: docs/your_data.md.")
+    print(f"Next:\n  python tools/check_data.py {shlex.quote(str(output))}")
+    splits = REGISTERED.get(output.name, ("",))
+    if not set(splits) <= set(numbers):
+        print("To train on it, register it under a name of your own: docs/your_data.md.")
         return
-    root = "" if output.parent.resolve() == datasets_root().resolve() else f"DETECTRON2_DATASETS={output.parent} "
-    names = [f"{output.name}_{split}" for split in numbers]
-    train = f"python tools/train_net.py --config-file configs/{REGISTERED[output.name]}"
-    train += f""" DATASETS.TRAIN "('{names[0]}',)" DATASETS.TEST "('{names[-1]}',)\""""
-    print(f"Next:\n  {root}python tools/check_data.py {' '.join(names)}\n  {root}{train}")
+    root = output.absolute().parent
+    environment = "" if root == datasets_root().absolute() else f"DETECTRON2_DATASETS={shlex.quote(str(root))} "
+    train, test = (f"\"('{output.name}_{split}',)\"" for split in splits)
+    print(
+        f"  {environment}python tools/train_net.py --config-file configs/gfl_mobilenetv2.yaml "
+        f"DATASETS.TRAIN {train} DATASETS.TEST {test}"
+    )
 
 
 def guarded(run: Callable[[Findings], object], *, verbose: bool) -> int:

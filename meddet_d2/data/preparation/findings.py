@@ -26,7 +26,6 @@ PROBLEMS = {
     "unknown_test_patients": "patients of the list for the test that have no image",
     "duplicates": "copies of an image left out",
     "contradicting_duplicates": "copies of an image left out, because their boxes differ",
-    "classless_splits": "splits without a box of one of the classes",
     "volumes_without_mask": "volumes left out, because they have no mask",
     "unusable_volumes": "volumes left out, because they or their mask cannot be used",
     "ungraded_patients": "patients left out, because the gradings do not name them",
@@ -43,6 +42,7 @@ NOTES = {
     "cut_discs": "discs left out, because the slice or the border shows too little of them",
     "uncertain_levels": "patients whose discs get no level, because their numbering is unusual",
     "unknown_names": "files whose names are not SPIDER's",
+    "classless_splits": "splits without a box of one of the classes",
     "not_split_by_class": "splits that could not be stratified",
 }
 SHOWN = 20

@@ -66,6 +66,21 @@ class Prepared:
     same: SamePatients
 
 
+class Remarks:
+    """What the readers remark, each remark once: most are of all images alike."""
+
+    def __init__(self) -> None:
+        self._paths: dict[str, list[Path]] = {}
+
+    def add(self, read: MRSlice) -> None:
+        for text in read.warnings:
+            self._paths.setdefault(text, []).append(read.source)
+
+    def tell(self, findings: Findings) -> None:
+        for text, paths in self._paths.items():
+            findings.add("remarks", f"{text} ({len(paths)} images, for example {paths[0]})")
+
+
 def prepare_images(settings: ImageSettings, folder: Path, pseudonyms: Pseudonyms, findings: Findings) -> Prepared:
     """Read everything and write the images.
 
@@ -92,11 +107,14 @@ def prepare_images(settings: ImageSettings, folder: Path, pseudonyms: Pseudonyms
     chosen = [path for path in paths if path in matched or (settings.healthy_without_annotation and path not in named)]
 
     owners = Owners(settings.images, pseudonyms, table, settings.folder_level, settings.pattern)
-    records = []
+    records, remarks = [], Remarks()
     for path in tqdm(chosen, desc="reading images", unit="image", disable=None):
-        record = _prepare(path, matched.get(path), settings.classes, folder, owners, pseudonyms, findings)
-        if record is not None:
-            records.append(record)
+        read = _read(path, pseudonyms, findings)
+        if read is not None:
+            remarks.add(read)
+            record = _prepare(read, matched.get(path), settings.classes, folder, owners, findings)
+            records += [] if record is None else [record]
+    remarks.tell(findings)
     owners.join(findings)
     records = _name(_without_copies(records, owners.same, findings), folder)
     said: dict[str, set[str]] = {}
@@ -126,24 +144,29 @@ def _read_table(settings: ImageSettings, index: ImageIndex, findings: Findings) 
     return read_table(settings.table, index, findings, patient_column=patient, image_column=image, split_column=split)
 
 
+def _read(path: Path, pseudonyms: Pseudonyms, findings: Findings) -> MRSlice | None:
+    try:
+        # Of several frames the middle one: no labelling tool writes which one it showed.
+        slices = read_slices(path, pseudonyms=pseudonyms, slices="middle")
+    except (ValueError, OSError) as error:
+        findings.add("unreadable_images", str(error))
+        return None
+    if len(slices) > 1:
+        findings.add("unreadable_images", f"{path}: holds slices in {len(slices)} directions; export the sagittal ones")
+        return None
+    return slices[0]
+
+
 def _prepare(
-    path: Path,
+    read: MRSlice,
     annotation: ImageAnnotation | None,
     classes: ClassMap,
     folder: Path,
     owners: Owners,
-    pseudonyms: Pseudonyms,
     findings: Findings,
 ) -> Record | None:
-    """Read one image and write it under its pseudonym and a number; None if it is left out."""
-    try:
-        # A series in one file is annotated in its middle slice: no labelling tool writes which one it showed.
-        (read,) = read_slices(path, pseudonyms=pseudonyms, slices="middle")
-    except (ValueError, OSError) as error:
-        findings.add("unreadable_images", str(error))
-        return None
-    for warning in read.warnings:
-        findings.add("remarks", f"{path}: {warning}")
+    """Write one image under its pseudonym and a digest; None if it is left out."""
+    path = read.source
     pixels = _grey(read)
     size = pixels.shape[1], pixels.shape[0]
     if pixels.min() == pixels.max():

@@ -28,6 +28,7 @@ _PAIRS = list(pairwise(VERTEBRAE))
 # From C2/3, the uppermost disc there is, down to L5/S1.
 DISCS = tuple(disc_name(*pair) for pair in _PAIRS)
 _PATTERNS = {disc_name(*pair): _pattern(*pair) for pair in _PAIRS}
+_TWELFTH = re.compile(_LETTERS["T"] + " ?12", re.IGNORECASE)
 
 
 def find_level(text: str, *, whole: bool = False) -> str | None:
@@ -56,7 +57,7 @@ def without_level(text: str) -> str:
 def _search(text: str) -> tuple[str, re.Match] | None:
     found = [(name, match) for name, pattern in _PATTERNS.items() for match in pattern.finditer(text)]
     # "T12" is a vertebra, not the disc T1/2; in "T12-L1" the longer name is meant.
-    found = [(name, match) for name, match in found if match.group().upper() not in VERTEBRAE]
+    found = [(name, match) for name, match in found if not _TWELFTH.fullmatch(match.group())]
     best = max(found, key=lambda pair: len(pair[1].group()), default=None)
     if best and any(match.start() >= best[1].end() or match.end() <= best[1].start() for _, match in found):
         return None

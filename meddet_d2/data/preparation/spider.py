@@ -16,7 +16,9 @@ The number of a disc is a count from the lowest one, not an anatomical level: wi
 off, and the release does not say with whom. A disc 0, in gradings or mask, is a sign of it.
 """
 
+import math
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,10 +109,10 @@ def read_gradings(path: Path, findings: Findings) -> dict[int, dict[int, int]]:
     for line, row in enumerate(read_rows(path, columns), start=2):
         try:
             patient, disc, grade = (number(row[column]) for column in columns)
-            if grade not in (0, 1) or not (patient.is_integer() and disc.is_integer()):
-                raise ValueError("Disc herniation is neither 0 nor 1")
-        except ValueError as error:
-            findings.add("unusable_grades", f"{path}, row {line}: {error}")
+        except ValueError:
+            patient = disc = grade = math.nan
+        if grade not in (0, 1) or not (patient.is_integer() and disc.is_integer()):
+            findings.add("unusable_grades", f"{path}, row {line}: no whole numbers, or a herniation neither 0 nor 1")
             continue
         discs = found.setdefault(int(patient), {})
         if discs.setdefault(int(disc), int(grade)) != int(grade):
@@ -193,8 +195,10 @@ def _read(path: Path, *, labels: bool) -> tuple[np.ndarray, tuple[float, float, 
     """A volume as (left to right, back to front, below to above), and the millimetres of a voxel."""
     torchio = load_torchio()
     try:
-        image = (torchio.LabelMap if labels else torchio.ScalarImage)(path)
-        image = torchio.ToCanonical()(image)
+        with warnings.catch_warnings():
+            # That SimpleITK could not read a file; the error below says it.
+            warnings.simplefilter("ignore", UserWarning)
+            image = torchio.ToCanonical()((torchio.LabelMap if labels else torchio.ScalarImage)(path))
     except (RuntimeError, ValueError, OSError) as error:
         raise ValueError(f"{path}: cannot be read as a volume; unpack it again from the release.") from error
     values = image.data.numpy()

@@ -64,9 +64,6 @@ def _sizes(patients: int, fractions: Mapping[str, float]) -> dict[str, int]:
     sizes = {name: max(1, round(patients * fraction / total)) for name, fraction in fractions.items()}
     largest = max(fractions, key=lambda name: fractions[name])
     sizes[largest] += patients - sum(sizes.values())
-    while sizes[largest] < 1:
-        sizes[max(sizes, key=lambda name: sizes[name])] -= 1
-        sizes[largest] += 1
     return sizes
 
 
