@@ -6,12 +6,10 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
-from .validate import CLASSES, check_layout, check_patient_split, read_json
+from .validate import CLASSES, SPLIT_FILES, check_layout, check_patient_split, read_json
 
 # Protrusion red, non-protrusion green.
 COLORS = [(220, 40, 40), (40, 190, 80)]
-# The files that can lie beside each other as splits of one data set.
-SPLIT_FILES = ("train.json", "val.json", "test.json")
 
 
 def load_cdh_layout(json_file: str | Path, image_root: str | Path, name: str) -> list[dict]:

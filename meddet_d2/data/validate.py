@@ -1,17 +1,44 @@
 """Checks of a data set in CDH-1848's layout, made when it is loaded. Each error is one line that names the file,
-the image and the annotation, and says what to do."""
+the image and the annotation, and says what to do.
+
+Loading raises the first mistake; `find_mistakes` yields all of them, for tools/check_data.py.
+"""
 
 import json
 import math
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 # In the order of their category ids, which becomes the order of the network's classes.
 CLASSES = ["protrusion", "non-protrusion"]
+# The files that can lie beside each other as splits of one data set.
+SPLIT_FILES = ("train.json", "val.json", "test.json")
 # Boxes may leave the image by this much, in pixels: rounding, not a mistake.
 TOLERANCE = 0.01
+# Pixels: what lies beyond is no picture, and no float either.
+LARGEST_SIDE = 2**31 - 1
 SHOWN_PATIENTS = 10
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One mistake in a split's json.
+
+    Attributes:
+        kind: the name of the check, for example "box-outside"; the kinds are a fixed set.
+        text: one line that names image and annotation but neither the json nor its folder.
+        error: what loading raises: the same with the path of the json.
+        image: the image's record, None where the mistake is of no one image.
+        annotation: the annotation's record, None where it is of none.
+    """
+
+    kind: str
+    text: str
+    error: ValueError | FileNotFoundError
+    image: dict | None = None
+    annotation: dict | None = None
 
 
 def read_json(json_file: Path) -> dict[str, Any]:
@@ -28,7 +55,8 @@ def read_json(json_file: Path) -> dict[str, Any]:
         )
     try:
         content = json.loads(json_file.read_text(encoding="utf-8"))
-    except ValueError as error:
+    # RecursionError: brackets nested by the thousand.
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{json_file}: not a json file ({error}); write it again.") from error
     for key in ("images", "annotations", "categories"):
         records = content.get(key) if isinstance(content, dict) else None
@@ -42,14 +70,31 @@ def check_layout(content: dict[str, Any], json_file: Path, image_root: Path) -> 
 
     Raises:
         FileNotFoundError: the image folder or an image file is missing.
-        ValueError: anything else: categories, duplicate or missing ids, a missing patient_id, a box outside its image
-            or without area.
+        ValueError: anything else: categories, duplicate or missing ids, a missing patient_id, a file name that leaves
+            the image folder, a box outside its image or without area.
     """
-    categories = _check_categories(content["categories"], json_file)
-    images = _check_images(content["images"], json_file, image_root)
-    seen: set[Any] = set()
+    for mistake in find_mistakes(content, json_file, image_root):
+        raise mistake.error
+
+
+def find_mistakes(content: dict[str, Any], json_file: Path, image_root: Path) -> Iterator[Mistake]:
+    """All mistakes of what `read_json` returned, in the order of the file.
+
+    A record with a mistake is still looked at for others, as far as that makes sense: the box of an image without a
+    size is not held against it.
+
+    Args:
+        content: as `read_json` returns it.
+        json_file: named in the errors; not opened.
+        image_root: the folder its file names are relative to; no file in it is opened.
+    """
+    yield from _category_mistakes(content["categories"], json_file)
+    images: dict[int, dict] = {}
+    yield from _image_mistakes(content["images"], images, json_file, image_root)
+    categories = {record["id"] for record in content["categories"] if _is_integer(record.get("id"))}
+    seen: set[int] = set()
     for annotation in content["annotations"]:
-        _check_annotation(annotation, images, categories, seen, json_file)
+        yield from _annotation_mistakes(annotation, images, categories, seen, json_file)
 
 
 def check_patient_split(content: dict[str, Any], json_file: Path, siblings: Iterable[Path]) -> None:
@@ -65,13 +110,15 @@ def check_patient_split(content: dict[str, Any], json_file: Path, siblings: Iter
     Raises:
         ValueError: a patient is in both; up to ten ids are listed. A patient_id missing in the sibling.
     """
-    # As text, because one file may say 7 and the other "7".
-    here = {str(image["patient_id"]) for image in content["images"]}
+    here = {patient_of(image) for image in content["images"]}
     for sibling in siblings:
         if not sibling.is_file():
             continue
-        there = {str(_patient(image, sibling)) for image in read_json(sibling)["images"]}
-        both = sorted(here & there)
+        others = read_json(sibling)["images"]
+        for image in others:
+            if patient_of(image) is None:
+                raise _no_patient(image, sibling).error
+        both = sorted(here & {patient_of(image) for image in others})
         if both:
             shown = ", ".join(both[:SHOWN_PATIENTS]) + (", ..." if len(both) > SHOWN_PATIENTS else "")
             raise ValueError(
@@ -80,107 +127,171 @@ def check_patient_split(content: dict[str, Any], json_file: Path, siblings: Iter
             )
 
 
-def _check_categories(categories: list[dict], json_file: Path) -> set[Any]:
-    for category in categories:
-        if "id" not in category or "name" not in category:
-            raise ValueError(f"{json_file}: category {category} has no 'id' or no 'name'; give it both.")
+def patient_of(image: dict) -> str | None:
+    """An image record's patient as text, because one file may say 7 and the other "7"; None where it has none."""
+    patient = image.get("patient_id")
+    return None if patient is None or patient == "" else str(patient)
+
+
+def leaves_folder(name: str) -> bool:
+    """Whether a file name would lead out of the folder it is relative to, on this or on another system."""
+    paths = PurePosixPath(name), PureWindowsPath(name)
+    return any(path.is_absolute() or ".." in path.parts for path in paths)
+
+
+def _category_mistakes(categories: list[dict], json_file: Path) -> Iterator[Mistake]:
+    incomplete = [category for category in categories if "id" not in category or "name" not in category]
+    for category in incomplete:
+        yield _mistake("categories", json_file, f"category {category} has no 'id' or no 'name'; give it both.")
+    if incomplete:
+        return
     ids = [category["id"] for category in categories]
     if not all(map(_is_integer, ids)) or len(set(ids)) != len(ids):
-        raise ValueError(f"{json_file}: category ids are {ids}; give each category an integer of its own.")
+        text = f"category ids are {ids}; give each category an integer of its own."
+        yield _mistake("categories", json_file, text)
+        return
     names = [category["name"] for category in sorted(categories, key=lambda category: category["id"])]
     if names != CLASSES:
-        raise ValueError(f"{json_file}: categories in the order of their ids are {names}; they must be {CLASSES}.")
-    return set(ids)
+        text = f"categories in the order of their ids are {names}; they must be {CLASSES}."
+        yield _mistake("categories", json_file, text)
 
 
-def _check_images(images: list[dict], json_file: Path, image_root: Path) -> dict[Any, dict]:
+def _image_mistakes(images: list[dict], by_id: dict[int, dict], json_file: Path, image_root: Path) -> Iterator[Mistake]:
+    """Fills ``by_id`` with every image that an annotation can name."""
     if not images:
-        raise ValueError(f"{json_file}: it lists no images; a split needs at least one.")
-    if not image_root.is_dir():
-        raise FileNotFoundError(f"{image_root}: no such folder; {json_file.name} expects its images there.")
-    by_id: dict[Any, dict] = {}
+        yield _mistake("no-images", json_file, "it lists no images; a split needs at least one.")
+    folder_is_there = image_root.is_dir()
+    if images and not folder_is_there:
+        error = FileNotFoundError(f"{image_root}: no such folder; {json_file.name} expects its images there.")
+        yield Mistake("folder-missing", "its folder of images is not there; put it beside the json.", error)
     names: set[str] = set()
     for image in images:
         identity, name = image.get("id"), image.get("file_name")
+        where = f"image {identity} ({name})"
         if not _is_integer(identity):
-            raise ValueError(f"{json_file}: image {name} has id {identity!r}; give it an integer of its own.")
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"{json_file}: image {identity} has no 'file_name'; give the file's name in {image_root}.")
-        if identity in by_id:
-            raise ValueError(f"{json_file}: image id {identity} ({name}) is used twice; give each image its own.")
-        if name in names:
-            raise ValueError(f"{json_file}: file {name} is listed twice (again as image {identity}); keep one.")
+            text = f"image {name} has id {identity!r}; give it an integer of its own."
+            yield _mistake("image-id", json_file, text, image)
+        elif not isinstance(name, str) or not name:
+            text = f"image {identity} has no 'file_name'; give the file's name in "
+            error = ValueError(f"{json_file}: {text}{image_root}.")
+            yield Mistake("file-name", f"{text}its folder of images.", error, image)
+        elif identity in by_id:
+            text = f"image id {identity} ({name}) is used twice; give each image its own."
+            yield _mistake("image-id", json_file, text, image)
+        elif name in names:
+            text = f"file {name} is listed twice (again as image {identity}); keep one."
+            yield _mistake("file-twice", json_file, text, image)
         for key in ("width", "height"):
-            if not _is_integer(image.get(key)) or image[key] < 1:
-                raise ValueError(
-                    f"{json_file}: image {identity} ({name}) has {key} {image.get(key)!r}; give its size in pixels."
+            if not is_size(image.get(key)):
+                text = f"{where} has {key} {image.get(key)!r}; give its size in pixels."
+                yield _mistake("image-size", json_file, text, image)
+        if patient_of(image) is None:
+            yield _no_patient(image, json_file)
+        if isinstance(name, str) and name:
+            names.add(name)
+            if leaves_folder(name):
+                text = f"{where} has a file_name that leaves its folder of images; give a name inside that folder."
+                yield _mistake("outside-folder", json_file, text, image)
+            elif folder_is_there and not _is_file(image_root / name):
+                action = "add it or drop the record."
+                error = FileNotFoundError(
+                    f"{image_root / name}: no such file, but it is image {identity} of {json_file}; {action}"
                 )
-        _patient(image, json_file)
-        if not (image_root / name).is_file():
-            raise FileNotFoundError(
-                f"{image_root / name}: no such file, but it is image {identity} of {json_file}; "
-                "add it or drop the record."
-            )
-        by_id[identity] = image
-        names.add(name)
-    return by_id
+                yield Mistake("file-missing", f"{where}: no such file; {action}", error, image)
+        if _is_integer(identity):
+            by_id.setdefault(identity, image)
 
 
-def _check_annotation(
-    annotation: dict, images: dict[Any, dict], categories: set[Any], seen: set[Any], json_file: Path
-) -> None:
-    identity = annotation.get("id")
+def _annotation_mistakes(
+    annotation: dict, images: dict[int, dict], categories: set[int], seen: set[int], json_file: Path
+) -> Iterator[Mistake]:
+    identity, owner = annotation.get("id"), annotation.get("image_id")
+    image = images.get(owner) if isinstance(owner, Hashable) else None
     if not _is_integer(identity):
-        raise ValueError(f"{json_file}: an annotation has id {identity!r}; give it an integer of its own.")
-    if identity in seen:
-        raise ValueError(f"{json_file}: annotation id {identity} is used twice; give each annotation its own.")
-    seen.add(identity)
-    image = images.get(annotation.get("image_id"))
+        text = f"an annotation has id {identity!r}; give it an integer of its own."
+        yield _mistake("annotation-id", json_file, text, image, annotation)
+    elif identity in seen:
+        text = f"annotation id {identity} is used twice; give each annotation its own."
+        yield _mistake("annotation-id", json_file, text, image, annotation)
+    else:
+        seen.add(identity)
     if image is None:
-        raise ValueError(
-            f"{json_file}: annotation {identity} is of image {annotation.get('image_id')!r}, which is not listed; "
-            "correct its image_id."
-        )
-    where = f"{json_file}: annotation {identity} of {image['file_name']}"
-    if annotation.get("category_id") not in categories:
-        raise ValueError(
-            f"{where} has unknown category {annotation.get('category_id')!r}; the file's ids are {sorted(categories)}."
-        )
-    _check_box(annotation.get("bbox"), image, where)
+        text = f"annotation {identity} is of image {owner!r}, which is not listed; correct its image_id."
+        yield _mistake("no-such-image", json_file, text, None, annotation)
+        return
+
+    def mistake(kind: str, text: str) -> Mistake:
+        where = f"annotation {identity} of {image.get('file_name')}"
+        return _mistake(kind, json_file, f"{where} {text}", image, annotation)
+
+    category = annotation.get("category_id")
+    if not isinstance(category, Hashable) or category not in categories:
+        text = f"has unknown category {category!r}; the file's ids are {sorted(categories)}."
+        yield mistake("category-unknown", text)
+    wrong = box_mistake(annotation.get("bbox"), image)
+    if wrong is not None:
+        yield mistake(*wrong)
     for key in ("area", "iscrowd"):
         if not _is_number(annotation.get(key)):
-            raise ValueError(f"{where} has {key} {annotation.get(key)!r}; COCO's evaluation needs a number there.")
+            text = f"has {key} {annotation.get(key)!r}; COCO's evaluation needs a number there."
+            yield mistake("annotation-key", text)
     if annotation.get("ignore", 0):
-        raise ValueError(f"{where} has 'ignore' set, which the engine does not know; set 'iscrowd' or drop it.")
+        yield mistake("ignore", "has 'ignore' set, which the engine does not know; set 'iscrowd' or drop it.")
     polygons = annotation.get("segmentation")
     # The engine would drop such an annotation with no more than a count in the log.
-    if isinstance(polygons, list) and polygons and not any(len(p) >= 6 and len(p) % 2 == 0 for p in polygons):
-        raise ValueError(f"{where} has no polygon of three points in its segmentation; correct or remove that key.")
+    if isinstance(polygons, list) and polygons and not any(map(_is_polygon, polygons)):
+        yield mistake("polygon", "has no polygon of three points in its segmentation; correct or remove that key.")
 
 
-def _check_box(box: Any, image: dict, where: str) -> None:
+def box_mistake(box: Any, image: dict) -> tuple[str, str] | None:
+    """What is wrong with a box of an image record: the kind of mistake and a text, or None.
+
+    The border is not looked at where the record gives no size.
+    """
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-        raise ValueError(f"{where} has bbox {box!r}; give [x, y, width, height] in pixels.")
+        return "box-malformed", f"has bbox {box!r}; give [x, y, width, height] in pixels."
+    if not all(map(_is_finite, box)):
+        return "box-malformed", f"has bbox {box}; all four numbers must be finite."
     x, y, width, height = box
-    if not all(map(math.isfinite, box)):
-        raise ValueError(f"{where} has bbox {box}; all four numbers must be finite.")
     if width <= 0 or height <= 0:
-        raise ValueError(f"{where} has bbox {box}, which has no area; width and height must be greater than 0.")
+        return "box-empty", f"has bbox {box}, which has no area; width and height must be greater than 0."
+    if not is_size(image.get("width")) or not is_size(image.get("height")):
+        return None
     if min(x, y) < -TOLERANCE or x + width > image["width"] + TOLERANCE or y + height > image["height"] + TOLERANCE:
-        raise ValueError(
-            f"{where} has bbox {box}, outside its image of {image['width']} x {image['height']}; "
-            "it must be [x, y, width, height] in the pixels of that file."
+        return (
+            "box-outside",
+            f"has bbox {box}, outside its image of {image['width']} x {image['height']}; "
+            "it must be [x, y, width, height] in the pixels of that file.",
         )
+    return None
 
 
-def _patient(image: dict, json_file: Path) -> Any:
-    patient = image.get("patient_id")
-    if patient is None or patient == "":
-        raise ValueError(
-            f"{json_file}: image {image.get('id')} ({image.get('file_name')}) has no patient_id; "
-            "without it a split by patient cannot be checked."
-        )
-    return patient
+def _mistake(
+    kind: str, json_file: Path, text: str, image: dict | None = None, annotation: dict | None = None
+) -> Mistake:
+    return Mistake(kind, text, ValueError(f"{json_file}: {text}"), image, annotation)
+
+
+def _no_patient(image: dict, json_file: Path) -> Mistake:
+    where = f"image {image.get('id')} ({image.get('file_name')})"
+    text = f"{where} has no patient_id; without it a split by patient cannot be checked."
+    return _mistake("no-patient", json_file, text, image)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a folder that may not be entered
+        return False
+
+
+def _is_polygon(points: Any) -> bool:
+    return isinstance(points, list) and len(points) >= 6 and len(points) % 2 == 0
+
+
+def is_size(value: Any) -> bool:
+    """Whether a value of a json can be the width or height of an image."""
+    return _is_integer(value) and 1 <= value <= LARGEST_SIDE
 
 
 def _is_integer(value: Any) -> bool:
@@ -189,3 +300,10 @@ def _is_integer(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return False
