@@ -9,11 +9,12 @@ else:
     from detectron2.config import get_cfg
 
     from ..config import add_meddet_config
-    from .builtin import datasets_root, register_datasets
+    from .builtin import register_datasets
     from .cdh1848 import load_cdh_layout, register_cdh_layout
     from .mapper import MedDetDatasetMapper
     from .mri_noise import MRINoiseTransform, RandomMRINoise
     from .phantom import PhantomParams
+    from .root import datasets_root
     from .scanner import add_bias_field, add_rician_noise
 
     __all__ = [

@@ -1,18 +1,12 @@
 """The data sets this project knows by name, under $DETECTRON2_DATASETS."""
 
-import os
 from functools import partial
-from pathlib import Path
 
 from detectron2.config import CfgNode
 
 from .cdh1848 import register_cdh_layout
 from .phantom import SPLITS, PhantomParams, generate
-
-
-def datasets_root() -> Path:
-    """$DETECTRON2_DATASETS, or the folder "datasets" in the working directory, as for Detectron2's own data sets."""
-    return Path(os.environ.get("DETECTRON2_DATASETS") or "datasets").expanduser()
+from .root import datasets_root
 
 
 def register_datasets(cfg: CfgNode) -> None:

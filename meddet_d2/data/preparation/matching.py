@@ -1,0 +1,97 @@
+"""Which file an annotation or a row of a table means.
+
+Only names are compared. A path that an annotation holds is never opened: its folders at most tell apart images of one
+name, and "..", drives and roots in it are dropped.
+"""
+
+import os
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+# What may follow a name: annotators export IM0001.dcm as IM0001.png, and YOLO's txt has no suffix of the image.
+SUFFIXES = (".nii.gz", ".dcm", ".dicom", ".ima", ".nii", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
+# Never an image.
+OTHER_SUFFIXES = (".json", ".xml", ".txt", ".csv", ".tsv", ".yaml", ".yml", ".names", ".data", ".md", ".xlsx", ".zip")
+OTHER_NAMES = ("DICOMDIR", "Thumbs.db", "desktop.ini")
+
+
+def walk(root: Path) -> list[Path]:
+    """All files below a folder, hidden ones left out, in an order that does not depend on the file system."""
+    found = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(folder, name) for name in files if not name.startswith(".")]
+    return sorted(found, key=lambda path: path.relative_to(root).parts)
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file may be an image by its name; DICOM files often have no suffix."""
+    return path.suffix.lower() not in OTHER_SUFFIXES and path.name not in OTHER_NAMES
+
+
+class ImageIndex:
+    """Finds images by the names that annotations use.
+
+    Args:
+        root: the folder of images.
+        paths: the images in it.
+    """
+
+    def __init__(self, root: Path, paths: Iterable[Path]) -> None:
+        self._folders: dict[Path, tuple[str, ...]] = {}
+        self._by_name: dict[str, list[Path]] = defaultdict(list)
+        self._by_stem: dict[str, list[Path]] = defaultdict(list)
+        for path in paths:
+            *folders, name = map(_normal, path.relative_to(root).parts)
+            self._folders[path] = tuple(folders)
+            self._by_name[name].append(path)
+            self._by_stem[_stem(name)].append(path)
+
+    def has_folder(self, folder: PurePosixPath) -> bool:
+        """Whether images lie in this folder, a path below the root."""
+        return tuple(map(_normal, folder.parts)) in self._folders.values()
+
+    def find(self, name: str, folder: PurePosixPath | None = None) -> list[Path]:
+        """The images that a name can mean: of that whole name, or else of that name with another suffix or none.
+
+        Args:
+            name: a name or path, as an annotation has it. Its folders tell apart images of one name.
+            folder: the only folder below the root that is meant; None if all are.
+        """
+        parts = [_normal(part) for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+        parts = [part for part in parts if not part.endswith(":")]
+        if not parts:
+            return []
+        candidates = self._by_name.get(parts[-1]) or self._by_stem.get(_stem(parts[-1]), [])
+        if folder is not None:
+            candidates = [path for path in candidates if self._folders[path] == tuple(map(_normal, folder.parts))]
+        return self._in_folder(candidates, tuple(parts[:-1]))
+
+    def _in_folder(self, candidates: list[Path], said: tuple[str, ...]) -> list[Path]:
+        """The candidates that may lie in the folder that is meant.
+
+        Paths are compared from their ends, for either may begin further up. p2/T2 is not p1/T2; where nothing agrees
+        in the whole data set ("obj_train_data"), the folder is the labelling tool's own and says nothing.
+        """
+        agreement = {path: _agreement(self._folders[path], said) for path in candidates}
+        best = max((_agreement(folders, said) for folders in set(self._folders.values())), default=0)
+        return [path for path, agreed in agreement.items() if agreed == best]
+
+
+def _agreement(folders: tuple[str, ...], said: tuple[str, ...]) -> int:
+    """How many last folders of two paths are the same; -1 if they agree at the end and differ before."""
+    pairs = list(zip(reversed(folders), reversed(said), strict=False))
+    same = next((index for index, (one, two) in enumerate(pairs) if one != two), len(pairs))
+    return -1 if 0 < same < len(pairs) else same
+
+
+def _normal(text: str) -> str:
+    # One file system stores "ü" as one character, another as two.
+    return unicodedata.normalize("NFC", text)
+
+
+def _stem(name: str) -> str:
+    lower = name.lower()
+    return next((name[: -len(suffix)] for suffix in SUFFIXES if lower.endswith(suffix)), name)

@@ -1,0 +1,10 @@
+"""The fixture of the scripts that prepare data."""
+
+import pytest
+from labelled_study import Study, load_script
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MEDDET_SALT", "a salt for tests")
+    return Study(tmp_path, load_script("prepare_images"), capsys)
