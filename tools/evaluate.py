@@ -97,6 +97,7 @@ def run(args: argparse.Namespace) -> None:
     if there and not args.force:
         raise ValueError(f"{args.output} holds {', '.join(there)} already; add --force to replace them.")
     card = _read_card(args)
+    card_checked = _card_checked(args, card)
     with tempfile.TemporaryDirectory() as folder:
         source = _from_files(args) if given else _from_network(args, folder)
         study = read_study(source.ground_truth, source.images, source.detections)
@@ -105,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
             *source.model.pop("trained_on"),
             *(card.trained_on if card else ()),
         }
-        source.model["card_checked"] = _card_checked(args, card)
+        source.model["card_checked"] = card_checked
         provenance = {
             "research_use": RESEARCH_USE,
             "made_by": {

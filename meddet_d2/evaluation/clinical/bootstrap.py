@@ -33,20 +33,23 @@ def intervals(
         For each figure {"low", "high", "undefined"}: NaN or the percentiles of the resamples that define it, and how
         many do not. With fewer than two patients every resample is undefined.
     """
-    names = list(figures(np.ones(patients)))
+    whole = figures(np.ones(patients))
     if patients < 2 or resamples == 0:
-        return {name: {"low": np.nan, "high": np.nan, "undefined": resamples} for name in names}
+        return {name: _nothing(value, resamples) for name, value in whole.items()}
     weights = draws(patients, resamples, seed)
     rows = [figures(row) for row in tqdm(weights, desc="resampling patients", unit="resample", leave=False)]
-    return {name: _interval(np.array([row[name] for row in rows], dtype=np.float64)) for name in names}
+    return {name: _interval(np.array([row[name] for row in rows], dtype=np.float64)) for name in whole}
 
 
 def _interval(values: np.ndarray) -> dict:
     """Of (R,) or (R, ...) values; an array's resample is defined if all of it is."""
     defined = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-    undefined = int((~defined).sum())
     if not defined.any():
-        nothing = np.full(values.shape[1:], np.nan)[()]
-        return {"low": nothing, "high": nothing, "undefined": undefined}
+        return _nothing(values[0], len(values))
     low, high = np.percentile(values[defined], PERCENTILES, axis=0)
-    return {"low": low, "high": high, "undefined": undefined}
+    return {"low": low, "high": high, "undefined": int((~defined).sum())}
+
+
+def _nothing(value: float | np.ndarray, undefined: int) -> dict:
+    nothing = np.full(np.shape(value), np.nan)[()]
+    return {"low": nothing, "high": nothing, "undefined": undefined}

@@ -173,6 +173,7 @@ class Measurement:
             },
             "crowd_boxes": sum(int(case.crowd.sum()) for case in self.cases),
             "detections": sum(len(case.found_scores) for case in self.cases),
+            "lowest_score": min((float(case.found_scores.min(initial=1.0)) for case in self.cases), default=1.0),
             "images_without_detections": sum(not len(case.found_scores) for case in self.cases),
             "left_out": {
                 "beyond_100_of_a_class_in_an_image": sum(matches.beyond_limit for matches in self.of_class),

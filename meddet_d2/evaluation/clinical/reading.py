@@ -50,7 +50,8 @@ def read_study(ground_truth: Path, images: Path, detections: Path) -> Study:
     Args:
         ground_truth: COCO json of one split; the splits beside it are checked for common patients.
         images: the folder of its images.
-        detections: a list of COCO's result records.
+        detections: a list of COCO's result records; or a COCO json with the images' names beside the boxes and scores,
+            as a prediction writes it, whose images must be these by id and by name.
 
     Raises:
         FileNotFoundError: a file, the folder or an image is missing.
@@ -63,7 +64,7 @@ def read_study(ground_truth: Path, images: Path, detections: Path) -> Study:
     check_patient_split(content, ground_truth, siblings if ground_truth.name in SPLITS else [])
     labels = {identity: label for label, identity in enumerate(sorted(c["id"] for c in content["categories"]))}
     records = sorted(content["images"], key=lambda image: image["id"])
-    found = _read_detections(detections, {image["id"] for image in records}, labels, ground_truth)
+    found = _read_detections(detections, {image["id"]: image for image in records}, labels, ground_truth)
     annotated = defaultdict(list)
     for annotation in content["annotations"]:
         annotated[annotation["image_id"]].append(annotation)
@@ -110,7 +111,7 @@ def _labels(records: Sequence[dict], labels: dict[Any, int]) -> np.ndarray:
 
 
 def _read_detections(
-    path: Path, images: set[int], categories: dict[Any, int], ground_truth: Path
+    path: Path, images: dict[int, dict], categories: dict[Any, int], ground_truth: Path
 ) -> dict[int, list[dict]]:
     if not path.is_file():
         raise FileNotFoundError(
@@ -121,6 +122,9 @@ def _read_detections(
         records = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not a json file ({error}); make the detections again.") from error
+    if isinstance(records, dict) and {"images", "annotations"} <= records.keys():
+        _check_names(records["images"], images, path, ground_truth)
+        records = records["annotations"]
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise ValueError(f"{path}: not a list of detections; give COCO's results: image_id, category_id, bbox, score.")
     for number, record in enumerate(records):
@@ -141,6 +145,19 @@ def _read_detections(
     for record in records:
         found[record["image_id"]].append(record)
     return found
+
+
+def _check_names(listed: Any, images: dict[int, dict], path: Path, ground_truth: Path) -> None:
+    """Refuse a json that numbers other images with the same ids: its boxes would be those of other patients."""
+    here = {identity: Path(image["file_name"]).stem for identity, image in images.items()}
+    there = [(one.get("id"), Path(str(one.get("file_name"))).stem) for one in listed if isinstance(one, dict)]
+    unknown = Counter(repr(identity) for identity, name in there if here.get(identity) != name)
+    if unknown or not isinstance(listed, list) or len(there) < len(listed):
+        raise ValueError(
+            f"{path}: {sum(unknown.values())} of its images have another name in {ground_truth.name}, or none"
+            f" (id {_some(unknown)}); ids and names must be those of the ground truth. Predictions under pseudonyms are"
+            " not: evaluate the network with --config-file instead."
+        )
 
 
 def _check_record(record: dict, where: str) -> None:

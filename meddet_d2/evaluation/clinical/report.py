@@ -17,6 +17,8 @@ from .reading import Picture
 JPEG_QUALITY = 85
 # Fewer patients than this in a group say little about it, whatever the figure.
 FEW = 20
+# Detections cut off at a higher score than this leave too little of a curve to go unmentioned.
+LOWEST = 0.15
 _READINGS = ("sensitivity", "specificity", "auc")
 # Of a model card, what a reader of results has to know; the rest stands in the card.
 CARD_TEXTS = {
@@ -109,6 +111,9 @@ def _notices(record: Mapping[str, Any]) -> list[str]:
         notices.append("The network was trained on this very data set: every figure here is too good.")
     if not counts["detections"]:
         notices.append("The detector found nothing on any image.")
+    elif counts["lowest_score"] > LOWEST:
+        cut = number(counts["lowest_score"])
+        notices.append(f"No detection has a score below {cut}: curves, average precision and FROC end there.")
     groups = {"with a protrusion": ill, "without a protrusion": counts["patients"] - ill}
     for group, missing in zip(groups, ("sensitivity", "specificity"), strict=True):
         if not groups[group]:
