@@ -29,7 +29,7 @@ from meddet_d2.data.validate import CLASSES
 from meddet_d2.deploy import ModelCard
 from meddet_d2.engine import evaluate
 from meddet_d2.engine.guards import check_config
-from meddet_d2.evaluation.clinical import Measurement, Settings, read_study
+from meddet_d2.evaluation.clinical import Measurement, Settings, Study, read_study
 from meddet_d2.evaluation.clinical.output import RECORD, REPORT, TABLES, write_figures
 from meddet_d2.evaluation.clinical.reading import sha256
 from meddet_d2.evaluation.clinical.report import interval, percent, write_page
@@ -44,14 +44,15 @@ FROM_FILES = ("ground_truth", "images", "detections")
 
 
 class Source(NamedTuple):
-    """Where the cases come from, and what may be said about it."""
+    """Files of a test set and its detections, and what is known about the network that made them."""
 
     ground_truth: Path
     images: Path
     detections: Path
     name: str
-    note: str
-    model: dict[str, Any]
+    config: str | None
+    weights_sha256: str | None
+    trained_on: tuple[str, ...]
 
 
 def parse_args(arguments: list[str]) -> argparse.Namespace:
@@ -102,43 +103,21 @@ def run(args: argparse.Namespace) -> None:
         source = _from_files(args) if given else _from_network(args, folder)
         study = read_study(source.ground_truth, source.images, source.detections)
         measurement = Measurement(study.cases, CLASSES, settings)
-        source.model["trained_on_these"] = source.name in {
-            *source.model.pop("trained_on"),
-            *(card.trained_on if card else ()),
-        }
-        source.model["card_checked"] = card_checked
-        provenance = {
-            "research_use": RESEARCH_USE,
-            "made_by": {
-                "meddet_d2": meddet_d2.__version__,
-                "detectron2": None if given else detectron2.__version__,
-                **{name: version(name) for name in ("scikit-learn", "pycocotools", "numpy")},
-            },
-            "data": {
-                "name": source.name,
-                "note": source.note,
-                **{f"{key}_sha256": value for key, value in study.checksums.items()},
-            },
-            "model": source.model,
-        }
-        page = write_page(
-            measurement, {**provenance, **measurement.record}, study.pictures, asdict(card) if card else None
-        )
+        provenance = _provenance(source, study, card, card_checked)
+        record = {**provenance, **measurement.record}
+        page = write_page(measurement, record, study.pictures, asdict(card) if card else None)
         write_figures(measurement, provenance, args.output)
         if not given:
             with replacing(args.output / DETECTIONS) as temporary:
                 shutil.copyfile(source.detections, temporary)
         with replacing(args.output / REPORT) as temporary:
             temporary.write_text(page, encoding="utf-8")
-    _tell(measurement.record, source.note)
+    _tell(record)
     print(f"{args.output}: {', '.join(written)}")
 
 
 def _from_files(args: argparse.Namespace) -> Source:
-    # The phantom and SPIDER are known by their folders' names too: their note must not get lost.
-    note = data_note(args.name) or data_note(args.ground_truth.resolve().as_posix())
-    model = {"config": None, "weights_sha256": None, "trained_on": ()}
-    return Source(args.ground_truth, args.images, args.detections, args.name, note, model)
+    return Source(args.ground_truth, args.images, args.detections, args.name, None, None, ())
 
 
 def _from_network(args: argparse.Namespace, folder: str) -> Source:
@@ -156,13 +135,41 @@ def _from_network(args: argparse.Namespace, folder: str) -> Source:
     (name,) = cfg.DATASETS.TEST
     evaluate(cfg)
     metadata = MetadataCatalog.get(name)
-    model = {
-        "config": Path(args.config_file).name,
-        "weights_sha256": sha256(Path(cfg.MODEL.WEIGHTS)),
-        "trained_on": tuple(cfg.DATASETS.TRAIN),
+    return Source(
+        ground_truth=Path(metadata.json_file),
+        images=Path(metadata.image_root),
+        detections=Path(folder) / "inference" / name / DETECTIONS,
+        name=name,
+        config=Path(args.config_file).name,
+        weights_sha256=sha256(Path(cfg.MODEL.WEIGHTS)),
+        trained_on=tuple(cfg.DATASETS.TRAIN),
+    )
+
+
+def _provenance(source: Source, study: Study, card: ModelCard | None, card_checked: bool) -> dict[str, Any]:
+    """What stands in the json before the figures; no path and no time, so that the same inputs give the same file."""
+    # SPIDER and the phantom under another name stay what they are: known by their folder or by what the json says.
+    folders = source.ground_truth.resolve().parent
+    known = "phantom" if study.phantom else f"{folders.parent.name}/{folders.name}"
+    return {
+        "research_use": RESEARCH_USE,
+        "made_by": {
+            "meddet_d2": meddet_d2.__version__,
+            "detectron2": detectron2.__version__ if source.config else None,
+            **{name: version(name) for name in ("scikit-learn", "pycocotools", "numpy")},
+        },
+        "data": {
+            "name": source.name,
+            "note": data_note(source.name) or data_note(known),
+            **{f"{key}_sha256": value for key, value in study.checksums.items()},
+        },
+        "model": {
+            "config": source.config,
+            "weights_sha256": source.weights_sha256,
+            "trained_on_these": source.name in {*source.trained_on, *(card.trained_on if card else ())},
+            "card_checked": card_checked,
+        },
     }
-    detections = Path(folder) / "inference" / name / DETECTIONS
-    return Source(Path(metadata.json_file), Path(metadata.image_root), detections, name, data_note(name), model)
 
 
 def _read_card(args: argparse.Namespace) -> ModelCard | None:
@@ -182,7 +189,7 @@ def _card_checked(args: argparse.Namespace, card: ModelCard | None) -> bool:
     return True
 
 
-def _tell(record: dict[str, Any], note: str) -> None:
+def _tell(record: dict[str, Any]) -> None:
     """The page's first figures, for the terminal."""
     patients, froc = record["patients"], next(iter(record["froc"].values()))
     rows = [
@@ -191,8 +198,8 @@ def _tell(record: dict[str, Any], note: str) -> None:
     ]
     rows.append(("protrusions found at 1 false box an image", froc["sensitivity_at"][3], ""))
     rows.append((f"average precision at IoU {record['settings']['iou']:g}", record["average_precision"]["mean"], ""))
-    if note:
-        print(f"Note: {note}.")
+    if record["data"]["note"]:
+        print(f"Note: {record['data']['note']}.")
     for name, figure, counted in rows:
         extent = interval(figure)
         print(f"{name:<42} {counted}{percent(figure['value'])}{extent and f', {extent}'}")

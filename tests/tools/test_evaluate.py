@@ -243,11 +243,22 @@ def test_a_seed_is_a_result(evaluate):
     assert texts[0] == texts[1] and texts[0][0] != texts[2][0]
 
 
-def test_the_phantom_is_called_so_whatever_its_name(tool, tmp_path):
-    truth, images, detections = write_set(tmp_path / "cdh_phantom" / "0123456789", CASES)
+@pytest.mark.parametrize(
+    ("folder", "extra", "note"),
+    [
+        ("cdh_phantom/0123456789", {}, "synthetic phantom, not patients"),
+        ("copied", {"info": {"phantom": True}}, "synthetic phantom, not patients"),
+        ("spider_lumbar", {}, "lumbar spines of SPIDER, not cervical and not CDH-1848"),
+        ("ours", {"info": None}, ""),
+    ],
+)
+def test_known_data_is_called_what_it_is_whatever_its_name(tool, tmp_path, folder, extra, note):
+    truth, images, detections = write_set(tmp_path / folder, CASES[:1], extra=extra)
     arguments = ["--ground-truth", truth, "--images", images, "--detections", detections, "--bootstrap", 0]
     assert tool.main([*map(str, arguments), "--output", str(tmp_path / "out"), "--name", "our necks"]) == 0
-    assert "About the data: synthetic phantom, not patients." in (tmp_path / "out" / "report.html").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert json.loads((tmp_path / "out" / "clinical.json").read_text())["data"]["note"] == note
+    assert (f"About the data: {note}." in page) == bool(note)
 
 
 def test_nothing_is_replaced_without_force(evaluate, capsys):

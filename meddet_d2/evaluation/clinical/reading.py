@@ -37,11 +37,13 @@ class Study:
         cases: one for each image, by rising image id.
         pictures: of the same images; their paths are for reading and are written nowhere.
         checksums: sha256 of the files, {"ground_truth", "detections"}.
+        phantom: whether the ground truth says of itself that it is this project's phantom.
     """
 
     cases: list[Case]
     pictures: list[Picture]
     checksums: dict[str, str]
+    phantom: bool
 
 
 def read_study(ground_truth: Path, images: Path, detections: Path) -> Study:
@@ -79,6 +81,7 @@ def read_study(ground_truth: Path, images: Path, detections: Path) -> Study:
             Picture(path=images / image["file_name"], width=image["width"], height=image["height"]) for image in records
         ],
         checksums={"ground_truth": sha256(ground_truth), "detections": sha256(detections)},
+        phantom=isinstance(info := content.get("info"), dict) and info.get("phantom") is True,
     )
 
 
