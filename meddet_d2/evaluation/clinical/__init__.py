@@ -1,0 +1,11 @@
+"""What a clinician asks of a detector: on patients, on lesions, with intervals, in tables and on a page.
+
+Plain data and numpy, no torch: ``reading`` makes cases from COCO's files, ``measure`` makes every figure from cases,
+``output`` and ``report`` write them.
+"""
+
+from .cases import Case
+from .measure import Measurement, Settings
+from .reading import Study, read_study
+
+__all__ = ["Case", "Measurement", "Settings", "Study", "read_study"]

@@ -1,0 +1,243 @@
+"""All clinical figures of a test set in one record, each with its interval."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from . import calibration
+from .bootstrap import intervals
+from .cases import Case, patients_of
+from .confusion import confusion
+from .curves import PrecisionRecall, average_precision, precision_recall
+from .froc import RATES, Froc, froc, sensitivity_at
+from .levels import by_level
+from .matching import Matches, match
+from .patients import Readings, image_readings, limit_where_all_alike, patient_readings
+
+# Where FROC's band is drawn: false boxes per image.
+GRID = np.geomspace(1 / 16, 8, 57)
+# The other operating points that are shown, so that nobody has to read them off a curve.
+OTHER_THRESHOLDS = tuple(round(0.1 * step, 1) for step in range(1, 10))
+ANY = "any disc"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a test set is evaluated.
+
+    Attributes:
+        iou: least overlap of a detection with the box it finds, in (0, 1].
+        threshold: operating point: detections with at least this score count where there is no curve; in [0, 1].
+        threshold_given: whether somebody chose it, or it is the default.
+        resamples: of the intervals; 0 for none.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: a value out of its range.
+    """
+
+    iou: float = 0.5
+    threshold: float = 0.3
+    threshold_given: bool = False
+    resamples: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.iou <= 1:
+            raise ValueError(f"The overlap is {self.iou}; give an IoU above 0 and up to 1.")
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"The operating point is {self.threshold}; give a score from 0 to 1.")
+        if self.resamples < 0 or self.seed < 0:
+            raise ValueError(f"{self.resamples} resamples with seed {self.seed}; neither may be negative.")
+
+
+class Measurement:
+    """A matched test set.
+
+    Attributes:
+        cases: the images.
+        classes: their names; the first is the lesion that is looked for.
+        settings: how they are evaluated.
+        of_class: matches of each class.
+        agnostic: matches of all classes at once.
+        patients, images: readings of the lesion.
+        record: what :func:`meddet_d2.files.write_json` takes: every figure, shares in [0, 1].
+    """
+
+    def __init__(self, cases: Sequence[Case], classes: Sequence[str], settings: Settings) -> None:
+        """
+        Args:
+            cases: at least one, numbered on from 1.
+            classes: names; the first is the lesion.
+            settings: how to evaluate.
+        """
+        self.cases, self.classes, self.settings = list(cases), list(classes), settings
+        self.of_class = [match(cases, settings.iou, label) for label in range(len(classes))]
+        self.agnostic = match(cases, settings.iou)
+        self.patients, self.images = patient_readings(cases, 0), image_readings(cases, 0)
+        self._patient = patients_of(cases)
+        self._targets = {self.classes[0]: self.of_class[0], ANY: self.agnostic}
+        self._calibration = calibration.collect(self.of_class)
+        figures = self.figures(np.ones(len(self.patients.positive)))
+        ranges = intervals(self.figures, len(self.patients.positive), settings.resamples, settings.seed)
+        self.record = self._record({name: {"value": figures[name], **ranges[name]} for name in figures})
+
+    @property
+    def lesion(self) -> str:
+        """The name of the class that is looked for."""
+        return self.classes[0]
+
+    def precision_recall(self) -> list[PrecisionRecall]:
+        """The curve of each class."""
+        return [precision_recall(matches) for matches in self.of_class]
+
+    def froc(self) -> dict[str, Froc]:
+        """The curves of the lesion and of any disc."""
+        return {name: froc(matches) for name, matches in self._targets.items()}
+
+    def figures(self, weights: np.ndarray) -> dict[str, float | np.ndarray]:
+        """Every figure that has an interval.
+
+        Args:
+            weights: (P,) how often each patient is counted.
+
+        Returns:
+            By name; NaN where a figure is not defined.
+        """
+        threshold = self.settings.threshold
+        of_images = weights[self._patient]
+        figures: dict[str, float | np.ndarray] = {}
+        for name, readings, ours in (("patients", self.patients, weights), ("images", self.images, of_images)):
+            figures[f"{name}.sensitivity"] = readings.share(True, threshold, ours)
+            figures[f"{name}.specificity"] = readings.share(False, threshold, ours)
+            figures[f"{name}.auc"] = readings.auc(ours)
+        precisions = [average_precision(matches, of_images) for matches in self.of_class]
+        # A class that nobody has is left out of the mean, but one that a resample happens to miss makes it undefined.
+        defined = [ap for ap, matches in zip(precisions, self.of_class, strict=True) if len(matches.truth_image)]
+        figures["average_precision.mean"] = float(np.mean(defined)) if defined else np.nan
+        for name, ap in zip(self.classes, precisions, strict=True):
+            figures[f"average_precision.{name}"] = ap
+        for name, matches in self._targets.items():
+            curve = froc(matches, of_images)
+            figures[f"froc.{name}"] = sensitivity_at(curve)
+            figures[f"froc.{name}.mean"] = float(figures[f"froc.{name}"].mean())
+            figures[f"froc.{name}.band"] = sensitivity_at(curve, GRID)
+            # The last point whose threshold the operating point reaches.
+            at = np.flatnonzero(curve.threshold >= threshold)[-1]
+            figures[f"froc.{name}.here"] = float(curve.sensitivity[at])
+            figures[f"froc.{name}.rate"] = float(curve.rate[at])
+        figures["calibration.error"] = self._calibration.error(of_images)
+        figures["calibration.brier"] = self._calibration.brier(of_images)
+        return figures
+
+    def _record(self, figures: Mapping[str, dict]) -> dict[str, Any]:
+        bins, brier = calibration.diagram(self.of_class)
+        figures["calibration.brier"]["value"] = brier
+        table = confusion(self.agnostic, self.settings.threshold, len(self.classes)).tolist()
+        table[-1][-1] = None  # discs neither there nor detected: nobody can count them
+        return {
+            "settings": asdict(self.settings),
+            "counts": self._counts(),
+            "patients": self._readings("patients", self.patients, figures),
+            "images": self._readings("images", self.images, figures),
+            "average_precision": {
+                name: _figure(figures[f"average_precision.{name}"]) for name in ("mean", *self.classes)
+            },
+            "froc": {name: self._froc(name, matches, figures) for name, matches in self._targets.items()},
+            "operating_points": [self._operating_point(threshold) for threshold in OTHER_THRESHOLDS],
+            "confusion": {
+                "rows": [*self.classes, "nothing there"],
+                "columns": [*self.classes, "missed"],
+                "boxes": table,
+            },
+            "calibration": {
+                "detections": sum(len(matches.score) for matches in self.of_class),
+                "error": _figure(figures["calibration.error"]),
+                "brier": _figure(figures["calibration.brier"]),
+                "bins": bins,
+            },
+            "levels": by_level(self.agnostic, self.of_class, self.settings.threshold, 0),
+        }
+
+    def _counts(self) -> dict[str, Any]:
+        return {
+            "images": len(self.cases),
+            "images_with_lesion": int(self.images.positive.sum()),
+            "images_without_boxes": sum(not (~case.crowd).any() for case in self.cases),
+            "patients": len(self.patients.positive),
+            "patients_with_lesion": int(self.patients.positive.sum()),
+            "boxes": {
+                name: len(matches.truth_image) for name, matches in zip(self.classes, self.of_class, strict=True)
+            },
+            "crowd_boxes": sum(int(case.crowd.sum()) for case in self.cases),
+            "detections": sum(len(case.found_scores) for case in self.cases),
+            "lowest_score": min((float(case.found_scores.min(initial=1.0)) for case in self.cases), default=1.0),
+            "images_without_detections": sum(not len(case.found_scores) for case in self.cases),
+            "left_out": {
+                "beyond_100_of_a_class_in_an_image": sum(matches.beyond_limit for matches in self.of_class),
+                "beyond_100_of_any_class_in_an_image": self.agnostic.beyond_limit,
+                "on_crowd_boxes": sum(matches.on_crowd for matches in self.of_class),
+            },
+        }
+
+    def _readings(self, name: str, readings: Readings, figures: Mapping[str, dict]) -> dict[str, Any]:
+        right = readings.right(self.settings.threshold)
+        record = {}
+        for key, group in (("sensitivity", readings.positive), ("specificity", ~readings.positive)):
+            counts = {"right": int((right & group).sum()), "of": int(group.sum())}
+            record[key] = {**_figure(figures[f"{name}.{key}"]), **counts}
+            # Images of one patient are not independent: for them there is no such limit.
+            record[key]["limit"] = limit_where_all_alike(**counts) if name == "patients" else None
+        roc = readings.roc()
+        points = [] if roc is None else np.stack(roc, axis=1).tolist()
+        keys = ("false_positive_rate", "sensitivity", "threshold")
+        return {
+            **record,
+            "auc": _figure(figures[f"{name}.auc"]),
+            "roc": [dict(zip(keys, point, strict=True)) for point in points],
+        }
+
+    def _froc(self, name: str, matches: Matches, figures: Mapping[str, dict]) -> dict[str, Any]:
+        points = figures[f"froc.{name}"]
+        band = figures[f"froc.{name}.band"]
+        return {
+            "sensitivity_at": [
+                {"rate": rate, **_figure({key: _at(value, index) for key, value in points.items()})}
+                for index, rate in enumerate(RATES)
+            ],
+            "mean": _figure(figures[f"froc.{name}.mean"]),
+            "at_operating_point": {
+                "sensitivity": {
+                    **_figure(figures[f"froc.{name}.here"]),
+                    "right": int(matches.found(self.settings.threshold).sum()),
+                    "of": len(matches.truth_image),
+                },
+                "false_per_image": _figure(figures[f"froc.{name}.rate"]),
+            },
+            "band": {"rate": GRID.tolist(), "low": band["low"].tolist(), "high": band["high"].tolist()},
+        }
+
+    def _operating_point(self, threshold: float) -> dict[str, Any]:
+        right, positive, lesions = self.patients.right(threshold), self.patients.positive, self.of_class[0]
+        return {
+            "threshold": threshold,
+            "patients_flagged_of_positive": int((right & positive).sum()),
+            "patients_cleared_of_negative": int((right & ~positive).sum()),
+            "lesions_found": int(lesions.found(threshold).sum()),
+            "false_lesions_per_image": float((~lesions.hit & (lesions.score >= threshold)).sum() / lesions.images),
+        }
+
+
+def _figure(figure: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "value": float(figure["value"]),
+        "low": float(figure["low"]),
+        "high": float(figure["high"]),
+        "undefined_resamples": int(figure["undefined"]),
+    }
+
+
+def _at(value: Any, index: int) -> Any:
+    return value[index] if np.ndim(value) else value

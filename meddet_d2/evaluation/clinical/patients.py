@@ -1,0 +1,94 @@
+"""Patients and images read as a whole: has this one a protrusion, yes or no.
+
+One is positive if any protrusion is annotated, and its score is the highest of its detected protrusions, wherever they
+lie: 0 without any.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import sklearn
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from .cases import Case, patients_of
+
+
+@dataclass(frozen=True, eq=False)
+class Readings:
+    """N patients, or N images.
+
+    Attributes:
+        positive: (N,) bool, annotated.
+        score: (N,) in [0, 1].
+    """
+
+    positive: np.ndarray
+    score: np.ndarray
+
+    def right(self, threshold: float) -> np.ndarray:
+        """(N,) bool: called what it is at this operating point."""
+        return (self.score >= threshold) == self.positive
+
+    def share(self, positive: bool, threshold: float, weights: np.ndarray | None = None) -> float:
+        """Sensitivity (of the positive) or specificity (of the others); NaN where there is none of them.
+
+        Args:
+            positive: which of the two.
+            threshold: the operating point.
+            weights: (N,) how often each is counted.
+        """
+        weights = np.ones(len(self.positive)) if weights is None else weights
+        among = weights * (self.positive == positive)
+        return float((among * self.right(threshold)).sum() / among.sum()) if among.sum() else math.nan
+
+    def auc(self, weights: np.ndarray | None = None) -> float:
+        """Area under the ROC curve; NaN where all are positive or none is."""
+        weights = np.ones(len(self.positive)) if weights is None else weights
+        if not weights[self.positive].sum() or not weights[~self.positive].sum():
+            return math.nan
+        # Called for each resample: the checks would take longer than the work.
+        with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
+            return float(roc_auc_score(self.positive, self.score, sample_weight=weights))
+
+    def roc(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """1 - specificity, sensitivity and threshold; None where all are positive or none is."""
+        if self.positive.all() or not self.positive.any():
+            return None
+        return roc_curve(self.positive, self.score, drop_intermediate=False)
+
+
+def limit_where_all_alike(right: int, of: int) -> float | None:
+    """The exact one-sided 95 % limit of a share of which resampling shows no spread; None for any other share.
+
+    Of independent ones: the least true share that ``of`` right ones of ``of`` leave possible, or the greatest that no
+    right one does (about 3 / of from the end, the "rule of three").
+    """
+    if of == 0 or right not in (0, of):
+        return None
+    least = 0.05 ** (1 / of)
+    return least if right else 1 - least
+
+
+def image_readings(cases: Sequence[Case], label: int) -> Readings:
+    """One for each image.
+
+    Args:
+        cases: the images.
+        label: the class that makes an image positive.
+    """
+    return Readings(
+        np.array([case.has(label) for case in cases], dtype=bool),
+        np.array([case.best_score(label) for case in cases], dtype=np.float64),
+    )
+
+
+def patient_readings(cases: Sequence[Case], label: int) -> Readings:
+    """One for each patient, from all of the patient's images; see :func:`image_readings`."""
+    images, patient = image_readings(cases, label), patients_of(cases)
+    positive = np.zeros(patient.max() + 1, dtype=bool)
+    score = np.zeros(len(positive))
+    np.logical_or.at(positive, patient, images.positive)
+    np.maximum.at(score, patient, images.score)
+    return Readings(positive, score)

@@ -1,0 +1,130 @@
+"""The report's figures: plain axes, two colours, everything said a second time by line style."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from meddet_d2.pages import plot
+
+from .curves import PrecisionRecall
+from .froc import RATES, Froc
+
+# Darker than those of the boxes, which are made for black: here they stand on white.
+INKS = ("#b25f00", "#0f6aa6", "#146c43", "#7a3b8f")
+STYLES = ("-", "--", "-.", ":")
+FAINT = "#8a929c"
+SIZE = (5.4, 4.0)
+# Without a salt of our own, ids in the picture would differ from run to run.
+_LOOK = {
+    "svg.hashsalt": "meddet_d2",
+    "font.size": 10,
+    "axes.edgecolor": "#5b636d",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e9ed",
+    "legend.frameon": False,
+}
+
+
+def precision_recall_plot(curves: Sequence[PrecisionRecall], names: Sequence[str], threshold: float) -> Markup:
+    """Precision against recall of each class that has a curve; a dot marks the operating point."""
+    with matplotlib.rc_context(_LOOK):
+        figure, axes = _axes(
+            "Recall: share of the discs that are found", "Precision: share of the boxes that are right"
+        )
+        for index, (curve, name) in enumerate(zip(curves, names, strict=True)):
+            if len(curve.recall):
+                axes.plot(curve.recall, curve.precision, color=INKS[index], linestyle=STYLES[index], label=name)
+                _dot(axes, curve.recall, curve.precision, curve.threshold, threshold, INKS[index])
+        _legend(axes)
+        return plot(figure)
+
+
+def froc_plot(curves: Mapping[str, Froc], bands: Mapping[str, Mapping], threshold: float) -> Markup:
+    """Sensitivity against false boxes per image, with the intervals' band."""
+    with matplotlib.rc_context(_LOOK):
+        figure, axes = _axes("False boxes per image (healthy images counted)", "Sensitivity")
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(RATES, ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
+        axes.set_xlim(1 / 16, 9)
+        for index, (name, curve) in enumerate(curves.items()):
+            if np.isnan(curve.sensitivity).any():
+                continue
+            band = bands[name]
+            # Everything left of the axis lies on its edge; from its last point on a curve stays as it is.
+            rate = np.append(np.maximum(curve.rate, 1e-6), max(9.0, curve.rate[-1]))
+            sensitivity = np.append(curve.sensitivity, curve.sensitivity[-1])
+            axes.fill_between(band["rate"], band["low"], band["high"], color=INKS[index], alpha=0.15, linewidth=0)
+            axes.plot(rate, sensitivity, color=INKS[index], linestyle=STYLES[index], label=name)
+            if curve.rate[curve.threshold >= threshold][-1] >= 1 / 16:
+                _dot(axes, curve.rate, curve.sensitivity, curve.threshold, threshold, INKS[index])
+        _legend(axes)
+        return plot(figure)
+
+
+def roc_plot(rocs: Mapping[str, Sequence[Mapping]], threshold: float) -> Markup:
+    """ROC curves of patients and of images, as the record has them; those that are not defined are left out."""
+    with matplotlib.rc_context(_LOOK):
+        figure, axes = _axes(
+            "Without a protrusion, yet flagged (1 − specificity)", "With a protrusion, flagged (sensitivity)"
+        )
+        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
+        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+        for index, (name, points) in enumerate(rocs.items()):
+            if points:
+                columns = [np.array([point[key] for point in points], dtype=float) for key in points[0]]
+                axes.plot(columns[0], columns[1], color=INKS[index], linestyle=STYLES[index], label=name)
+                _dot(axes, *columns, threshold, INKS[index])
+        axes.set_xlim(-0.02, 1.02)
+        _legend(axes)
+        return plot(figure)
+
+
+def calibration_plot(bins: Sequence[Mapping]) -> Markup:
+    """The reliability diagram above, how many detections stand behind each point below."""
+    with matplotlib.rc_context(_LOOK):
+        figure = Figure(figsize=SIZE)
+        upper, lower = figure.subplots(2, sharex=True, gridspec_kw={"height_ratios": (3, 1), "hspace": 0.12})
+        upper.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
+        upper.plot(
+            [one["mean_score"] for one in bins], [one["share_right"] for one in bins], "o-", color=INKS[0], markersize=5
+        )
+        upper.set_ylim(-0.02, 1.02)
+        upper.set_ylabel("Share right")
+        upper.yaxis.set_major_formatter(PercentFormatter(1.0))
+        middles = [(one["from"] + one["to"]) / 2 for one in bins]
+        lower.bar(middles, [one["detections"] for one in bins], width=0.09, color="#b9c0c9")
+        lower.set_xlim(0, 1)
+        lower.set_ylabel("Boxes")
+        lower.set_xlabel("Score")
+        return plot(figure)
+
+
+def _axes(across: str, up: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=SIZE)
+    axes = figure.subplots()
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    return figure, axes
+
+
+def _legend(axes: Axes) -> None:
+    """Above the axes, where it hides no curve."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, borderaxespad=0.2)
+
+
+def _dot(axes: Axes, x: np.ndarray, y: np.ndarray, thresholds: np.ndarray, threshold: float, color: str) -> None:
+    """The operating point on a curve by falling threshold, if the curve reaches it."""
+    reached = np.flatnonzero(thresholds >= threshold)
+    if len(reached):
+        axes.plot(x[reached[-1]], y[reached[-1]], "o", color=color, markersize=7, markeredgecolor="white")
