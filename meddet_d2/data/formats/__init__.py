@@ -1,0 +1,13 @@
+"""From a file of a scanner or an exported picture to what the network sees: 8-bit RGB, a pseudonym, a spacing.
+
+DICOM, NIfTI, PNG, JPEG and TIFF are known by their content. Neither torch nor detectron2 is imported, and pydicom and
+nibabel only when a file of theirs is met, so that a deployed detector which reads pictures does without them.
+"""
+
+from .identity import Pseudonyms
+from .inputs import collect
+from .reader import read_image, read_slices
+from .records import MRSlice, Problem, ReadError
+from .windowing import window
+
+__all__ = ["MRSlice", "Problem", "Pseudonyms", "ReadError", "collect", "read_image", "read_slices", "window"]

@@ -1,0 +1,249 @@
+"""DICOM files: their frames by the header alone, and each frame's slice when it is wanted.
+
+A header is read without its pixels and without what is not in HEADER_TAGS, so that a folder of thousands of files fits
+in memory, and most of what names a patient is never read at all.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import MediaStorageDirectoryStorage
+
+from .dicom_geometry import GEOMETRY, Geometry, geometry_of
+from .dicom_groups import GROUPS, acquisition, display_functions
+from .dicom_pixels import PIXEL_DATA, check_decodable, measured_values, set_transfer_syntax, to_picture
+from .identity import CODES, NUMBERS, Pseudonyms, allowed_tags, file_digest, numbers
+from .quiet import quiet
+from .records import MAX_PIXELS, MAX_VOXELS, MRSlice, ReadError
+
+IDENTITY = ("PatientID", "IssuerOfPatientID", "PatientName", "SOPInstanceUID", "SeriesInstanceUID")
+DESCRIPTION = ("ImageType", "BurnedInAnnotation", "InstanceNumber", "NumberOfFrames")
+# What decoding and display take; the lists of palettes and overlays that pydicom does not need here are left out.
+DISPLAY = (
+    "SamplesPerPixel", "PlanarConfiguration", "BitsAllocated", "HighBit", "PixelRepresentation",
+    "PixelPaddingValue", "PixelPaddingRangeLimit", "PixelPresentation",
+    "RescaleIntercept", "RescaleSlope", "ModalityLUTSequence",
+    "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence",
+    "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor",
+    "BluePaletteColorLookupTableDescriptor",
+    "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
+    "SegmentedRedPaletteColorLookupTableData", "SegmentedGreenPaletteColorLookupTableData",
+    "SegmentedBluePaletteColorLookupTableData",
+    "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+)  # fmt: skip
+HEADER_TAGS = list(dict.fromkeys([*IDENTITY, *DESCRIPTION, *NUMBERS, *CODES, *DISPLAY, *GEOMETRY, *GROUPS]))
+DAMAGED = "is no DICOM file that can be read: it is truncated or damaged; fetch it again or remove it."
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame that has not been decoded. Its identity is the file's own: it does not leave this package."""
+
+    path: Path
+    index: int  # from 0
+    count: int  # frames of the file
+    series: tuple = field(repr=False)  # frames of one series, orientation and size have the same
+    patient: str | None = field(repr=False)
+    instance: str | None = field(repr=False)
+    number: float | None
+    geometry: Geometry
+    tags: dict[str, str | float | int]
+    warnings: tuple[str, ...]
+
+
+def read_frames(path: Path) -> list[Frame]:
+    """The frames of a file, by its header.
+
+    Raises:
+        ReadError: it is no DICOM file, has no pixels, or they are of a kind that is not read.
+    """
+    dataset = _read(path, with_pixels=False)
+    with quiet():
+        try:
+            return _frames(dataset, path)
+        except ReadError as error:
+            raise ReadError(error.reason, path) from None
+        except Exception:
+            # pydicom converts a value when it is first asked for, and a damaged one raises whatever it likes.
+            raise ReadError(DAMAGED, path) from None
+
+
+def series_of(frames: list[Frame]) -> dict[tuple, list[Frame]]:
+    """Frames by series, orientation and size, each group in its order in space."""
+    groups: dict[tuple, list[Frame]] = {}
+    for frame in frames:
+        groups.setdefault(frame.series, []).append(frame)
+    return {key: sorted_frames(group) for key, group in groups.items()}
+
+
+def sorted_frames(frames: list[Frame]) -> list[Frame]:
+    """By position, or by instance number where a position is missing, or as they are in the file and by name."""
+    by_name = sorted(frames, key=lambda frame: (frame.path, frame.index))
+    if all(frame.number is not None for frame in frames):
+        by_name.sort(key=lambda frame: (frame.number, frame.index))
+    if all(frame.geometry.position is not None for frame in frames):
+        by_name.sort(key=lambda frame: round(frame.geometry.position, 1))
+    return by_name
+
+
+def middle_first(frames: list[Frame]) -> list[Frame]:
+    """All of them, the middle one first and then its neighbours by their distance from it."""
+    frames = sorted_frames(frames)
+    middle = len(frames) // 2
+    return sorted(frames, key=lambda frame: abs(frames.index(frame) - middle))
+
+
+class Decoder:
+    """Frames to slices. The file that was used last stays open in memory, for its other frames."""
+
+    def __init__(self, pseudonyms: Pseudonyms) -> None:
+        self._pseudonyms = pseudonyms
+        self._path: Path | None = None
+        self._dataset: Dataset | None = None
+
+    def __call__(self, frame: Frame) -> MRSlice:
+        """
+        Raises:
+            ReadError: the frame cannot be decoded.
+        """
+        if self._path != frame.path:
+            self._dataset = _read(frame.path, with_pixels=True)
+            self._path = frame.path
+        pixels, remarks = decode(self._dataset, frame)
+        several = frame.count > 1
+        identity = frame.instance or file_digest(frame.path)
+        return MRSlice(
+            pixels=pixels,
+            image_id=self._pseudonyms.image(f"{identity}#{frame.index + 1}" if several else identity),
+            patient_id=None if frame.patient is None else self._pseudonyms.patient(frame.patient),
+            spacing=frame.geometry.spacing,
+            tags=dict(frame.tags),
+            warnings=(*frame.warnings, *remarks),
+            source=frame.path,
+            frame=frame.index + 1 if several else None,
+        )
+
+
+def read_picture(frame: Frame) -> np.ndarray:
+    """(H, W, 3) uint8 of one frame; raises ReadError."""
+    return decode(_read(frame.path, with_pixels=True), frame)[0]
+
+
+def decode(dataset: Dataset, frame: Frame) -> tuple[np.ndarray, list[str]]:
+    """A frame's picture and remarks; see `to_picture`.
+
+    Raises:
+        ReadError: it cannot be decoded.
+    """
+    with quiet():
+        try:
+            check_decodable(dataset)
+            functions = display_functions(dataset, frame.index)
+            return to_picture(measured_values(dataset, frame.index, functions), dataset, functions)
+        except ReadError as error:
+            raise ReadError(error.reason, frame.path) from None
+        except Exception as error:
+            # pydicom and four decoders have no common type; their text may quote the file, so the type alone is told.
+            raise ReadError(
+                f"its pixels cannot be decoded ({type(error).__name__}): the file is truncated or damaged; "
+                "fetch it again or remove it.",
+                frame.path,
+            ) from None
+
+
+def read_values(path: Path, index: int = 0) -> np.ndarray:
+    """Stored values after rescale, before any window, of one frame; for comparison with other software."""
+    dataset = _read(path, with_pixels=True)
+    with quiet():
+        check_decodable(dataset)
+        return measured_values(dataset, index, display_functions(dataset, index))
+
+
+def _read(path: Path, *, with_pixels: bool) -> Dataset:
+    tags = [*HEADER_TAGS, *PIXEL_DATA] if with_pixels else HEADER_TAGS
+    with quiet():
+        try:
+            dataset = dcmread(path, force=True, stop_before_pixels=not with_pixels, specific_tags=tags)
+            set_transfer_syntax(dataset)
+            return dataset
+        except Exception:
+            # Damaged files raise anything from KeyError to zlib.error, and the text quotes the file.
+            raise ReadError(DAMAGED, path) from None
+
+
+def _frames(dataset: Dataset, path: Path) -> list[Frame]:
+    if dataset.file_meta.get("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+        raise ReadError("is a DICOMDIR, the index of a disc, without pixels; give the folder with the images.")
+    rows, columns = _whole(dataset, "Rows"), _whole(dataset, "Columns")
+    if rows is None or columns is None:
+        raise ReadError("is no DICOM image (a report, a plan, an index, or damaged); remove it.")
+    if rows * columns > MAX_PIXELS:
+        raise ReadError(
+            f"is {columns} x {rows} pixels; more than {MAX_PIXELS // 10**6} million are not read: "
+            "cut out the part that matters."
+        )
+    count = 1 if dataset.get("NumberOfFrames") in (None, "") else _whole(dataset, "NumberOfFrames")
+    if count is None or count * rows * columns > MAX_VOXELS:
+        raise ReadError("its number of frames makes no sense; fetch it again or remove it.")
+    remarks = _remarks(dataset)
+    patient, instance = _patient(dataset), _text(dataset, "SOPInstanceUID")
+    series, number = _text(dataset, "SeriesInstanceUID"), numbers(dataset.get("InstanceNumber"), 1)
+    frames = []
+    for index in range(count):
+        geometry = geometry_of(dataset, index)
+        tags = allowed_tags(acquisition(dataset, index, [*NUMBERS, *CODES]))
+        frames.append(
+            Frame(
+                path=path,
+                index=index,
+                count=count,
+                # Without a number of its series, a file is one of its own.
+                series=(series or path, patient, geometry.orientation, rows, columns),
+                patient=patient,
+                instance=instance,
+                number=number[0] if number else None,
+                geometry=geometry,
+                tags=tags,
+                warnings=(*remarks, *geometry.remarks()),
+            )
+        )
+    return frames
+
+
+def _remarks(dataset: Dataset) -> list[str]:
+    remarks = []
+    burned_in = dataset.get("BurnedInAnnotation")
+    if burned_in == "YES":
+        remarks.append("BurnedInAnnotation is YES: the picture itself may show the patient's name")
+    elif burned_in != "NO":
+        remarks.append("BurnedInAnnotation is not stated: look whether the picture itself shows the patient's name")
+    modality = dataset.get("Modality")
+    if modality != "MR":
+        remarks.append("it is not an MR image" if modality in CODES["Modality"] else "its modality is not stated")
+    kinds = dataset.get("ImageType") or ()
+    if "LOCALIZER" in ([kinds] if isinstance(kinds, str) else kinds):
+        remarks.append("it is a localizer")
+    return remarks
+
+
+def _patient(dataset: Dataset) -> str | None:
+    """What the patient's pseudonym is made of."""
+    number, issuer = _text(dataset, "PatientID"), _text(dataset, "IssuerOfPatientID")
+    if number:
+        # A number without issuer is as a table has it, so that both give one pseudonym. \x1f stands in no tag.
+        return f"{number}\x1f{issuer}" if issuer else number
+    name = (_text(dataset, "PatientName") or "").rstrip("^= ")
+    return f"\x1fname\x1f{name}" if name else None
+
+
+def _text(dataset: Dataset, keyword: str) -> str | None:
+    return str(dataset.get(keyword) or "").strip() or None
+
+
+def _whole(dataset: Dataset, keyword: str) -> int | None:
+    """A whole number of at least 1, or None."""
+    (number,) = numbers(dataset.get(keyword), 1) or (0,)
+    return int(number) if number >= 1 and number == int(number) else None

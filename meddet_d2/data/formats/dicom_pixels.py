@@ -1,0 +1,133 @@
+"""The pixels of a DICOM frame: decoded by pydicom and its plugins, rescaled, windowed, inverted where MONOCHROME1."""
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, get_decoder, pixel_array
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from .records import ReadError
+from .windowing import why_not, window
+
+PIXEL_DATA = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+GREY = ("MONOCHROME1", "MONOCHROME2")
+COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+
+
+def set_transfer_syntax(dataset: Dataset) -> None:
+    """Where a file does not say how it is written, it is as pydicom has found it to be."""
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        plain = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else plain
+
+
+def check_decodable(dataset: Dataset) -> None:
+    """
+    Raises:
+        ReadError: there are no pixels, or of a compression or in colours that are not known. It names no file.
+    """
+    if not any(keyword in dataset for keyword in PIXEL_DATA):
+        raise ReadError("holds no pixels (a report, a plan, an index, or cut off before them); remove it.")
+    if dataset.get("PhotometricInterpretation") not in (*GREY, *COLOUR, "PALETTE COLOR"):
+        raise ReadError("its colours (photometric interpretation) are of no known kind; save it as MONOCHROME2 or RGB.")
+    try:
+        decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
+    except NotImplementedError:
+        raise ReadError(
+            "its transfer syntax is not known or is a video's; save it again as Explicit VR Little Endian."
+        ) from None
+    if not decoder.is_available:
+        raise ReadError("its compression needs a decoder that is not installed; run: pip install python-gdcm")
+
+
+def measured_values(dataset: Dataset, index: int, functions: Dataset) -> np.ndarray:
+    """A frame as the file means it: stored values after the modality LUT or rescale, or colours.
+
+    Args:
+        dataset: the whole file.
+        index: of the frame, from 0.
+        functions: with the frame's RescaleSlope and RescaleIntercept or ModalityLUTSequence, if it has any.
+
+    Returns:
+        (H, W) of any real type, or (H, W, 3) uint8 or wider, RGB.
+
+    Raises:
+        Exception: whatever pydicom and its plugins raise on a damaged file.
+    """
+    values = pixel_array(dataset, index=index)
+    photometric = dataset.PhotometricInterpretation
+    if photometric == "PALETTE COLOR":
+        colours = apply_color_lut(values, dataset)[..., :3]
+        # Entries of 16 bits span all 16, as the standard has it; but some hold 8 bits in 16.
+        nominal = dataset.RedPaletteColorLookupTableDescriptor[2]
+        return (colours >> 8).astype(np.uint8) if nominal == 16 else colours.astype(np.uint8)
+    return values if photometric in COLOUR else apply_modality_lut(values, functions)
+
+
+def to_picture(values: np.ndarray, dataset: Dataset, functions: Dataset) -> tuple[np.ndarray, list[str]]:
+    """Window what `measured_values` gave.
+
+    The file's own window (VOI LUT, or the first window) is used where `why_not` has nothing against it, percentiles
+    otherwise. Colours of 8 bits, and grey of 8 bits without a window and a rescale, stay as they are.
+
+    Returns:
+        (H, W, 3) uint8, RGB, and remarks.
+
+    Raises:
+        ReadError: NaN or infinite values. It names no file.
+    """
+    if not np.isfinite(values).all():
+        raise ReadError("holds NaN or infinite values; export it again with finite ones.")
+    if values.ndim == 3:
+        return (values if values.dtype == np.uint8 else window(values)), []
+    grey, remark = _windowed(values, dataset, functions)
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        grey = 255 - grey
+    return np.repeat(grey[:, :, None], 3, axis=2), [remark] if remark else []
+
+
+def _windowed(values: np.ndarray, dataset: Dataset, functions: Dataset) -> tuple[np.ndarray, str | None]:
+    remark = None
+    if functions.get("VOILUTSequence") or "WindowCenter" in functions:
+        try:
+            shown = _own_window(values, functions)
+        except Exception:
+            # Whatever is wrong with it (no number, no width, a table without entries), there is another way.
+            remark = "the file's display window cannot be used; percentiles were used instead"
+        else:
+            remark = why_not(values, shown)
+            if remark is None:
+                return np.rint(shown).astype(np.uint8), None
+    elif values.dtype == np.uint8 and dataset.BitsStored == 8:
+        return values, None
+    return window(values, _not_padding(values, dataset, functions)), remark
+
+
+def _own_window(values: np.ndarray, functions: Dataset) -> np.ndarray:
+    """The frame after its own window, float in 0..255."""
+    if functions.get("VOILUTSequence"):
+        if not np.array_equal(values, np.rint(values)):
+            raise ValueError("a table for whole numbers, and values between them")
+        depth = functions.VOILUTSequence[0].LUTDescriptor[2]
+        return apply_voi_lut(values.astype(np.int64), functions) / (2.0**depth - 1.0) * 255.0
+    # pydicom maps to the range of the stored values; those of 8 bits without rescale are what a picture has.
+    own = Dataset()
+    own.PhotometricInterpretation, own.BitsStored, own.PixelRepresentation = "MONOCHROME2", 8, 0
+    for keyword in ("WindowCenter", "WindowWidth", "VOILUTFunction"):
+        if functions.get(keyword) is not None:
+            own[keyword] = functions[keyword]
+    shown = apply_voi_lut(values, own)
+    if not np.isfinite(shown).all():
+        raise ValueError("no finite grey levels")
+    return shown
+
+
+def _not_padding(values: np.ndarray, dataset: Dataset, functions: Dataset) -> np.ndarray | None:
+    """Where something was measured: padding around an image says nothing about its range."""
+    padding = dataset.get("PixelPaddingValue")
+    if not isinstance(padding, int):
+        return None
+    limit = dataset.get("PixelPaddingRangeLimit", padding)
+    ends = np.array(sorted((padding, limit if isinstance(limit, int) else padding)))
+    low, high = sorted(apply_modality_lut(ends, functions))
+    return (values < low) | (values > high)

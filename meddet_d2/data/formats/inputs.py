@@ -1,0 +1,139 @@
+"""Files and folders, in any mixture, to slices and problems, one after the other."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+
+from .identity import Pseudonyms
+from .kinds import header_of, kind_of
+from .reader import check_slices, library, other_slices
+from .records import MRSlice, Problem, ReadError
+
+
+def collect(
+    inputs: Sequence[str | Path], *, pseudonyms: Pseudonyms, slices: str = "middle"
+) -> Iterator[MRSlice | Problem]:
+    """Read everything that is named, and tell what was not.
+
+    A file is read by itself. A folder is walked, with the folders in it and those that it links to; its DICOM files are
+    grouped into series (of one SeriesInstanceUID, orientation and size), sorted by position; headers are read first,
+    pixels one file at a time. What begins with a dot is left out and counted.
+
+    Args:
+        inputs: files and folders.
+        pseudonyms: what names the slices and the patients.
+        slices: "middle" (of each series, volume or file of several frames) or "all".
+
+    Yields:
+        In the order of the inputs, and within a folder in that of the names: a slice, or a problem for whatever was not
+        read: what is missing, damaged or no image, or the same image once more. If the middle of a series cannot be
+        read, that is a problem, and the slice beside it is taken.
+
+    Raises:
+        ValueError: ``slices`` is neither "middle" nor "all".
+    """
+    check_slices(slices)
+    return _collect([Path(path) for path in inputs], pseudonyms, slices)
+
+
+def _collect(inputs: list[Path], pseudonyms: Pseudonyms, slices: str) -> Iterator[MRSlice | Problem]:
+    seen: set[str] = set()
+    folders: set[tuple[int, int]] = set()
+    for path in inputs:
+        results = _folder(path, folders, pseudonyms, slices) if path.is_dir() else _files([path], pseudonyms, slices)
+        for result in results:
+            # Results are written under this id: a second one would replace the first.
+            if isinstance(result, MRSlice) and result.image_id in seen:
+                yield Problem(result.source, "is the same image as one before it, by identifier or content; left out.")
+                continue
+            if isinstance(result, MRSlice):
+                seen.add(result.image_id)
+            yield result
+
+
+def _folder(
+    folder: Path, folders: set[tuple[int, int]], pseudonyms: Pseudonyms, slices: str
+) -> Iterator[MRSlice | Problem]:
+    files: list[Path] = []
+    problems: list[Problem] = []
+    hidden = 0
+    # Not Path.walk, which Python 3.10 has not.
+    for name, below, names in os.walk(folder, followlinks=True, onerror=lambda error: problems.append(_unread(error))):
+        here = os.stat(name)
+        if (here.st_dev, here.st_ino) in folders:
+            # A link to a folder above it, or the same folder given twice.
+            problems.append(Problem(Path(name), "is a folder that was read already; left out."))
+            below.clear()
+            continue
+        folders.add((here.st_dev, here.st_ino))
+        hidden += sum(entry.startswith(".") for entry in [*below, *names])
+        below[:] = sorted(entry for entry in below if not entry.startswith("."))
+        files += [Path(name) / entry for entry in sorted(names) if not entry.startswith(".")]
+    if hidden:
+        problems.append(Problem(folder, f"{hidden} hidden files or folders in it (.name) were left out."))
+    if not files:
+        problems.append(Problem(folder, "is a folder without files."))
+    yield from problems
+    yield from _files(files, pseudonyms, slices)
+
+
+def _unread(error: OSError) -> Problem:
+    return Problem(Path(error.filename), f"is a folder that cannot be read ({type(error).__name__}).")
+
+
+def _files(files: list[Path], pseudonyms: Pseudonyms, slices: str) -> Iterator[MRSlice | Problem]:
+    """The files of one input: series first as a whole known, then everything in the order of the names."""
+    dicom: ModuleType | None = None
+    series: dict[tuple, list] = defaultdict(list)
+    turn: dict[Path, str | Problem | tuple] = {}
+    for path in files:
+        try:
+            kind = kind_of(path)
+            if kind != "dicom":
+                turn[path] = kind
+                continue
+            dicom = library(kind, path)
+            for key, frames in dicom.series_of(dicom.read_frames(path)).items():
+                if key not in series:
+                    turn.setdefault(path, ())
+                    turn[path] += (key,)
+                series[key] += frames
+        except (ReadError, OSError) as error:
+            turn[path] = _problem(path, error)
+    decoder = dicom.Decoder(pseudonyms) if dicom else None
+    for path, what in turn.items():
+        if isinstance(what, Problem):
+            yield what
+        elif isinstance(what, tuple):
+            for key in what:
+                yield from _series(dicom, decoder, series.pop(key), slices)
+        elif not (path.suffix.lower() == ".img" and header_of(path) in turn):
+            yield from _other(path, what, pseudonyms, slices)
+
+
+def _series(dicom: ModuleType, decoder, frames: list, slices: str) -> Iterator[MRSlice | Problem]:
+    for frame in dicom.sorted_frames(frames) if slices == "all" else dicom.middle_first(frames):
+        try:
+            yield decoder(frame)
+        except (ReadError, OSError) as error:
+            yield _problem(frame.path, error)
+        else:
+            if slices == "middle":
+                return
+
+
+def _other(path: Path, kind: str, pseudonyms: Pseudonyms, slices: str) -> Iterator[MRSlice | Problem]:
+    try:
+        yield from other_slices(path, kind, pseudonyms, slices)
+    except (ReadError, OSError) as error:
+        yield _problem(path, error)
+
+
+def _problem(path: Path, error: Exception) -> Problem:
+    if isinstance(error, ReadError):
+        return Problem(path, error.reason.removeprefix(f"{path}: "))
+    if isinstance(error, FileNotFoundError):
+        return Problem(path, "there is no such file or folder.")
+    return Problem(path, f"cannot be read ({type(error).__name__}).")

@@ -1,0 +1,98 @@
+"""The pictures MR images are exported as: PNG, JPEG, TIFF and a few more; 8 or 16 bits or float; any colour mode.
+
+Detectron2's own reader cuts 16-bit values off at 255, which turns nearly all of a 12-bit image white. Here everything
+that is not 8-bit is windowed: the robust range of the image is mapped to 0..255.
+"""
+
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from .records import MAX_PIXELS, ReadError
+from .windowing import window
+
+# Those that Pillow decodes by itself. Its list has others that start programs (EPS) or are no pictures of anything.
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """Read a picture as 8-bit RGB, upright as its EXIF orientation says.
+
+    Grey images get three equal channels, palettes their colours, CMYK is converted, transparent parts become black.
+    Images of 16 or 32 bits or of floats are windowed by `window`.
+
+    Args:
+        path: a file of one of FORMATS.
+
+    Returns:
+        (H, W, 3) uint8, channels in the order R, G, B.
+
+    Raises:
+        ReadError: it is empty, truncated, no image, a stack of images or an animation, of more than MAX_PIXELS, or
+            holds NaN or infinity.
+    """
+    if path.stat().st_size == 0:
+        raise ReadError("is empty (0 bytes); copy it again or remove it.", path)
+    image, deep_colour = _load(path)
+    if deep_colour:
+        return _window_file(_read_deep_colour(path), path)
+    if image.mode.startswith("I") or image.mode == "F":
+        return np.repeat(_window_file(np.asarray(image), path)[:, :, None], 3, axis=2)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
+    return np.array(image.convert("RGB"))
+
+
+def _load(path: Path) -> tuple[Image.Image, bool]:
+    """The image, decoded and upright, and whether it is 16-bit colour, of which Pillow keeps the high byte only."""
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of large images, and of odd metadata in words that are the file's.
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=FORMATS) as image:
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    raise ReadError(
+                        f"is {width} x {height} pixels; more than {MAX_PIXELS // 10**6} million are not read: "
+                        "cut out the part that matters.",
+                        path,
+                    )
+                frames = getattr(image, "n_frames", 1)
+                if frames > 1:
+                    raise ReadError(f"holds {frames} images; write each slice into a file of its own.", path)
+                # Which file is 16-bit colour stands in the decoder's raw mode only.
+                deep = image.mode in ("RGB", "RGBA", "LA") and any(";16" in str(tile[3]) for tile in image.tile)
+                image.load()
+                return ImageOps.exif_transpose(image), deep
+    except ReadError:
+        raise
+    except UnidentifiedImageError:
+        raise ReadError("is no image that can be read (DICOM, NIfTI, PNG, JPEG, TIFF); remove it.", path) from None
+    except Image.DecompressionBombError:
+        raise ReadError(f"has more than {MAX_PIXELS // 10**6} million pixels; cut out the part.", path) from None
+    except Exception as error:
+        # A damaged file makes Pillow raise a dozen types. Their text may quote the file, so only the type is told.
+        reason = (
+            f"cannot be read as an image ({type(error).__name__}): it is truncated or damaged; replace or remove it."
+        )
+        raise ReadError(reason, path) from None
+
+
+def _window_file(values: np.ndarray, path: Path) -> np.ndarray:
+    try:
+        return window(values)
+    except ValueError as error:
+        raise ReadError(f"{error}; write the file again with finite values.", path) from error
+
+
+def _read_deep_colour(path: Path) -> np.ndarray:
+    """(H, W, 3) uint16 of a 16-bit colour file that Pillow has found sound; an alpha channel is left out."""
+    flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_ANYDEPTH
+    values = cv2.imdecode(np.fromfile(path, np.uint8), flags)
+    if values is None or values.dtype != np.uint16 or values.ndim != 3:
+        raise ReadError("its 16-bit colours cannot be decoded; save it as 16-bit grey or 8-bit colour.", path)
+    return values[:, :, 2::-1]

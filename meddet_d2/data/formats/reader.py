@@ -1,0 +1,107 @@
+"""One file of any kind, to one image or to its slices."""
+
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from .identity import Pseudonyms, file_digest
+from .kinds import kind_of
+from .pictures import read_picture
+from .records import MRSlice, ReadError
+from .spacing import spacing_remarks
+
+PACKAGES = {"dicom": "pydicom python-gdcm", "nifti": "nibabel"}
+SLICES = ("middle", "all")
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read one image as 8-bit RGB.
+
+    More than 8 bits are windowed: nothing is cut off at 255. docs/reading.md says how.
+
+    Args:
+        path: a PNG, JPEG or TIFF, a DICOM file of one frame, or a NIfTI file, of which the mid-sagittal slice is taken.
+
+    Returns:
+        (H, W, 3) uint8, channels in the order R, G, B.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ReadError: it is truncated, no image, a stack or an animation, enormous, or holds NaN or infinity.
+    """
+    path = Path(path)
+    kind = kind_of(path)
+    if kind == "picture":
+        return read_picture(path)
+    if kind == "nifti":
+        return library(kind, path).read_middle(path)
+    dicom = library(kind, path)
+    frames = dicom.read_frames(path)
+    if len(frames) > 1:
+        raise ReadError(f"holds {len(frames)} frames; write each slice into a file of its own.", path)
+    return dicom.read_picture(frames[0])
+
+
+def read_slices(path: str | Path, *, pseudonyms: Pseudonyms, slices: str = "middle") -> list[MRSlice]:
+    """Read the slices of one file.
+
+    Args:
+        path: a picture, a DICOM file or a NIfTI file.
+        pseudonyms: what names the slices and the patient.
+        slices: "middle" (of a volume or of several frames, the middle one; of frames in several directions, the middle
+            of each) or "all".
+
+    Returns:
+        At least one slice.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ReadError: it cannot be read, or one of its wanted slices cannot.
+        ValueError: ``slices`` is neither.
+    """
+    check_slices(slices)
+    path = Path(path)
+    kind = kind_of(path)
+    if kind == "dicom":
+        dicom = library(kind, path)
+        decoder = dicom.Decoder(pseudonyms)
+        groups = dicom.series_of(dicom.read_frames(path)).values()
+        frames = [frame for group in groups for frame in (group if slices == "all" else [dicom.middle_first(group)[0]])]
+        return [decoder(frame) for frame in frames]
+    return list(other_slices(path, kind, pseudonyms, slices))
+
+
+def other_slices(path: Path, kind: str, pseudonyms: Pseudonyms, slices: str) -> Iterator[MRSlice]:
+    """The slices of a picture or a NIfTI file; raises as `read_slices`."""
+    if kind == "nifti":
+        yield from library(kind, path).read_nifti(path, pseudonyms=pseudonyms, slices=slices)
+        return
+    yield MRSlice(
+        pixels=read_picture(path),
+        image_id=pseudonyms.image(file_digest(path)),
+        patient_id=None,
+        spacing=None,
+        tags={},
+        warnings=tuple(spacing_remarks(None)),
+        source=path,
+    )
+
+
+def library(kind: str, path: Path) -> ModuleType:
+    """The module for DICOM or NIfTI; they need packages that a deployed detector of pictures does without.
+
+    Raises:
+        ReadError: such a package is not installed.
+    """
+    try:
+        return import_module(f".{kind}", __package__)
+    except ModuleNotFoundError as error:
+        raise ReadError(f"needs a package that is not installed; run: pip install {PACKAGES[kind]}", path) from error
+
+
+def check_slices(slices: str) -> None:
+    if slices not in SLICES:
+        raise ValueError(f"slices is {slices!r}; give 'middle' or 'all'.")
