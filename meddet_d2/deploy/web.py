@@ -48,7 +48,7 @@ def build_app(detector: Detector, *, name: str, card: ModelCard | None = None) -
         paths = [Path(file["path"]) for file in files or []]
         session = receive([path for path in paths if is_upload(path, upload_folder())], pseudonyms)
         choices = [(f"{i}: {read[0].image_id}", i - 1) for i, read in enumerate(session.files, 1)]
-        chosen = gr.Radio(choices=choices, value=0 if choices else None, visible=len(choices) > 1)
+        chosen = gr.Dropdown(choices=choices, value=0 if choices else None, visible=len(choices) > 1)
         slider, index = _slices_of(session, 0)
         return None, session, chosen, slider, show(session, detector, 0, index, threshold)
 
@@ -76,7 +76,7 @@ def build_app(detector: Detector, *, name: str, card: ModelCard | None = None) -
                 files = gr.File(
                     file_count="multiple", label="DICOM, NIfTI, PNG, JPEG or TIFF, one or several", height=180
                 )
-                chosen = gr.Radio(choices=[], label="File", visible=False)
+                chosen = gr.Dropdown(choices=[], label="File", visible=False, filterable=False, elem_id="file")
                 number = gr.Slider(1, 2, 1, step=1, label="Slice", visible=False, buttons=[])
                 threshold = gr.Slider(
                     round(least, 2),

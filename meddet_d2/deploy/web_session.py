@@ -75,8 +75,9 @@ def receive(paths: Iterable[Path], pseudonyms: Pseudonyms) -> Session:
                 read = read_slices(path, pseudonyms=pseudonyms, slices="all")
                 # Its own idea of the middle: the slices of a series are ordered in space, and some may be left out.
                 start = read_slices(path, pseudonyms=pseudonyms, slices="middle")[0].frame if len(read) > 1 else None
-            except (ReadError, FileNotFoundError) as error:
-                session.problems.append(_sentence(error, path, what))
+            except ReadError as error:
+                # Its reason names no path, which ends in the name that the file had on its owner's machine.
+                session.problems.append(f"{what.capitalize()}: {error.reason}")
                 continue
             except Exception as error:  # a decoder's; the page must say a sentence whatever it was
                 session.problems.append(_unexpected(error, what))
@@ -172,14 +173,6 @@ def csv_of(reading: Reading) -> str:
         box = (f"{value:.2f}" for value in finding.box)
         writer.writerow((file_name(reading.slice), number, finding.label, f"{finding.score:.4f}", *box, *size))
     return buffer.getvalue()
-
-
-def _sentence(error: Exception, path: Path, what: str) -> str:
-    """An error's line without the path, which ends in the name that the file had on its owner's machine."""
-    text = " ".join(str(error).split())
-    for name in (str(path), path.name):
-        text = text.replace(name, what)
-    return text[:1].upper() + text[1:]
 
 
 def _unexpected(error: Exception, what: str) -> str:

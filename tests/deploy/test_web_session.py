@@ -179,8 +179,8 @@ def test_a_volume_begins_in_its_middle(tmp_path, monkeypatch):
 
 def test_a_path_in_an_error_is_left_out(tmp_path, monkeypatch):
     def refuses(path, **options):
-        raise ReadError(f"{path}: DICOM, but\nits pixels are cut off; send {path.name} again.")
+        raise ReadError("its pixels are cut off; send it again.", path)
 
     monkeypatch.setattr(web_session, "read_slices", refuses)
     session = receive([upload(tmp_path, "CANARY.dcm", b"")], PSEUDONYMS)
-    assert session.problems == ["The file: DICOM, but its pixels are cut off; send the file again."]
+    assert session.problems == ["The file: its pixels are cut off; send it again."]
