@@ -44,7 +44,8 @@ def build_app(detector: Detector, *, name: str, card: ModelCard | None = None) -
     # One image of one visitor at a time; the rest waits.
     event = {"concurrency_limit": 1, "concurrency_id": "network", "api_visibility": "private"}
 
-    def upload(files: list[dict] | None, threshold: float) -> tuple:
+    def upload(files: list[dict] | None, threshold: float | None) -> tuple:
+        threshold = THRESHOLD if threshold is None else threshold
         paths = [Path(file["path"]) for file in files or []]
         session = receive([path for path in paths if is_upload(path, upload_folder())], pseudonyms)
         choices = [(f"{i}: {read[0].image_id}", i - 1) for i, read in enumerate(session.files, 1)]
@@ -52,16 +53,20 @@ def build_app(detector: Detector, *, name: str, card: ModelCard | None = None) -
         slider, index = _slices_of(session, 0)
         return None, session, chosen, slider, show(session, detector, 0, index, threshold)
 
-    def choose_file(session: Session | None, file: int, threshold: float) -> tuple:
+    def choose_file(session: Session | None, file: int, threshold: float | None) -> tuple:
+        threshold = THRESHOLD if threshold is None else threshold
         if session is None:
             return session, gr.skip(), _gone()
         slider, index = _slices_of(session, file)
         return session, slider, show(session, detector, file, index, threshold)
 
-    def look(session: Session | None, file: int | None, number: int, threshold: float) -> tuple:
+    def look(session: Session | None, file: int | None, number: int | None, threshold: float | None) -> tuple:
         if session is None:
             # Nothing was uploaded yet, or too long ago.
             return None, gr.skip() if file is None else _gone()
+        if number is None or threshold is None:
+            # The field beside the slider is empty, for somebody is typing.
+            return session, gr.skip()
         return session, show(session, detector, file or 0, int(number) - 1, threshold)
 
     with gr.Blocks(title=f"{name}: a reading", analytics_enabled=False, delete_cache=SWEEP) as app:

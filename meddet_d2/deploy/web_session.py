@@ -22,7 +22,7 @@ from .reading import Detector, Reading, disc_numbers, overlay, read_slice
 
 logger = logging.getLogger(__name__)
 
-# Of one upload. A volume's slices lie in memory until the page is left or half an hour is over.
+# Of one upload, whose slices lie in memory until half an hour after the visitor's last click.
 MAX_FILES, MAX_SLICES = 20, 512
 UNEXPECTED = "Something went wrong with {what} that this page did not expect; whoever runs it finds where in its log."
 COLUMNS = ("image", "disc", "class", "score", "x0", "y0", "x1", "y1", "width_mm", "height_mm")
@@ -145,7 +145,7 @@ def _contents(reading: Reading, threshold: float) -> dict:
         )
     content = base64.b64encode(csv_of(reading).encode()).decode()
     return {
-        "name": file_name(reading.slice),
+        "name": reading.slice.image_id,
         # Somebody is moving the threshold and waits.
         "picture": picture(overlay(reading), optimize=False),
         "csv": f"data:text/csv;charset=utf-8;base64,{content}",
@@ -157,12 +157,6 @@ def _contents(reading: Reading, threshold: float) -> dict:
     }
 
 
-def file_name(mr_slice: MRSlice) -> str:
-    """The name of a slice's downloads, without suffix: a pseudonym and, of a volume, the slice."""
-    frame = "" if mr_slice.frame is None else f"_{mr_slice.frame}"
-    return mr_slice.image_id if mr_slice.image_id.endswith(frame) else f"{mr_slice.image_id}{frame}"
-
-
 def csv_of(reading: Reading) -> str:
     """One line a finding: box in pixels with two digits, width and height in millimetres or empty."""
     buffer = io.StringIO()
@@ -171,7 +165,7 @@ def csv_of(reading: Reading) -> str:
     for number, finding in zip(disc_numbers(reading.findings), reading.findings, strict=True):
         size = ("", "") if finding.size_mm is None else tuple(f"{value:.2f}" for value in finding.size_mm)
         box = (f"{value:.2f}" for value in finding.box)
-        writer.writerow((file_name(reading.slice), number, finding.label, f"{finding.score:.4f}", *box, *size))
+        writer.writerow((reading.slice.image_id, number, finding.label, f"{finding.score:.4f}", *box, *size))
     return buffer.getvalue()
 
 
