@@ -49,20 +49,44 @@ def draw_panel(image: np.ndarray, boxes: Sequence[Box], size: int) -> Image.Imag
     panel = Image.fromarray(np.ascontiguousarray(image)).resize(large, Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(panel)
     font = font_of(14 * OVERSAMPLING)
+    placed: list[tuple[float, ...]] = []
     for box in boxes:
         x0, y0, x1, y1 = (value * scale * OVERSAMPLING for value in box.corners)
         for start, end in (((x0, y0), (x1, y0)), ((x1, y0), (x1, y1)), ((x0, y1), (x1, y1)), ((x0, y0), (x0, y1))):
             draw_line(draw, start, end, box.label, LINE * OVERSAMPLING)
+    for box in boxes:
         if box.score is not None:
-            # On the left, where the vertebral bodies' front is: the canal, into which a disc protrudes, stays free.
-            text, gap = f"{box.score:.2f}", 5 * OVERSAMPLING
-            room = x0 > font.getlength(text) + 2 * gap
-            at, anchor = ((x0 - gap, y0), "ra") if room else ((x1 + gap, y0), "la")
-            left, top, right, bottom = draw.textbbox(at, text, font=font, anchor=anchor)
-            pad = 2 * OVERSAMPLING
-            draw.rectangle((left - pad, top - pad, right + pad, bottom + pad), fill="black")
-            draw.text(at, text, fill=color_of(box.label), font=font, anchor=anchor)
+            corners = tuple(value * scale * OVERSAMPLING for value in box.corners)
+            placed.append(_draw_score(draw, corners, box, font, placed))
     return panel.resize(shape, Image.Resampling.LANCZOS)
+
+
+def _draw_score(
+    draw: ImageDraw.ImageDraw,
+    corners: Sequence[float],
+    box: Box,
+    font: ImageFont.FreeTypeFont,
+    placed: Sequence[tuple[float, ...]],
+) -> tuple[float, ...]:
+    """Write a box's score beside it, clear of those ``placed`` where it can be; gives the rectangle that it takes."""
+    x0, y0, x1, y1 = corners
+    text, gap, pad = f"{box.score:.2f}", 5 * OVERSAMPLING, 2 * OVERSAMPLING
+    left, right = [((x0 - gap, y0), "ra"), ((x0 - gap, y1), "rd")], [((x1 + gap, y0), "la"), ((x1 + gap, y1), "ld")]
+    # On the left, where the vertebral bodies' front is: the canal, into which a disc protrudes, stays free.
+    room = x0 > font.getlength(text) + 2 * gap
+    places = []
+    for at, anchor in [*left, *right] if room else right:
+        bounds = draw.textbbox(at, text, font=font, anchor=anchor)
+        places.append((at, anchor, (bounds[0] - pad, bounds[1] - pad, bounds[2] + pad, bounds[3] + pad)))
+    free = [place for place in places if not any(_touch(place[2], other) for other in placed)]
+    at, anchor, taken = (free or places)[0]
+    draw.rectangle(taken, fill="black")
+    draw.text(at, text, fill=color_of(box.label), font=font, anchor=anchor)
+    return taken
+
+
+def _touch(a: Sequence[float], b: Sequence[float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def draw_line(draw: ImageDraw.ImageDraw, start: Sequence[float], end: Sequence[float], label: int, width: int) -> None:

@@ -2,11 +2,14 @@
 
 import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import torch
 
 import meddet_d2
 from detectron2.config import CfgNode
+from detectron2.modeling import build_model
 from meddet_d2.data import register_datasets
 from meddet_d2.engine import run_distillation
 
@@ -26,6 +29,14 @@ TINY_RUN = [
     "DISTILL.TRAIN_ALONE", False,
     "DISTILL.TEACHERS.OPTS", ("SOLVER.MAX_ITER", 2, "SOLVER.IMS_PER_BATCH", 2),
 ]  # fmt: skip
+
+
+def load_tool(name: str) -> ModuleType:
+    """``tools/<name>.py`` as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +90,36 @@ def distil_cfg(tmp_path, finished_run, use_datasets_root):
 @pytest.fixture
 def train_net(use_datasets_root):
     """``tools/train_net.py`` as a module."""
-    spec = importlib.util.spec_from_file_location("train_net", ROOT / "tools" / "train_net.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("train_net")
+
+
+@pytest.fixture(scope="session")
+def export_model():
+    """``tools/export_model.py`` as a module."""
+    return load_tool("export_model")
+
+
+@pytest.fixture(scope="session")
+def exported(export_model, datasets_root, tmp_path_factory):
+    """The folder of an export through the command line, its detector, and the command's options."""
+    folder = tmp_path_factory.mktemp("deploy")
+    options = [*tiny_options(folder, folder), "MODEL.GFL.SCORE_THRESH_TEST", 0.3]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DETECTRON2_DATASETS", str(datasets_root))
+        cfg = make_cfg(options)
+        torch.manual_seed(0)
+        detector = build_model(cfg).eval()
+        # From random weights all scores are alike; these differ from place to place.
+        with torch.no_grad():
+            detector.head.cls_predictor.weight.normal_(std=0.2)
+            detector.head.cls_predictor.bias.fill_(-1.5)
+            detector.head.box_predictor.weight.normal_(std=0.1)
+            for block in (detector.head.cls_nmode, detector.head.box_nmode):
+                block.w.uniform_(-2, 2)
+                block.b.uniform_(-2, 2)
+        torch.save({"model": detector.state_dict()}, folder / "weights.pth")
+        arguments = ["--config-file", str(ROOT / "configs" / "quickstart.yaml")]
+        arguments += ["--weights", str(folder / "weights.pth"), "--output", str(folder / "exported")]
+        opts = [str(option) for option in options]
+        assert export_model.main([*arguments, "--int8", "--calibration-images", "4", *opts]) == 0
+    return folder / "exported", detector, (arguments, opts)

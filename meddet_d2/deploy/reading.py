@@ -3,16 +3,14 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ..data.formats import MRSlice
 from ..drawing import BACKGROUND, CAPTION, FAINT, Box, draw_legend, draw_panel, font_of
 from .predictor import Detections
-
-if TYPE_CHECKING:
-    from ..data.formats import MRSlice
 
 RESEARCH_USE = "Research use only. Not a medical device."
 # Boxes of two classes that overlap by so much (intersection over union) lie on one disc.
@@ -64,13 +62,13 @@ class Reading:
         classes: every class of the detector, found or not.
     """
 
-    slice: "MRSlice"
+    slice: MRSlice
     findings: tuple[Finding, ...]
     classes: tuple[str, ...]
 
 
 def read_slice(
-    mr_slice: "MRSlice",
+    mr_slice: MRSlice,
     detector: Detector,
     *,
     threshold: float = 0.3,

@@ -36,8 +36,7 @@ class TorchPredictor:
         cfg.MODEL.BOTTOM_UP.PRETRAINED = False  # the checkpoint has all
         cfg.freeze()
         register_datasets(cfg)
-        if torch.device(cfg.MODEL.DEVICE).type == "cuda" and not torch.cuda.is_available():
-            raise ValueError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE}, but torch finds no GPU here; give cpu.")
+        _check_device(cfg.MODEL.DEVICE)
         self.model = build_model(cfg).eval()
         load_detector_weights(self.model, str(weights))
         self.classes = class_names(cfg, self.model.num_classes)
@@ -78,3 +77,10 @@ def class_names(cfg: CfgNode, count: int) -> tuple[str, ...]:
     if names is None or len(names) != count:
         return tuple(f"class {index}" for index in range(count))
     return tuple(names)
+
+
+def _check_device(name: str) -> None:
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
+        raise ValueError(f"The device {name} is not here ({str(error).splitlines()[0][:100]}); give cpu.") from error

@@ -22,43 +22,6 @@ from meddet_d2.deploy.export import network_graph
 from meddet_d2.deploy.predictor import resized
 from meddet_d2.modeling.weights import load_detector_weights
 
-EXPORT = ROOT / "tools" / "export_model.py"
-
-
-@pytest.fixture(scope="session")
-def export_model():
-    """``tools/export_model.py`` as a module."""
-    spec = importlib.util.spec_from_file_location("export_model", EXPORT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def exported(export_model, datasets_root, tmp_path_factory):
-    """The folder of an export through the command line, its detector, and the command's options."""
-    folder = tmp_path_factory.mktemp("deploy")
-    options = [*tiny_options(folder, folder), "MODEL.GFL.SCORE_THRESH_TEST", 0.3]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DETECTRON2_DATASETS", str(datasets_root))
-        cfg = make_cfg(options)
-        torch.manual_seed(0)
-        detector = build_model(cfg).eval()
-        # From random weights all scores are alike; these differ from place to place.
-        with torch.no_grad():
-            detector.head.cls_predictor.weight.normal_(std=0.2)
-            detector.head.cls_predictor.bias.fill_(-1.5)
-            detector.head.box_predictor.weight.normal_(std=0.1)
-            for block in (detector.head.cls_nmode, detector.head.box_nmode):
-                block.w.uniform_(-2, 2)
-                block.b.uniform_(-2, 2)
-        torch.save({"model": detector.state_dict()}, folder / "weights.pth")
-        arguments = ["--config-file", str(ROOT / "configs" / "quickstart.yaml")]
-        arguments += ["--weights", str(folder / "weights.pth"), "--output", str(folder / "exported")]
-        opts = [str(option) for option in options]
-        assert export_model.main([*arguments, "--int8", "--calibration-images", "4", *opts]) == 0
-    return folder / "exported", detector, (arguments, opts)
-
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     """Smooth noise, so that resizing does not flatten it."""

@@ -1,0 +1,106 @@
+"""Whose image a reading is of, as new DICOM objects say it: by pseudonyms, or as the archive files it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..data.formats import MRSlice, Pseudonyms
+from ..data.formats.kinds import kind_of
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+# What the archive files an object by. Of the source's attributes these alone are copied, and with identity only.
+_IDENTITY = (
+    *("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex"),
+    *("StudyInstanceUID", "StudyID", "StudyDate", "StudyTime", "StudyDescription"),
+    *("AccessionNumber", "IssuerOfAccessionNumberSequence", "ReferringPhysicianName"),
+)
+# Of type 2: an object has them, with a value or without.
+_REQUIRED = (
+    *("PatientName", "PatientBirthDate", "PatientSex", "StudyID", "StudyDate", "StudyTime"),
+    *("AccessionNumber", "ReferringPhysicianName"),
+)
+_DEIDENTIFICATION = "Made anew from pseudonyms; no attribute of the source was copied"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The image that a reading is of, as the new objects name it.
+
+    Attributes:
+        identity: attributes of patient and study.
+        sop_class, instance, series: UIDs; None where the source is no DICOM image, or does not have them.
+        burned_in: BurnedInAnnotation of the source, YES or NO, None where it does not say.
+    """
+
+    identity: "Dataset"
+    sop_class: str | None = None
+    instance: str | None = None
+    series: str | None = None
+    burned_in: str | None = None
+
+
+def origin_of(mr_slice: MRSlice, pseudonyms: Pseudonyms, *, identified: bool) -> Origin:
+    """Patient, study and image of a slice.
+
+    Args:
+        mr_slice: its source is read again, without its pixels.
+        pseudonyms: those that its ids come from.
+        identified: with the source's own name, ids and UIDs, for the archive. Otherwise everything is a pseudonym.
+
+    Raises:
+        Exception: whatever pydicom raises on a damaged value, with the value in its text.
+    """
+    source = _read_source(mr_slice.source)
+    identity = without_identity()
+    identity.SpecificCharacterSet = "ISO_IR 192"
+    identity.PatientID = mr_slice.patient_id or mr_slice.image_id
+    study = source.get("StudyInstanceUID") if source is not None else None
+    identity.StudyInstanceUID = derived_uid(pseudonyms, "study", study or mr_slice.image_id)
+    if source is None:
+        return Origin(identity)
+    instance, series = source.get("SOPInstanceUID"), source.get("SeriesInstanceUID")
+    if identified:
+        for keyword in _IDENTITY:
+            if source.get(keyword):
+                identity[keyword] = source[keyword]
+    else:
+        identity.PatientIdentityRemoved = "YES"
+        identity.DeidentificationMethod = _DEIDENTIFICATION
+        instance = instance and derived_uid(pseudonyms, "instance", instance)
+        series = series and derived_uid(pseudonyms, "series", series)
+    burned_in = source.get("BurnedInAnnotation")
+    burned_in = burned_in if burned_in in ("YES", "NO") else None
+    return Origin(identity, _sop_class(source), instance or None, series or None, burned_in)
+
+
+def derived_uid(pseudonyms: Pseudonyms, *words: str) -> str:
+    """A UID that tells nothing of the words but is the same for the same words and the same salt."""
+    from pydicom.uid import generate_uid
+
+    return str(generate_uid(entropy_srcs=[pseudonyms.image(" ".join(("uid", *words)))]))
+
+
+def without_identity() -> "Dataset":
+    """A data set with the attributes that every patient and study must have, all of them empty."""
+    from pydicom import Dataset
+
+    empty = Dataset()
+    for keyword in _REQUIRED:
+        setattr(empty, keyword, "")
+    return empty
+
+
+def _read_source(path: Path) -> "Dataset | None":
+    """A DICOM file's attributes without its pixels, None if it is another kind of file."""
+    from pydicom import dcmread
+
+    # By force, because scanners write files without a preamble, and whoever read the image has known it as DICOM.
+    return dcmread(path, force=True, stop_before_pixels=True) if kind_of(path) == "dicom" else None
+
+
+def _sop_class(source: "Dataset") -> str | None:
+    """The source's SOP class if it is one: any other text in its place may be anything."""
+    value = source.get("SOPClassUID")
+    return str(value) if value and value.type == "SOP Class" else None

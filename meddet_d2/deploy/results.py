@@ -1,0 +1,245 @@
+"""Readings as files: pictures, a COCO json, and tables with a line for each disc, image and problem.
+
+Files name images, patients and input files by pseudonyms only.
+"""
+
+import csv
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..files import replacing, write_json
+from .card import INTENDED_USE
+from .reading import Finding, Reading, disc_numbers
+
+PREDICTIONS, DISCS, IMAGES, PROBLEMS = "predictions.json", "discs.csv", "images.csv", "problems.csv"
+OVERLAYS, DICOM, DICOM_IDENTIFIED = "overlays", "dicom", "dicom_identified"
+# The json is put into place last: a folder that has it is whole.
+NAMES = (OVERLAYS, DICOM, DICOM_IDENTIFIED, DISCS, IMAGES, PROBLEMS, PREDICTIONS)
+
+_DISC_COLUMNS = (
+    *("image_id", "patient_id", "disc", "label", "score", "x0_px", "y0_px", "x1_px", "y1_px"),
+    *("x0_mm", "y0_mm", "x1_mm", "y1_mm", "width_mm", "height_mm", "row_spacing_mm", "column_spacing_mm"),
+)
+_PROBLEM_COLUMNS = ("file", "image_id", "reason")
+
+
+class Results:
+    """What a run has found so far.
+
+    Attributes:
+        images: a dict for each image that was read, the line of images.csv.
+        discs: a dict for each finding, the line of discs.csv.
+        problems: a dict for each file or image that was left out, the line of problems.csv.
+    """
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        """
+        Args:
+            classes: the detector's, in the order of the class numbers.
+        """
+        self.classes = tuple(classes)
+        self.images: list[dict[str, Any]] = []
+        self.discs: list[dict[str, Any]] = []
+        self.problems: list[dict[str, str]] = []
+        self._coco_images: list[dict[str, Any]] = []
+        self._annotations: list[dict[str, Any]] = []
+
+    def add(self, reading: Reading) -> None:
+        """Take a reading into the tables; its picture is `save_overlay`'s. Each image once."""
+        mr_slice = reading.slice
+        numbers = disc_numbers(reading.findings)
+        self.images.append(self._image_line(reading, numbers))
+        height, width = mr_slice.pixels.shape[:2]
+        number = len(self._coco_images) + 1
+        self._coco_images.append(
+            {
+                "id": number,
+                "file_name": mr_slice.image_id,
+                "width": width,
+                "height": height,
+                "patient_id": mr_slice.patient_id,
+                "spacing": mr_slice.spacing,
+                "tags": mr_slice.tags,
+                "warnings": mr_slice.warnings,
+            }
+        )
+        for disc, finding in zip(numbers, reading.findings, strict=True):
+            self.discs.append(_disc_line(reading, disc, finding))
+            x0, y0, x1, y1 = finding.box
+            self._annotations.append(
+                {
+                    "id": len(self._annotations) + 1,
+                    "image_id": number,
+                    "category_id": self.classes.index(finding.label) + 1,
+                    "bbox": [x0, y0, x1 - x0, y1 - y0],
+                    "area": (x1 - x0) * (y1 - y0),
+                    "iscrowd": 0,
+                    "score": finding.score,
+                    "disc": disc,
+                    "size_mm": finding.size_mm,
+                }
+            )
+
+    def add_problem(self, file: str, reason: str, image_id: str = "") -> None:
+        """Note what was left out.
+
+        Args:
+            file: the pseudonym of the input file.
+            reason: one line; see `without_paths`.
+            image_id: where the file could be read.
+        """
+        self.problems.append({"file": file, "image_id": image_id, "reason": reason})
+
+    def write(self, folder: Path, info: Mapping[str, Any]) -> None:
+        """Write predictions.json and the three tables.
+
+        Args:
+            folder: where they go.
+            info: of the run (model, thresholds, version); goes into the json together with the intended use.
+        """
+        _write_table(folder / DISCS, _DISC_COLUMNS, self.discs)
+        _write_table(folder / IMAGES, self._image_columns(), self.images)
+        _write_table(folder / PROBLEMS, _PROBLEM_COLUMNS, self.problems)
+        content = {
+            "info": {**info, "problems": len(self.problems), "intended_use": INTENDED_USE},
+            "images": self._coco_images,
+            "annotations": self._annotations,
+            "categories": [{"id": index, "name": name} for index, name in enumerate(self.classes, start=1)],
+        }
+        write_json(folder / PREDICTIONS, content)
+
+    def _image_columns(self) -> tuple[str, ...]:
+        counts = (f"{kind}_{name}" for name in self.classes for kind in ("findings", "best_score"))
+        return (
+            *("image_id", "patient_id", "width_px", "height_px", "row_spacing_mm", "column_spacing_mm"),
+            *("discs", "findings", *counts, "warnings"),
+        )
+
+    def _image_line(self, reading: Reading, numbers: Sequence[int]) -> dict[str, Any]:
+        mr_slice = reading.slice
+        line = {
+            "image_id": mr_slice.image_id,
+            "patient_id": mr_slice.patient_id,
+            "width_px": mr_slice.pixels.shape[1],
+            "height_px": mr_slice.pixels.shape[0],
+            **_spacing(mr_slice.spacing),
+            "discs": max(numbers, default=0),
+            "findings": len(reading.findings),
+            "warnings": "; ".join(mr_slice.warnings),
+        }
+        for name in self.classes:
+            scores = [finding.score for finding in reading.findings if finding.label == name]
+            line[f"findings_{name}"] = len(scores)
+            line[f"best_score_{name}"] = round(max(scores), 4) if scores else None
+        return line
+
+
+def save_overlay(picture: Image.Image, image_id: str, folder: Path) -> None:
+    """Write the picture of a reading, overlays/<image id>.png: pixels and no metadata."""
+    with replacing(folder / OVERLAYS / f"{image_id}.png") as temporary:
+        Image.frombytes(picture.mode, picture.size, picture.tobytes()).save(temporary, format="PNG")
+
+
+def without_paths(text: str, source: Path, pseudonym: str) -> str:
+    """A message with its file's path, name and folders replaced, for a file that others may read.
+
+    Args:
+        text: one line, made for the person who named the file.
+        source: that file.
+        pseudonym: what stands for it.
+    """
+    paths = {path for start in (source, source.absolute()) for path in (start, *start.parents) if len(path.parts) > 1}
+    for known in sorted(map(str, paths), key=len, reverse=True):
+        text = text.replace(known, pseudonym)
+    return re.sub(rf"(?<!\w){re.escape(source.name)}(?!\w)", pseudonym, text)
+
+
+def check_output(output: Path, *, force: bool) -> None:
+    """Raise ValueError if a folder cannot take a run's results: a file, or the results of another run."""
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"{output} is a file; give --output a folder.")
+    there = [name for name in NAMES if (output / name).exists()]
+    if there and not force:
+        raise ValueError(f"{output} holds results already ({', '.join(there)}); add --force to replace them.")
+
+
+@contextmanager
+def staged(output: Path) -> Iterator[Path]:
+    """A hidden folder beside ``output``, whose content becomes that of ``output`` at the end of the block.
+
+    Results of an earlier run there (NAMES) are removed then and not before, all else in it stays. After an error in the
+    block ``output`` is as it was, and the hidden folder is gone.
+
+    Yields:
+        The hidden folder.
+    """
+    output = output.absolute()
+    hidden = output.with_name(f".{output.name}.{os.getpid()}")
+    hidden.mkdir(parents=True)
+    try:
+        yield hidden
+        output.mkdir(exist_ok=True)
+        for name in reversed(NAMES):
+            if (output / name).exists():
+                os.replace(output / name, hidden / f"before.{name}")
+        for name in NAMES:
+            if (hidden / name).exists():
+                os.replace(hidden / name, output / name)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def write_key(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Write the table that leads from pseudonyms back to files; its owner alone can read it (mode 0600).
+
+    Args:
+        path: a csv.
+        lines: of each input file or image "pseudonym", "patient_id", "source" and "frame".
+    """
+    with replacing(path) as temporary:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        _fill_table(temporary, ("pseudonym", "patient_id", "source", "frame"), lines)
+
+
+def _disc_line(reading: Reading, disc: int, finding: Finding) -> dict[str, Any]:
+    spacing = reading.slice.spacing
+    line = {
+        "image_id": reading.slice.image_id,
+        "patient_id": reading.slice.patient_id,
+        "disc": disc,
+        "label": finding.label,
+        "score": round(finding.score, 4),
+        **_spacing(spacing),
+    }
+    for index, side in enumerate(("x0", "y0", "x1", "y1")):
+        line[f"{side}_px"] = round(finding.box[index], 2)
+        if spacing is not None:
+            line[f"{side}_mm"] = round(finding.box[index] * spacing[1 - index % 2], 2)
+    if finding.size_mm is not None:
+        line["width_mm"], line["height_mm"] = (round(side, 2) for side in finding.size_mm)
+    return line
+
+
+def _spacing(spacing: tuple[float, float] | None) -> dict[str, float | None]:
+    rows, columns = spacing or (None, None)
+    return {"row_spacing_mm": rows, "column_spacing_mm": columns}
+
+
+def _write_table(path: Path, columns: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> None:
+    with replacing(path) as temporary:
+        _fill_table(temporary, columns, lines)
+
+
+def _fill_table(path: Path, columns: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> None:
+    # A file's name may hold bytes that are no text.
+    with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(lines)
