@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydicom import dcmwrite
 from pydicom.datadict import DicomDictionary, dictionary_VR
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
@@ -139,8 +140,9 @@ def save(dataset: FileDataset, path: Path) -> Path:
     syntax = dataset.file_meta.TransferSyntaxUID
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dataset.save_as(
+        dcmwrite(
             path,
+            dataset,
             implicit_vr=syntax == ImplicitVRLittleEndian,
             little_endian=syntax != ExplicitVRBigEndian,
             enforce_file_format=True,
