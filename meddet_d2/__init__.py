@@ -9,11 +9,16 @@ Where torch is not installed nothing is registered, and ``meddet_d2.deploy`` and
 imported: they are what a deployed detector needs.
 """
 
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 __version__ = "0.1.0"
+
+# Since 1.29 onnxruntime's packages for Linux tell their maker of every model that is loaded, unless this is set before
+# they are imported; its switch in Python comes too late.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if find_spec("torch") is not None:
     if find_spec("detectron2") is None:

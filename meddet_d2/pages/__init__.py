@@ -35,14 +35,17 @@ def render(template: str, **values: Any) -> str:
     return _ENVIRONMENT.get_template(template).render(research_use=RESEARCH_USE, today=date.today(), **values)
 
 
-def picture(image: Image.Image, *, quality: int | None = None) -> str:
-    """An image as the address of an <img>: PNG, or JPEG of a quality in 1..95. Nothing but pixels is taken along."""
+def picture(image: Image.Image, *, quality: int | None = None, optimize: bool = True) -> str:
+    """An image as the address of an <img>: PNG, or JPEG of a quality in 1..95. Nothing but pixels is taken along.
+
+    ``optimize`` makes it a tenth smaller and takes ten times as long.
+    """
     buffer = io.BytesIO()
     plain = Image.frombytes("RGB", image.size, image.convert("RGB").tobytes())
     if quality is None:
-        plain.save(buffer, "PNG", optimize=True)
+        plain.save(buffer, "PNG", optimize=optimize)
     else:
-        plain.save(buffer, "JPEG", quality=quality, optimize=True)
+        plain.save(buffer, "JPEG", quality=quality, optimize=optimize)
     kind = "png" if quality is None else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
