@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -335,3 +336,22 @@ def test_a_network_and_its_detections_give_the_same_report(tool, use_datasets_ro
     arguments = ["--config-file", str(ROOT / "configs" / "quickstart.yaml"), "--weights", str(weights), *common]
     assert tool.main([*arguments, "--output", str(tmp_path / "c")]) == 1
     assert "not the file that its model card was written for" in capsys.readouterr().err
+
+
+def test_real_images_and_a_reader_who_agrees_with_himself(tool, opened, tmp_path):
+    """SPIDER's slices, if they are at hand, with the annotated boxes as detections."""
+    folder = Path(os.environ.get("MEDDET_SPIDER_LUMBAR", "absent"))
+    if not folder.is_dir():
+        pytest.skip("MEDDET_SPIDER_LUMBAR names no folder with SPIDER's slices")
+    annotations = json.loads((folder / "val.json").read_text())["annotations"]
+    found = [{key: box[key] for key in ("image_id", "category_id", "bbox")} | {"score": 0.9} for box in annotations]
+    (tmp_path / "found.json").write_text(json.dumps(found))
+    arguments = ["--ground-truth", folder / "val.json", "--images", folder / "images", "--bootstrap", 20]
+    arguments += ["--detections", tmp_path / "found.json", "--output", tmp_path / "out"]
+    assert tool.main(list(map(str, arguments))) == 0
+    record = json.loads((tmp_path / "out" / "clinical.json").read_text())
+    assert record["average_precision"]["mean"]["value"] == pytest.approx(1.0)
+    assert record["patients"]["auc"]["value"] == record["froc"]["any disc"]["mean"]["value"] == 1.0
+    assert "SPIDER" in record["data"]["note"]
+    page = opened(tmp_path / "out" / "report.html")
+    assert page.noted == [] and page.locator(".case img").count() == 8

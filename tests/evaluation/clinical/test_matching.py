@@ -74,6 +74,15 @@ def test_a_detection_takes_the_box_that_it_overlaps_most():
     assert match([case], 0.5, 0).truth.tolist() == [1]
 
 
+def test_of_equal_overlaps_the_last_box_is_taken_as_coco_does():
+    # Between two boxes, and then a detection that only the second of them would suit.
+    found = [(12, 10, 20, 10, 0, 0.9), (14, 10, 20, 10, 0, 0.8)]
+    cases = [make_case(boxes=[(*A, 0), (14, 10, 20, 10, 0)], found=found)]
+    matches = match(cases, 0.75, 0)
+    assert matches.truth.tolist() == [1, -1]
+    assert average_precision(matches) == pytest.approx(coco_ap(cases, 0.75)[0], abs=1e-9)
+
+
 def test_what_lies_on_a_crowd_counts_neither_way():
     found = [(*A, 0, 0.9), (*A, 0, 0.8), (*B, 0, 0.7)]
     matches = match([make_case(boxes=[(*A, 0), (*B, 0)], found=found, crowd=[0])], 0.5, 0)

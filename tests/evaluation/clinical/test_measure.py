@@ -146,6 +146,7 @@ def test_undefined_resamples_are_counted():
     draws = bootstrap.draws(2, 400, 0)
     assert record["patients"]["specificity"]["undefined_resamples"] == (draws[:, 1] == 0).sum() > 50
     assert record["patients"]["sensitivity"]["undefined_resamples"] == (draws[:, 0] == 0).sum() > 50
+    assert record["patients"]["sensitivity"]["low"] == record["patients"]["sensitivity"]["high"] == 1.0
 
 
 def test_limits_where_all_are_alike():
