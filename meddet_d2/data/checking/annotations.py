@@ -4,7 +4,7 @@ Nothing is trusted: what cannot be used is a finding, and what can be used is ke
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -201,14 +201,14 @@ def _records(content: dict[str, Any], name: str, image_root: Path) -> tuple[list
         if _integer(category.get("id")) is not None and category.get("name") in CLASSES
     }
     for annotation in content["annotations"]:
-        raw, image = by_number.get(_integer(annotation.get("image_id")), (None, None))
+        raw, image = _look_up(by_number, annotation.get("image_id")) or (None, None)
         box = annotation.get("bbox")
         if image is not None and image.size is not None and box_mistake(box, raw) is None:
             level = annotation.get("level")
             image.boxes.append(
                 BoxRecord(
                     number=_integer(annotation.get("id")),
-                    label=labels.get(_integer(annotation.get("category_id"))),
+                    label=_look_up(labels, annotation.get("category_id")),
                     corner=(float(box[0]), float(box[1])),
                     size=(float(box[2]), float(box[3])),
                     level=None if level is None else str(level),
@@ -245,6 +245,11 @@ def _spacing(value: Any) -> tuple[float, float] | None:
     if len(numbers) != 2 or not all(SPACING[0] <= number <= SPACING[1] for number in numbers):
         return None
     return float(numbers[0]), float(numbers[1])
+
+
+def _look_up(table: dict, key: Any) -> Any:
+    """As the validation does: 1.0 is 1, and a list is nothing."""
+    return table.get(key) if isinstance(key, Hashable) else None
 
 
 def _integer(value: Any) -> int | None:
