@@ -4,6 +4,7 @@ Nothing is trusted: what cannot be used is a finding, and what can be used is ke
 """
 
 import os
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -58,6 +59,7 @@ class ImageRecord:
         patient: None where the json names none.
         size: width, height; None where the json does not say.
         spacing: millimetres of a pixel, between rows (y) and between columns (x).
+        annotated: how many annotations name it; 0 for a healthy image.
         boxes: those that can be measured.
     """
 
@@ -68,6 +70,7 @@ class ImageRecord:
     patient: str | None
     size: tuple[int, int] | None
     spacing: tuple[float, float] | None
+    annotated: int
     boxes: list[BoxRecord] = field(default_factory=list)
 
     def finding(self, name: str, text: str, *, annotation: int | None = None, quotes: bool = False) -> Finding:
@@ -184,8 +187,10 @@ def numbers(images: Sequence[ImageRecord]) -> str:
 
 def _records(content: dict[str, Any], name: str, image_root: Path) -> tuple[list[ImageRecord], list[Finding]]:
     images, by_number, findings = [], {}, []
+    owners = (annotation.get("image_id") for annotation in content["annotations"])
+    annotated = Counter(owner for owner in owners if isinstance(owner, Hashable))
     for raw in content["images"]:
-        image = _image(raw, name, image_root)
+        image = _image(raw, name, image_root, annotated)
         images.append(image)
         if raw.get("spacing") is not None and image.spacing is None:
             text = (
@@ -218,7 +223,7 @@ def _records(content: dict[str, Any], name: str, image_root: Path) -> tuple[list
     return images, findings
 
 
-def _image(raw: dict, split: str, image_root: Path) -> ImageRecord:
+def _image(raw: dict, split: str, image_root: Path, annotated: Counter) -> ImageRecord:
     file = raw.get("file_name")
     file = file if isinstance(file, str) else ""
     path = None if not file or leaves_folder(file) else image_root / file
@@ -235,6 +240,7 @@ def _image(raw: dict, split: str, image_root: Path) -> ImageRecord:
         patient=patient_of(raw),
         size=size if all(map(is_size, size)) else None,
         spacing=_spacing(raw.get("spacing")),
+        annotated=0 if _integer(raw.get("id")) is None else annotated[raw["id"]],
     )
 
 

@@ -104,7 +104,9 @@ def write_page(report: Report, path: Path) -> None:
 
 def _lead(report: Report) -> str:
     counts = list(report.counts.values())
-    images, patients, boxes = (sum(one[key] for one in counts) for key in ("images", "patients", "boxes"))
+    images, boxes = (sum(one[key] for one in counts) for key in ("images", "boxes"))
+    # One of two splits counts once.
+    patients = len({image.patient for split in report.splits for image in split.images} - {None})
     names = ", ".join(report.counts) or "none that can be read"
     return f"Splits: {names}. {images} images, {patients} patients, {boxes} boxes."
 
@@ -121,10 +123,12 @@ def _rows(report: Report) -> list[tuple[str, list[str]]]:
     plain = (
         ("Images", "images"),
         ("Patients", "patients"),
-        ("Healthy images (no box)", "healthy_images"),
+        ("Healthy images", "healthy_images"),
         ("Boxes", "boxes"),
     )
     rows = [(name, [str(one[key]) for one in counts]) for name, key in plain]
+    if any(one["unusable_boxes"] for one in counts):
+        rows.append(("Boxes that are wrong, not counted", [str(one["unusable_boxes"]) for one in counts]))
     rows += [
         (f"Boxes: {name}", [_share(one["classes"].get(name, 0), one["boxes"]) for one in counts]) for name in classes
     ]
@@ -193,7 +197,7 @@ def _sample(report: Report, images: Sequence[ImageRecord]) -> list[Thumbnail]:
     readable = {id(image) for image in report.readable}
     chosen: list[ImageRecord] = []
     for healthy, most in ((False, WITH_BOXES), (True, HEALTHY)):
-        group = [image for image in images if id(image) in readable and (not image.boxes) == healthy]
+        group = [image for image in images if id(image) in readable and (image.annotated == 0) == healthy]
         picks = sorted(rng.permutation(len(group))[:most])
         chosen += [group[pick] for pick in picks]
     return [thumb for image in chosen for thumb in _thumbnail(image, [])]

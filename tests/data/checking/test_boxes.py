@@ -13,7 +13,7 @@ def box(x=10.0, y=10.0, width=20.0, height=10.0, *, number=1, level=None):
 
 
 def record(*boxes, spacing=None):
-    return ImageRecord("train", 1, "a.png", None, "p", (200, 300), spacing, list(boxes))
+    return ImageRecord("train", 1, "a.png", None, "p", (200, 300), spacing, len(boxes), list(boxes))
 
 
 def found(*images, region=""):

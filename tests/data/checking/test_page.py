@@ -60,7 +60,10 @@ def test_no_name_and_no_markup_of_the_json_reaches_the_page(tmp_path):
         assert word not in re.sub(r'src="data:[^"]+"|<svg.*?</svg>|xlink:href="data:[^"]+"', "", text, flags=re.DOTALL)
     for code in ("E103", "E114", "E115", "E133", "E134", "E201", "W308"):
         assert code in text
-    assert "phantom" in text and "findings.json has the words." in text
+    # The image without a size has boxes, and is not healthy for it.
+    assert '<th scope="row">Boxes that are wrong, not counted</th><td>7</td><td>0</td>' in text
+    assert '<th scope="row">Healthy images</th><td>1</td><td>1</td>' in text
+    assert "phantom" in text and "In findings.json." in text
 
 
 def test_lumbar_images_are_called_so(tmp_path):
