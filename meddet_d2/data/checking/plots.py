@@ -122,6 +122,7 @@ def plot_per_image(splits: Sequence[Split]) -> Figure | None:
         at = np.arange(greatest + 1) + (place - (len(numbers) - 1) / 2) * width
         axes.bar(at, shares, width=0.9 * width, color=SPLIT_COLORS[place % len(SPLIT_COLORS)], label=name)
     axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_yticks([tick for tick in axes.get_yticks() if tick <= 100])
     _leave_room(axes)
     _label(axes, "boxes in an image", "% of the split's images")
     axes.legend(frameon=False, fontsize=SIZE, ncols=4, loc="upper left")
