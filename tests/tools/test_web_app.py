@@ -150,14 +150,14 @@ def served(tmp_path_factory):
     command = [sys.executable, "-c", COMMAND, "--onnx", str(model), "--port", "0"]
     with open(folder / "errors", "w") as errors:
         server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)
-    timer = threading.Timer(90, server.kill)
+    timer = threading.Timer(180, server.kill)
     timer.start()
 
     def end() -> str:
         """Stop it as an init system does; everything that it wrote to its terminal."""
         if server.poll() is None:
             server.send_signal(signal.SIGTERM)
-        rest, _ = server.communicate(timeout=30)
+        rest, _ = server.communicate(timeout=60)
         return line + rest + (folder / "errors").read_text()
 
     try:
@@ -232,7 +232,7 @@ def ask(
     address: str, method: str, path: str, body: bytes | None = None, kind: str = "application/json"
 ) -> tuple[int, bytes, http.client.HTTPMessage]:
     """Status, content and headers of the server's answer."""
-    connection = http.client.HTTPConnection(address.removeprefix("http://").strip("/"), timeout=20)
+    connection = http.client.HTTPConnection(address.removeprefix("http://").strip("/"), timeout=60)
     connection.request(method, path, body, {"Content-Type": kind})
     answer = connection.getresponse()
     return answer.status, answer.read(), answer.headers
