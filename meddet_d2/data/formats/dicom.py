@@ -17,7 +17,7 @@ from .dicom_groups import GROUPS, acquisition, display_functions
 from .dicom_pixels import PIXEL_DATA, check_decodable, measured_values, set_transfer_syntax, to_picture
 from .identity import CODES, NUMBERS, Pseudonyms, allowed_tags, file_digest, numbers
 from .quiet import quiet
-from .records import MAX_PIXELS, MAX_VOXELS, MRSlice, ReadError
+from .records import MAX_PIXELS, MRSlice, ReadError
 
 IDENTITY = ("PatientID", "IssuerOfPatientID", "PatientName", "SOPInstanceUID", "SeriesInstanceUID")
 DESCRIPTION = ("ImageType", "BurnedInAnnotation", "InstanceNumber", "NumberOfFrames")
@@ -35,6 +35,8 @@ DISPLAY = (
     "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
 )  # fmt: skip
 HEADER_TAGS = list(dict.fromkeys([*IDENTITY, *DESCRIPTION, *NUMBERS, *CODES, *DISPLAY, *GEOMETRY, *GROUPS]))
+# More than any scanner puts into one file: a damaged number would keep us listing frames for ever.
+MAX_FRAMES = 20_000
 DAMAGED = "is no DICOM file that can be read: it is truncated or damaged; fetch it again or remove it."
 
 
@@ -93,7 +95,7 @@ def middle_first(frames: list[Frame]) -> list[Frame]:
     """All of them, the middle one first and then its neighbours by their distance from it."""
     frames = sorted_frames(frames)
     middle = len(frames) // 2
-    return sorted(frames, key=lambda frame: abs(frames.index(frame) - middle))
+    return [frames[index] for index in sorted(range(len(frames)), key=lambda index: abs(index - middle))]
 
 
 class Decoder:
@@ -146,9 +148,11 @@ def decode(dataset: Dataset, frame: Frame) -> tuple[np.ndarray, list[str]]:
         except ReadError as error:
             raise ReadError(error.reason, frame.path) from None
         except Exception as error:
-            # pydicom and four decoders have no common type; their text may quote the file, so the type alone is told.
+            # pydicom and its decoders have no common type; their text may quote the file, so the type alone is told.
+            compressed = dataset.file_meta.TransferSyntaxUID.is_compressed
+            rare = " or of a rare kind (save it uncompressed)" if compressed else ""
             raise ReadError(
-                f"its pixels cannot be decoded ({type(error).__name__}): the file is truncated or damaged; "
+                f"its pixels cannot be decoded ({type(error).__name__}): it is truncated, damaged{rare}; "
                 "fetch it again or remove it.",
                 frame.path,
             ) from None
@@ -181,12 +185,9 @@ def _frames(dataset: Dataset, path: Path) -> list[Frame]:
     if rows is None or columns is None:
         raise ReadError("is no DICOM image (a report, a plan, an index, or damaged); remove it.")
     if rows * columns > MAX_PIXELS:
-        raise ReadError(
-            f"is {columns} x {rows} pixels; more than {MAX_PIXELS // 10**6} million are not read: "
-            "cut out the part that matters."
-        )
+        raise ReadError(f"has more than {MAX_PIXELS // 10**6} million pixels; cut out the part that matters.")
     count = 1 if dataset.get("NumberOfFrames") in (None, "") else _whole(dataset, "NumberOfFrames")
-    if count is None or count * rows * columns > MAX_VOXELS:
+    if count is None or count > MAX_FRAMES:
         raise ReadError("its number of frames makes no sense; fetch it again or remove it.")
     remarks = _remarks(dataset)
     patient, instance = _patient(dataset), _text(dataset, "SOPInstanceUID")
@@ -220,9 +221,9 @@ def _remarks(dataset: Dataset) -> list[str]:
         remarks.append("BurnedInAnnotation is YES: the picture itself may show the patient's name")
     elif burned_in != "NO":
         remarks.append("BurnedInAnnotation is not stated: look whether the picture itself shows the patient's name")
-    modality = dataset.get("Modality")
+    modality = allowed_tags({"Modality": dataset.get("Modality")}).get("Modality")
     if modality != "MR":
-        remarks.append("it is not an MR image" if modality in CODES["Modality"] else "its modality is not stated")
+        remarks.append("it is not an MR image" if modality else "its modality is not stated")
     kinds = dataset.get("ImageType") or ()
     if "LOCALIZER" in ([kinds] if isinstance(kinds, str) else kinds):
         remarks.append("it is a localizer")

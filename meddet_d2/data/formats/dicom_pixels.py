@@ -88,6 +88,7 @@ def to_picture(values: np.ndarray, dataset: Dataset, functions: Dataset) -> tupl
 
 def _windowed(values: np.ndarray, dataset: Dataset, functions: Dataset) -> tuple[np.ndarray, str | None]:
     remark = None
+    measured = _not_padding(values, dataset, functions)
     if functions.get("VOILUTSequence") or "WindowCenter" in functions:
         try:
             shown = _own_window(values, functions)
@@ -95,12 +96,12 @@ def _windowed(values: np.ndarray, dataset: Dataset, functions: Dataset) -> tuple
             # Whatever is wrong with it (no number, no width, a table without entries), there is another way.
             remark = "the file's display window cannot be used; percentiles were used instead"
         else:
-            remark = why_not(values, shown)
+            remark = why_not(values[measured], shown[measured])
             if remark is None:
                 return np.rint(shown).astype(np.uint8), None
-    elif values.dtype == np.uint8 and dataset.BitsStored == 8:
-        return values, None
-    return window(values, _not_padding(values, dataset, functions)), remark
+    elif _is_plain(dataset, functions):
+        return values.astype(np.uint8), None
+    return window(values, measured), remark
 
 
 def _own_window(values: np.ndarray, functions: Dataset) -> np.ndarray:
@@ -108,26 +109,42 @@ def _own_window(values: np.ndarray, functions: Dataset) -> np.ndarray:
     if functions.get("VOILUTSequence"):
         if not np.array_equal(values, np.rint(values)):
             raise ValueError("a table for whole numbers, and values between them")
-        depth = functions.VOILUTSequence[0].LUTDescriptor[2]
-        return apply_voi_lut(values.astype(np.int64), functions) / (2.0**depth - 1.0) * 255.0
+        table = functions.VOILUTSequence[0]
+        entries, first, depth = table.LUTDescriptor
+        # pydicom counts in the type of the entries, so that 8 bits would be too few for a table of more than 256.
+        own, deep = Dataset(), Dataset()
+        deep.LUTDescriptor = [entries, first, 16]
+        deep["LUTData"] = table["LUTData"]
+        own.VOILUTSequence, own.file_meta = [deep], functions.file_meta
+        return apply_voi_lut(values.astype(np.int64), own) / (2.0**depth - 1.0) * 255.0
     # pydicom maps to the range of the stored values; those of 8 bits without rescale are what a picture has.
     own = Dataset()
     own.PhotometricInterpretation, own.BitsStored, own.PixelRepresentation = "MONOCHROME2", 8, 0
     for keyword in ("WindowCenter", "WindowWidth", "VOILUTFunction"):
         if functions.get(keyword) is not None:
             own[keyword] = functions[keyword]
+    if own.get("WindowWidth") is None:
+        raise ValueError("a window without width")
     shown = apply_voi_lut(values, own)
     if not np.isfinite(shown).all():
         raise ValueError("no finite grey levels")
     return shown
 
 
-def _not_padding(values: np.ndarray, dataset: Dataset, functions: Dataset) -> np.ndarray | None:
-    """Where something was measured: padding around an image says nothing about its range."""
+def _is_plain(dataset: Dataset, functions: Dataset) -> bool:
+    """Whether values are 8-bit grey levels already, as in an exported picture."""
+    plain = (dataset.BitsAllocated, dataset.BitsStored, dataset.PixelRepresentation) == (8, 8, 0)
+    rescale = functions.get("RescaleSlope", 1), functions.get("RescaleIntercept", 0)
+    return plain and rescale == (1, 0) and not functions.get("ModalityLUTSequence")
+
+
+def _not_padding(values: np.ndarray, dataset: Dataset, functions: Dataset) -> np.ndarray:
+    """Where something was measured, as bool: padding around an image says nothing about its range."""
     padding = dataset.get("PixelPaddingValue")
-    if not isinstance(padding, int):
-        return None
-    limit = dataset.get("PixelPaddingRangeLimit", padding)
-    ends = np.array(sorted((padding, limit if isinstance(limit, int) else padding)))
-    low, high = sorted(apply_modality_lut(ends, functions))
-    return (values < low) | (values > high)
+    measured = np.ones(values.shape, bool)
+    if isinstance(padding, int):
+        limit = dataset.get("PixelPaddingRangeLimit")
+        ends = np.array([padding, limit if isinstance(limit, int) else padding])
+        low, high = sorted(apply_modality_lut(ends, functions))
+        measured = (values < low) | (values > high)
+    return measured if measured.any() else ~measured

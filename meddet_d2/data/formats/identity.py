@@ -5,8 +5,10 @@ import hmac
 import math
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 SALT_VARIABLE = "MEDDET_SALT"
@@ -62,7 +64,8 @@ def allowed_tags(values: Mapping[str, Any]) -> dict[str, str | float | int]:
             tags[keyword] = int(number) if number.is_integer() else round(number, 4)
     for keyword, terms in CODES.items():
         value = values.get(keyword)
-        parts = [value] if isinstance(value, str) else list(value or ())
+        # Of DICOM's several values, those that are codes; a picture's decoding does not hang on them.
+        parts = [value] if isinstance(value, str) else list(value) if isinstance(value, Sequence) else []
         known = [part for part in map(str, parts) if part in terms]
         if known:
             tags[keyword] = "+".join(known)
@@ -126,16 +129,18 @@ class Pseudonyms:
         salt = os.environ.get(SALT_VARIABLE)
         if salt is not None:
             return cls(salt.strip())
-        path = _config_folder() / SALT_NAME
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            # Exclusive: of two first runs at once, one makes the file and the other reads it.
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            pass
-        else:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(32) + "\n")
+            path = _config_folder() / SALT_NAME
+        except RuntimeError as error:
+            raise ValueError(f"No home folder for the salt of pseudonyms; set {SALT_VARIABLE} to a text.") from error
+        try:
+            if not path.exists():
+                _make_salt(path)
+        except OSError as error:
+            raise OSError(
+                f"{path}: the salt of pseudonyms cannot be kept there ({type(error).__name__}); "
+                f"set {SALT_VARIABLE} to a long random text."
+            ) from error
         if os.name == "posix" and path.stat().st_mode & 0o077:
             raise ValueError(f"{path}: others may read this salt of pseudonyms; run: chmod 600 {path}")
         salt = path.read_text(encoding="utf-8").strip()
@@ -146,9 +151,19 @@ class Pseudonyms:
 
 def _config_folder() -> Path:
     """Where this user's settings are."""
-    default = Path.home() / ".config"
     folder = os.environ.get("APPDATA" if os.name == "nt" else "XDG_CONFIG_HOME")
-    return (Path(folder) if folder else default) / "meddet_d2"
+    return (Path(folder) if folder else Path("~/.config").expanduser()) / "meddet_d2"
+
+
+def _make_salt(path: Path) -> None:
+    """Write a random salt that its user alone can read."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with NamedTemporaryFile("w", dir=path.parent) as file:
+        file.write(secrets.token_hex(32) + "\n")
+        file.flush()
+        # Unlike a renaming, this never replaces: of two first runs at once, both go on with the salt of one.
+        with suppress(FileExistsError):
+            os.link(file.name, path)
 
 
 def file_digest(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -88,7 +88,7 @@ def _files(files: list[Path], pseudonyms: Pseudonyms, slices: str) -> Iterator[M
     dicom: ModuleType | None = None
     series: dict[tuple, list] = defaultdict(list)
     turn: dict[Path, str | Problem | tuple] = {}
-    for path in files:
+    for path in _shown(files):
         try:
             kind = kind_of(path)
             if kind != "dicom":
@@ -109,8 +109,18 @@ def _files(files: list[Path], pseudonyms: Pseudonyms, slices: str) -> Iterator[M
         elif isinstance(what, tuple):
             for key in what:
                 yield from _series(dicom, decoder, series.pop(key), slices)
-        elif not (path.suffix.lower() == ".img" and header_of(path) in turn):
+        elif what != "nifti" or header_of(path) not in turn:
             yield from _other(path, what, pseudonyms, slices)
+
+
+def _shown(files: list[Path]) -> Iterable[Path]:
+    """With a progress bar on a terminal where it takes long."""
+    if len(files) < 500:
+        return files
+    # Here, because a deployed detector that reads a few pictures does without the package.
+    from tqdm import tqdm
+
+    return tqdm(files, desc="reading headers", unit="file", disable=None, delay=2.0, leave=False)
 
 
 def _series(dicom: ModuleType, decoder, frames: list, slices: str) -> Iterator[MRSlice | Problem]:
@@ -133,7 +143,7 @@ def _other(path: Path, kind: str, pseudonyms: Pseudonyms, slices: str) -> Iterat
 
 def _problem(path: Path, error: Exception) -> Problem:
     if isinstance(error, ReadError):
-        return Problem(path, error.reason.removeprefix(f"{path}: "))
+        return Problem(path, error.reason)
     if isinstance(error, FileNotFoundError):
-        return Problem(path, "there is no such file or folder.")
+        return Problem(path, "there is no such file or folder, or it is no regular file.")
     return Problem(path, f"cannot be read ({type(error).__name__}).")

@@ -34,19 +34,20 @@ def kind_of(path: Path) -> str:
         return "nifti"
     if head[128:132] == b"DICM" or _is_bare_dicom(head):
         return "dicom"
-    if _is_nifti(head) or (path.suffix.lower() == ".img" and header_of(path) is not None):
+    if _is_nifti(head) or header_of(path) is not None:
         return "nifti"
     return "picture"
 
 
 def header_of(path: Path) -> Path | None:
-    """The NIfTI header beside an .img file that holds no more than voxels; None if there is none."""
-    for suffix in (".hdr", ".HDR"):
-        header = path.with_suffix(suffix)
-        if header.is_file():
-            with open(header, "rb") as file:
-                return header if _is_nifti(file.read(HEAD)) else None
-    return None
+    """The NIfTI header beside an .img file, which holds no more than voxels; None for all other files."""
+    if path.suffix not in (".img", ".IMG"):
+        return None
+    header = path.with_suffix(".hdr" if path.suffix == ".img" else ".HDR")
+    if not header.is_file():
+        return None
+    with open(header, "rb") as file:
+        return header if _is_nifti(file.read(HEAD)) else None
 
 
 def _unpacked(path: Path) -> bytes:

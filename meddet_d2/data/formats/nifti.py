@@ -15,7 +15,7 @@ from .spacing import sane_spacing, spacing_remarks
 from .windowing import window
 
 NIFTI = (nibabel.Nifti1Image, nibabel.Nifti1Pair, nibabel.Nifti2Image, nibabel.Nifti2Pair)
-SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
+SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img")
 MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 LEFT_RIGHT, FRONT_BACK, FOOT_HEAD = range(3)
 
@@ -28,7 +28,8 @@ def read_nifti(path: Path, *, pseudonyms: Pseudonyms, slices: str) -> Iterator[M
     Raises:
         ReadError: it is truncated, no NIfTI, too large, of complex numbers or colours, or holds NaN or infinity.
     """
-    digest = file_digest(path)
+    # Of a pair, the voxels are in one file and how they lie is in the other.
+    digest = "".join(file_digest(file) for file in (header_of(path), path) if file is not None)
     for number, pixels, spacing, remarks, several in _cut(path, slices == "middle"):
         yield MRSlice(
             pixels=np.repeat(pixels[:, :, None], 3, axis=2),
@@ -67,6 +68,8 @@ def _planes(path: Path, middle: bool) -> Iterator[tuple]:
             values, sizes, axis, first, count = _canonical(image, middle)
         except ReadError as error:
             raise ReadError(error.reason, path) from None
+        except FileNotFoundError:
+            raise ReadError("its other half (.hdr or .img) is missing; put both into one folder.", path) from None
         except Exception as error:
             # nibabel raises a dozen types on damaged files; their text may quote the header.
             raise ReadError(
@@ -89,7 +92,7 @@ def _open(path: Path) -> tuple[nibabel.Nifti1Pair, list[str]]:
         raise ReadError("is a NIfTI file under another name; let it end in .nii or .nii.gz.")
     image = nibabel.load(header_of(path) or path)
     if not isinstance(image, NIFTI):
-        raise ReadError("is an Analyze file, which does not say where the head is; convert it to NIfTI.")
+        raise ReadError("is NIfTI of another kind (CIFTI) and no volume; give the volume that it was made from.")
     kind = image.get_data_dtype()
     if kind.kind not in "iuf":
         what = "colours" if kind.names else "complex numbers" if kind.kind == "c" else "no numbers"

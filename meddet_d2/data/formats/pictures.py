@@ -4,18 +4,19 @@ Detectron2's own reader cuts 16-bit values off at 255, which turns nearly all of
 that is not 8-bit is windowed: the robust range of the image is mapped to 0..255.
 """
 
-import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from .quiet import quiet
 from .records import MAX_PIXELS, ReadError
 from .windowing import window
 
 # Those that Pillow decodes by itself. Its list has others that start programs (EPS) or are no pictures of anything.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")
+TOO_LARGE = f"has more than {MAX_PIXELS // 10**6} million pixels; cut out the part that matters."
 
 
 def read_picture(path: Path) -> np.ndarray:
@@ -31,11 +32,9 @@ def read_picture(path: Path) -> np.ndarray:
         (H, W, 3) uint8, channels in the order R, G, B.
 
     Raises:
-        ReadError: it is empty, truncated, no image, a stack of images or an animation, of more than MAX_PIXELS, or
+        ReadError: it is truncated, no image, a stack of images or an animation, of more than MAX_PIXELS, or
             holds NaN or infinity.
     """
-    if path.stat().st_size == 0:
-        raise ReadError("is empty (0 bytes); copy it again or remove it.", path)
     image, deep_colour = _load(path)
     if deep_colour:
         return _window_file(_read_deep_colour(path), path)
@@ -50,30 +49,23 @@ def read_picture(path: Path) -> np.ndarray:
 def _load(path: Path) -> tuple[Image.Image, bool]:
     """The image, decoded and upright, and whether it is 16-bit colour, of which Pillow keeps the high byte only."""
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of large images, and of odd metadata in words that are the file's.
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
-                width, height = image.size
-                if width * height > MAX_PIXELS:
-                    raise ReadError(
-                        f"is {width} x {height} pixels; more than {MAX_PIXELS // 10**6} million are not read: "
-                        "cut out the part that matters.",
-                        path,
-                    )
-                frames = getattr(image, "n_frames", 1)
-                if frames > 1:
-                    raise ReadError(f"holds {frames} images; write each slice into a file of its own.", path)
-                # Which file is 16-bit colour stands in the decoder's raw mode only.
-                deep = image.mode in ("RGB", "RGBA", "LA") and any(";16" in str(tile[3]) for tile in image.tile)
-                image.load()
-                return ImageOps.exif_transpose(image), deep
+        with quiet(), Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise ReadError(TOO_LARGE, path)
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1:
+                raise ReadError(f"holds {frames} images; write each slice into a file of its own.", path)
+            # Which file is 16-bit colour stands in the decoder's raw mode only.
+            deep = image.mode in ("RGB", "RGBA", "LA") and any(";16" in str(tile[3]) for tile in image.tile)
+            image.load()
+            return ImageOps.exif_transpose(image), deep
     except ReadError:
         raise
     except UnidentifiedImageError:
         raise ReadError("is no image that can be read (DICOM, NIfTI, PNG, JPEG, TIFF); remove it.", path) from None
     except Image.DecompressionBombError:
-        raise ReadError(f"has more than {MAX_PIXELS // 10**6} million pixels; cut out the part.", path) from None
+        raise ReadError(TOO_LARGE, path) from None
     except Exception as error:
         # A damaged file makes Pillow raise a dozen types. Their text may quote the file, so only the type is told.
         reason = (

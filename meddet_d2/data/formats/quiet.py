@@ -19,10 +19,14 @@ def quiet() -> Iterator[None]:
         warnings.simplefilter("ignore")
         loggers = [logging.getLogger(name) for name in LIBRARIES]
         before = [(logger.disabled, logger.propagate) for logger in loggers]
+        # Without any handler, logging prints a child's warnings to the terminal.
+        nowhere = logging.NullHandler()
         try:
             for logger in loggers:
                 logger.disabled, logger.propagate = True, False
+                logger.addHandler(nowhere)
             yield
         finally:
             for logger, (disabled, propagate) in zip(loggers, before, strict=True):
                 logger.disabled, logger.propagate = disabled, propagate
+                logger.removeHandler(nowhere)

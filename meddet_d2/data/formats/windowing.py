@@ -21,8 +21,7 @@ def window(values: np.ndarray, measured: np.ndarray | None = None) -> np.ndarray
 
     Args:
         values: any shape, integer or float, finite.
-        measured: bool, of the same shape: the pixels that determine the range (default: all; also if it is nowhere
-            true).
+        measured: bool, of the same shape, somewhere true: the pixels that determine the range (default: all).
 
     Returns:
         uint8 of the same shape.
@@ -33,7 +32,7 @@ def window(values: np.ndarray, measured: np.ndarray | None = None) -> np.ndarray
     values = values.astype(np.float64)
     if not np.isfinite(values).all():
         raise ValueError("holds NaN or infinite values")
-    inside = values if measured is None or not measured.any() else values[measured]
+    inside = values if measured is None else values[measured]
     low, high = np.percentile(inside, WINDOW_PERCENTILES)
     if low == high:
         low, high = inside.min(), inside.max()
