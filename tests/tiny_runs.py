@@ -1,6 +1,8 @@
 """Fixtures: runs small enough for a test (the quickstart on a handful of 96 x 96 phantoms)."""
 
 import importlib.util
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -37,6 +39,23 @@ def load_tool(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def bare_environment(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """The environment variables of a Python (-S) that has this project and the named packages alone."""
+    packages = folder / "packages"
+    packages.mkdir()
+    for name in names:
+        spec = importlib.util.find_spec(name)
+        source = Path(spec.submodule_search_locations[0] if spec.submodule_search_locations else spec.origin)
+        (packages / source.name).symlink_to(source)
+        # Wheels keep their shared libraries in a folder beside the package, and pydicom asks for its own version.
+        for beside in [*source.parent.glob("*.libs"), *source.parent.glob(f"{name}-*.dist-info")]:
+            target = packages / beside.name
+            if not target.exists():
+                target.symlink_to(beside)
+    (packages / "meddet_d2").symlink_to(ROOT / "meddet_d2")
+    return {**os.environ, "PYTHONPATH": str(packages), "OMP_WAIT_POLICY": "passive"}
 
 
 @pytest.fixture(scope="session")

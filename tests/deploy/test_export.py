@@ -1,8 +1,6 @@
 """A detector written to files and run without torch: the same detections, and errors for what does not belong."""
 
-import importlib.util
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +12,7 @@ import onnxruntime
 import pytest
 import torch
 from PIL import Image
-from tiny_runs import ROOT, make_cfg, tiny_options
+from tiny_runs import ROOT, bare_environment, make_cfg, tiny_options
 
 from detectron2.modeling import build_model
 from meddet_d2.deploy import Predictor
@@ -116,18 +114,8 @@ def test_the_card_says_what_a_user_must_know(exported):
 def test_no_torch_and_no_detectron2_are_needed(exported, tmp_path):
     """The predictor and the image reader, in a Python that has their packages alone."""
     folder, _, _ = exported
-    packages = tmp_path / "packages"
-    packages.mkdir()
     needed = ("numpy", "PIL", "cv2", "onnxruntime", "flatbuffers", "google", "packaging")
-    for name in needed:
-        source = Path(importlib.util.find_spec(name).submodule_search_locations[0])
-        (packages / name).symlink_to(source)
-        # Wheels keep their shared libraries in a folder beside the package.
-        for libraries in [*source.parent.glob("*.libs")]:
-            target = packages / libraries.name
-            if not target.exists():
-                target.symlink_to(libraries)
-    (packages / "meddet_d2").symlink_to(ROOT / "meddet_d2")
+    environment = bare_environment(tmp_path, needed)
     Image.fromarray(picture(96, 96)).save(tmp_path / "slice.png")
     code = (
         "import sys\n"
@@ -137,7 +125,6 @@ def test_no_torch_and_no_detectron2_are_needed(exported, tmp_path):
         "assert not {'torch', 'detectron2', 'torchvision'} & set(sys.modules)\n"
         "print(len(found))\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(packages), "OMP_WAIT_POLICY": "passive"}
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=300
     )
