@@ -136,7 +136,7 @@ def served(tmp_path_factory):
     temporary.mkdir()
     environment = {
         # With CI set, onnxruntime would be silent by itself.
-        **{name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")},
+        **{name: value for name, value in os.environ.items() if name != "CI"},
         "TMPDIR": str(temporary),
         "HOME": str(temporary),
         "PYTHONPATH": str(ROOT),
@@ -144,6 +144,7 @@ def served(tmp_path_factory):
         "GRADIO_SHARE": "True",
         "GRADIO_ALLOWED_PATHS": "/",
         "GRADIO_ANALYTICS_ENABLED": "True",
+        "ORT_DISABLE_TELEMETRY": "",
         "http_proxy": "http://127.0.0.1:9",
         "HTTP_PROXY": "http://127.0.0.1:9",
     }
