@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 
 # Since 1.29 onnxruntime's packages for Linux tell their maker of every model that is loaded, unless this is set before
 # they are imported; its switch in Python comes too late.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 if find_spec("torch") is not None:
     if find_spec("detectron2") is None:

@@ -23,7 +23,7 @@ OVERLAYS, DICOM, DICOM_IDENTIFIED = "overlays", "dicom", "dicom_identified"
 # The json is put into place last: a folder that has it is whole.
 NAMES = (OVERLAYS, DICOM, DICOM_IDENTIFIED, DISCS, IMAGES, PROBLEMS, PREDICTIONS)
 
-_DISC_COLUMNS = (
+DISC_COLUMNS = (
     *("image_id", "patient_id", "disc", "label", "score", "x0_px", "y0_px", "x1_px", "y1_px"),
     *("x0_mm", "y0_mm", "x1_mm", "y1_mm", "width_mm", "height_mm", "row_spacing_mm", "column_spacing_mm"),
 )
@@ -104,7 +104,7 @@ class Results:
             folder: where they go.
             info: of the run (model, thresholds, version); goes into the json together with the intended use.
         """
-        _write_table(folder / DISCS, _DISC_COLUMNS, self.discs)
+        _write_table(folder / DISCS, DISC_COLUMNS, self.discs)
         _write_table(folder / IMAGES, self._image_columns(), self.images)
         _write_table(folder / PROBLEMS, _PROBLEM_COLUMNS, self.problems)
         content = {

@@ -153,7 +153,8 @@ def launch(app: gr.Blocks, *, host: str, port: int) -> str:
     outer = gr.Server()
     outer.add_middleware(Guard, uploads=upload_folder())
     _, address, _ = app.launch(
-        server_name=host,
+        # An address of IPv6, in brackets as in the page's address.
+        server_name=f"[{host}]" if ":" in host else host,
         server_port=port,
         prevent_thread_lock=True,
         share=False,

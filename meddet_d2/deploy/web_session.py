@@ -19,13 +19,13 @@ from ..data.formats import MRSlice, Pseudonyms, ReadError, read_slices
 from ..pages import picture, render
 from .predictor import Detections
 from .reading import Detector, Reading, disc_numbers, overlay, read_slice
+from .results import DISC_COLUMNS, Results
 
 logger = logging.getLogger(__name__)
 
 # Of one upload, whose slices lie in memory until half an hour after the visitor's last click.
 MAX_FILES, MAX_SLICES = 20, 512
 UNEXPECTED = "Something went wrong with {what} that this page did not expect; whoever runs it finds where in its log."
-COLUMNS = ("image", "disc", "class", "score", "x0", "y0", "x1", "y1", "width_mm", "height_mm")
 
 
 @dataclass
@@ -158,14 +158,12 @@ def _contents(reading: Reading, threshold: float) -> dict:
 
 
 def csv_of(reading: Reading) -> str:
-    """One line a finding: box in pixels with two digits, width and height in millimetres or empty."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for number, finding in zip(disc_numbers(reading.findings), reading.findings, strict=True):
-        size = ("", "") if finding.size_mm is None else tuple(f"{value:.2f}" for value in finding.size_mm)
-        box = (f"{value:.2f}" for value in finding.box)
-        writer.writerow((reading.slice.image_id, number, finding.label, f"{finding.score:.4f}", *box, *size))
+    """The discs.csv of tools/predict.py for one slice: a line a finding."""
+    results, buffer = Results(reading.classes), io.StringIO()
+    results.add(reading)
+    writer = csv.DictWriter(buffer, DISC_COLUMNS)
+    writer.writeheader()
+    writer.writerows(results.discs)
     return buffer.getvalue()
 
 

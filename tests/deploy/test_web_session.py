@@ -98,13 +98,16 @@ def test_pixels_where_no_spacing_is_known_and_remarks():
 def test_the_csv_is_the_reading():
     reading = read_slice(mr_slice(spacing=(0.5, 0.25)), Detector(), threshold=0.5)
     lines = list(csv.DictReader(io.StringIO(csv_of(reading))))
-    assert [line["class"] for line in lines] == ['=1+1, "<b>"', "protrusion"], "whatever a class is named"
-    assert lines[1] == {
-        "image": "i0123456789abcdef", "disc": "2", "class": "protrusion", "score": "0.9500", "x0": "40.00",
-        "y0": "70.00", "x1": "60.00", "y1": "84.00", "width_mm": "5.00", "height_mm": "7.00",
+    assert [line["label"] for line in lines] == ['=1+1, "<b>"', "protrusion"], "whatever a class is named"
+    wanted = {
+        "image_id": "i0123456789abcdef", "disc": "2", "score": "0.95", "x0_px": "40.0", "y1_px": "84.0",
+        "width_mm": "5.0", "height_mm": "7.0",
     }  # fmt: skip
+    assert lines[1].items() >= wanted.items()
     without = list(csv.DictReader(io.StringIO(csv_of(read_slice(mr_slice(), Detector())))))
-    assert {line["width_mm"] for line in without} == {""}
+    assert len(without) == 3 and {line["width_mm"] for line in without} == {""}
+    nothing = csv_of(read_slice(mr_slice(), Detector(), threshold=1.0))
+    assert nothing.startswith("image_id,") and nothing.count("\n") == 1
 
 
 def test_downloads_lie_in_the_page_and_hold_no_name():
