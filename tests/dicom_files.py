@@ -3,7 +3,6 @@
 No file is a patient's. ``CANARIES`` are the texts to look for in whatever is written or printed.
 """
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,8 @@ from pydicom import dcmwrite
 from pydicom.datadict import DicomDictionary, dictionary_VR
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
+
+from meddet_d2.data.formats.quiet import quiet
 
 ROOT_UID = "1.2.826.0.1.3680043.8.498.31415926535"
 SAGITTAL = [0.0, 1.0, 0.0, 0.0, 0.0, -1.0]
@@ -138,8 +139,7 @@ def make_dicom(pixels: np.ndarray, **tags: Any) -> FileDataset:
 def save(dataset: FileDataset, path: Path) -> Path:
     """Write a data set with its file meta as it is, also where its values are not what the standard allows."""
     syntax = dataset.file_meta.TransferSyntaxUID
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         dcmwrite(
             path,
             dataset,
@@ -165,8 +165,7 @@ def canary_dicom(path: Path, pixels: np.ndarray | None = None, **changes: Any) -
     if pixels is None:
         pixels = np.arange(4096, dtype=np.uint16).reshape(64, 64)
     dataset = make_dicom(pixels)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         dataset.update(_canaries(_item(_item())))
         for group in (0x0009, 0x0029, 0x0099):
             block = dataset.private_block(group, "CANARY_PRIVATE", create=True)

@@ -5,7 +5,7 @@ import hmac
 import math
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -64,7 +64,8 @@ def allowed_tags(values: Mapping[str, Any]) -> dict[str, str | float | int]:
             tags[keyword] = int(number) if number.is_integer() else round(number, 4)
     for keyword, terms in CODES.items():
         value = values.get(keyword)
-        parts = [value] if isinstance(value, str) else list(value or ())
+        # Of DICOM's several values, those that are codes; a picture's decoding does not hang on them.
+        parts = [value] if isinstance(value, str) else list(value) if isinstance(value, Sequence) else []
         known = [part for part in map(str, parts) if part in terms]
         if known:
             tags[keyword] = "+".join(known)
