@@ -4,7 +4,8 @@ Nothing is trusted: what cannot be used is a finding, and what can be used is ke
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -58,6 +59,7 @@ class ImageRecord:
         patient: None where the json names none.
         size: width, height; None where the json does not say.
         spacing: millimetres of a pixel, between rows (y) and between columns (x).
+        annotated: how many annotations name it; 0 for a healthy image.
         boxes: those that can be measured.
     """
 
@@ -68,6 +70,7 @@ class ImageRecord:
     patient: str | None
     size: tuple[int, int] | None
     spacing: tuple[float, float] | None
+    annotated: int
     boxes: list[BoxRecord] = field(default_factory=list)
 
     def finding(self, name: str, text: str, *, annotation: int | None = None, quotes: bool = False) -> Finding:
@@ -184,8 +187,10 @@ def numbers(images: Sequence[ImageRecord]) -> str:
 
 def _records(content: dict[str, Any], name: str, image_root: Path) -> tuple[list[ImageRecord], list[Finding]]:
     images, by_number, findings = [], {}, []
+    owners = (annotation.get("image_id") for annotation in content["annotations"])
+    annotated = Counter(owner for owner in owners if isinstance(owner, Hashable))
     for raw in content["images"]:
-        image = _image(raw, name, image_root)
+        image = _image(raw, name, image_root, annotated)
         images.append(image)
         if raw.get("spacing") is not None and image.spacing is None:
             text = (
@@ -201,14 +206,14 @@ def _records(content: dict[str, Any], name: str, image_root: Path) -> tuple[list
         if _integer(category.get("id")) is not None and category.get("name") in CLASSES
     }
     for annotation in content["annotations"]:
-        raw, image = by_number.get(_integer(annotation.get("image_id")), (None, None))
+        raw, image = _look_up(by_number, annotation.get("image_id")) or (None, None)
         box = annotation.get("bbox")
         if image is not None and image.size is not None and box_mistake(box, raw) is None:
             level = annotation.get("level")
             image.boxes.append(
                 BoxRecord(
                     number=_integer(annotation.get("id")),
-                    label=labels.get(_integer(annotation.get("category_id"))),
+                    label=_look_up(labels, annotation.get("category_id")),
                     corner=(float(box[0]), float(box[1])),
                     size=(float(box[2]), float(box[3])),
                     level=None if level is None else str(level),
@@ -218,7 +223,7 @@ def _records(content: dict[str, Any], name: str, image_root: Path) -> tuple[list
     return images, findings
 
 
-def _image(raw: dict, split: str, image_root: Path) -> ImageRecord:
+def _image(raw: dict, split: str, image_root: Path, annotated: Counter) -> ImageRecord:
     file = raw.get("file_name")
     file = file if isinstance(file, str) else ""
     path = None if not file or leaves_folder(file) else image_root / file
@@ -235,6 +240,7 @@ def _image(raw: dict, split: str, image_root: Path) -> ImageRecord:
         patient=patient_of(raw),
         size=size if all(map(is_size, size)) else None,
         spacing=_spacing(raw.get("spacing")),
+        annotated=0 if _integer(raw.get("id")) is None else annotated[raw["id"]],
     )
 
 
@@ -245,6 +251,11 @@ def _spacing(value: Any) -> tuple[float, float] | None:
     if len(numbers) != 2 or not all(SPACING[0] <= number <= SPACING[1] for number in numbers):
         return None
     return float(numbers[0]), float(numbers[1])
+
+
+def _look_up(table: dict, key: Any) -> Any:
+    """As the validation does: 1.0 is 1, and a list is nothing."""
+    return table.get(key) if isinstance(key, Hashable) else None
 
 
 def _integer(value: Any) -> int | None:

@@ -87,7 +87,9 @@ def find_unlisted(splits: Sequence[Split]) -> Iterator[Finding]:
         )
         unlisted = sum(file not in listed for file in files)
         if unlisted:
-            names = " nor ".join(split.name for split in here)
-            yield Finding(
-                "unlisted", f"{unlisted} files in the folder of images; {names} lists none of them.", here[0].name
+            what = (
+                "1 file in the folder of images is"
+                if unlisted == 1
+                else f"{unlisted} files in the folder of images are"
             )
+            yield Finding("unlisted", f"{what} listed by none of the splits that were checked.", here[0].name)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 
 from meddet_d2.drawing import Box, draw_legend, draw_panel
 from meddet_d2.files import replacing
@@ -69,7 +70,7 @@ class Group:
 def write_page(report: Report, path: Path) -> None:
     """Write the page.
 
-    Images are chosen by chance with a fixed seed, so that the same data set gives the same page.
+    Images are chosen by chance with a fixed seed, so that the same data set gives the same page on one day.
 
     Args:
         report: of `check_data`.
@@ -103,7 +104,9 @@ def write_page(report: Report, path: Path) -> None:
 
 def _lead(report: Report) -> str:
     counts = list(report.counts.values())
-    images, patients, boxes = (sum(one[key] for one in counts) for key in ("images", "patients", "boxes"))
+    images, boxes = (sum(one[key] for one in counts) for key in ("images", "boxes"))
+    # One of two splits counts once.
+    patients = len({image.patient for split in report.splits for image in split.images} - {None})
     names = ", ".join(report.counts) or "none that can be read"
     return f"Splits: {names}. {images} images, {patients} patients, {boxes} boxes."
 
@@ -120,10 +123,12 @@ def _rows(report: Report) -> list[tuple[str, list[str]]]:
     plain = (
         ("Images", "images"),
         ("Patients", "patients"),
-        ("Healthy images (no box)", "healthy_images"),
+        ("Healthy images", "healthy_images"),
         ("Boxes", "boxes"),
     )
     rows = [(name, [str(one[key]) for one in counts]) for name, key in plain]
+    if any(one["unusable_boxes"] for one in counts):
+        rows.append(("Boxes that are wrong, not counted", [str(one["unusable_boxes"]) for one in counts]))
     rows += [
         (f"Boxes: {name}", [_share(one["classes"].get(name, 0), one["boxes"]) for one in counts]) for name in classes
     ]
@@ -165,8 +170,14 @@ def _quantiles(values: dict[str, float] | None, digits: int) -> str:
 
 
 def _figures(report: Report) -> list[dict[str, Any]]:
-    drawn = [(draw(report.splits), caption) for draw, caption in _FIGURES]
-    return [{"svg": plot(figure), "caption": caption} for figure, caption in drawn if figure is not None]
+    drawn = []
+    for draw, caption in _FIGURES:
+        figure = draw(report.splits)
+        if figure is not None:
+            # Ids within the drawing: by chance otherwise, and shared by two figures with one salt.
+            with rc_context({"svg.hashsalt": caption}):
+                drawn.append({"svg": plot(figure), "caption": caption})
+    return drawn
 
 
 def _flagged(report: Report) -> tuple[list[Thumbnail], int]:
@@ -186,7 +197,7 @@ def _sample(report: Report, images: Sequence[ImageRecord]) -> list[Thumbnail]:
     readable = {id(image) for image in report.readable}
     chosen: list[ImageRecord] = []
     for healthy, most in ((False, WITH_BOXES), (True, HEALTHY)):
-        group = [image for image in images if id(image) in readable and (not image.boxes) == healthy]
+        group = [image for image in images if id(image) in readable and (image.annotated == 0) == healthy]
         picks = sorted(rng.permutation(len(group))[:most])
         chosen += [group[pick] for pick in picks]
     return [thumb for image in chosen for thumb in _thumbnail(image, [])]

@@ -102,7 +102,7 @@ def plot_levels(splits: Sequence[Split]) -> Figure | None:
             axes.bar(range(len(levels)), heights, bottom=bottom, width=0.7, color=_class_color(name), label=name)
         bottom += heights
     axes.set_xticks(range(len(levels)), [level_name(index) for index in levels], rotation=45 if len(levels) > 7 else 0)
-    axes.set_ylim(top=1.2 * bottom.max())
+    _leave_room(axes)
     _label(axes, "level", "boxes")
     axes.legend(frameon=False, fontsize=SIZE, ncols=2, loc="upper left")
     return figure
@@ -122,8 +122,10 @@ def plot_per_image(splits: Sequence[Split]) -> Figure | None:
         at = np.arange(greatest + 1) + (place - (len(numbers) - 1) / 2) * width
         axes.bar(at, shares, width=0.9 * width, color=SPLIT_COLORS[place % len(SPLIT_COLORS)], label=name)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    _label(axes, "boxes in an image (0: healthy)", "% of the split's images")
-    axes.legend(frameon=False, fontsize=SIZE, loc="upper left")
+    axes.set_yticks([tick for tick in axes.get_yticks() if tick <= 100])
+    _leave_room(axes)
+    _label(axes, "boxes in an image", "% of the split's images")
+    axes.legend(frameon=False, fontsize=SIZE, ncols=4, loc="upper left")
     return figure
 
 
@@ -143,8 +145,9 @@ def plot_aspects(splits: Sequence[Split]) -> Figure | None:
         look = {"color": SPLIT_COLORS[place % len(SPLIT_COLORS)], "linestyle": STYLES[place % len(STYLES)]}
         clipped = np.clip(values, bins[0], bins[-1])
         axes.hist(clipped, bins, weights=weights, histtype="step", linewidth=1.6, label=name, **look)
+    _leave_room(axes)
     _label(axes, "width / height", "% of the split's boxes")
-    axes.legend(frameon=False, fontsize=SIZE, loc="upper right")
+    axes.legend(frameon=False, fontsize=SIZE, ncols=4, loc="upper left")
     return figure
 
 
@@ -161,6 +164,11 @@ def _figure(height: float = 3.1) -> tuple[Figure, Axes]:
 def _label(axes: Axes, x: str, y: str) -> None:
     axes.set_xlabel(x, fontsize=SIZE, color=INK)
     axes.set_ylabel(y, fontsize=SIZE, color=INK)
+
+
+def _leave_room(axes: Axes) -> None:
+    """For the legend above the highest bar."""
+    axes.set_ylim(top=1.25 * axes.get_ylim()[1])
 
 
 def _class_index(name: str) -> int:

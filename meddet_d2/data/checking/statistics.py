@@ -23,7 +23,8 @@ def count_split(split: Split) -> dict[str, Any]:
     """The counts of one split, ready for json; a patient's id is not in them.
 
     Returns:
-        "images", "patients", "healthy_images" (without a box), "boxes", "crowds", "classes", "levels",
+        "images", "patients", "healthy_images" (no annotation names them), "boxes", "crowds", "unusable_boxes" (found to
+        be wrong, and in no other count), "classes", "levels",
         "boxes_per_image" and "image_sizes" (counts by value), and the quantiles (0, 5, 50, 95, 100 %) of
         "spacing_mm", "width_pixels", "height_pixels", "width_mm", "height_mm" and "aspect"; None where there are none.
     """
@@ -36,9 +37,10 @@ def count_split(split: Split) -> dict[str, Any]:
     return {
         "images": len(split.images),
         "patients": len({image.patient for image in split.images if image.patient is not None}),
-        "healthy_images": per_image[0],
+        "healthy_images": sum(image.annotated == 0 for image in split.images),
         "boxes": len(pairs),
         "crowds": sum(box.crowd for image in split.images for box in image.boxes),
+        "unusable_boxes": sum(image.annotated - len(image.boxes) for image in split.images),
         "classes": dict.fromkeys(CLASSES, 0) | dict(_sorted(Counter(class_of(box) for _, box in pairs))),
         "levels": dict(sorted(levels.items(), key=lambda item: _level_key(item[0]))),
         "boxes_per_image": {str(number): per_image[number] for number in sorted(per_image)},
