@@ -16,6 +16,7 @@ import re
 import sys
 from pathlib import Path
 
+import meddet_d2
 from meddet_d2.data.formats import Pseudonyms
 from meddet_d2.data.preparation.annotation import read_text
 from meddet_d2.data.preparation.assembly import assemble, draw_split, follow_list, follow_split
@@ -84,6 +85,7 @@ def run(args: argparse.Namespace, findings: Findings) -> None:
             splits,
             description="Prepared from labelled images by datasets/prepare_images.py",
             made_by="datasets/prepare_images.py",
+            version=meddet_d2.__version__,
             settings=_account(args, fractions),
             findings=findings,
             strict=args.strict,

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+import meddet_d2
 from meddet_d2.data.preparation.assembly import assemble, draw_split, follow_split
 from meddet_d2.data.preparation.command import add_common_arguments, fractions_of, guarded, summarize
 from meddet_d2.data.preparation.findings import Findings
@@ -82,6 +83,7 @@ def run(args: argparse.Namespace, findings: Findings) -> None:
             description="SPIDER (van der Graaf et al. 2024, doi 10.1038/s41597-024-03090-w, CC BY 4.0), lumbar, "
             "sagittal slices and disc boxes made by datasets/prepare_spider.py; not CDH-1848",
             made_by="datasets/prepare_spider.py",
+            version=meddet_d2.__version__,
             settings={
                 "sequences": list(args.sequences),
                 "slices": args.slices,

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ... import __version__
 from ...files import write_json
 from ..validate import CLASSES
 from .findings import Findings
@@ -58,6 +57,7 @@ def assemble(
     *,
     description: str,
     made_by: str,
+    version: str,
     settings: Mapping[str, Any],
     findings: Findings,
     strict: bool,
@@ -69,7 +69,7 @@ def assemble(
         records: all images.
         splits: of each patient.
         description: for ``info``.
-        made_by: the script.
+        made_by, version: the script and the project's version.
         settings: what shaped the data set and says nothing of patients.
         findings: whose counts are written.
         strict: problems are an error.
@@ -96,7 +96,7 @@ def assemble(
         folder / PREPARATION,
         {
             "made_by": made_by,
-            "version": __version__,
+            "version": version,
             "settings": dict(settings),
             "splits": numbers,
             "findings": findings.counts(),

@@ -38,7 +38,7 @@ NOTES = {
     "clipped_boxes": "boxes cut at the border of their image",
     "ignored_labels": "shapes left out by --ignore-label",
     "unannotated_kept": "images that nothing annotates, kept as healthy",
-    "other_files": "files among the images that are none",
+    "other_files": "files and folders that are neither images nor annotations",
     "cut_discs": "discs left out, because the slice or the border shows too little of them",
     "uncertain_levels": "patients whose discs get no level, because their numbering is unusual",
     "unknown_names": "files whose names are not SPIDER's",

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,7 @@ def prepare_images(settings: ImageSettings, folder: Path, pseudonyms: Pseudonyms
     """
     paths = _find_images(settings.images, findings)
     index = ImageIndex(settings.images, paths)
-    annotations = read_annotations(settings.annotations, settings.kind, names_file=settings.names_file)
+    annotations = read_annotations(settings.annotations, settings.kind, findings, names_file=settings.names_file)
     settings.classes.check(shape.label for annotation in annotations for shape in annotation.shapes)
     matched, named = match(annotations, index, findings)
     table = _read_table(settings, index, findings)
@@ -127,7 +128,7 @@ def prepare_images(settings: ImageSettings, folder: Path, pseudonyms: Pseudonyms
 def _find_images(root: Path, findings: Findings) -> list[Path]:
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder of images.")
-    files = walk(root)
+    files = walk(root, partial(findings.add, "other_files"))
     for path in files:
         if not is_image(path):
             findings.add("other_files", str(path))

@@ -7,7 +7,7 @@ name, and "..", drives and roots in it are dropped.
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 # What may follow a name: annotators export IM0001.dcm as IM0001.png, and YOLO's txt has no suffix of the image.
@@ -17,11 +17,33 @@ OTHER_SUFFIXES = (".json", ".xml", ".txt", ".csv", ".tsv", ".yaml", ".yml", ".na
 OTHER_NAMES = ("DICOMDIR", "Thumbs.db", "desktop.ini")
 
 
-def walk(root: Path) -> list[Path]:
-    """All files below a folder, hidden ones left out, in an order that does not depend on the file system."""
-    found = []
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+def walk(root: Path, left_out: Callable[[str], object]) -> list[Path]:
+    """All files below a folder and the folders that it links to, in an order that the file system does not choose.
+
+    Args:
+        root: the folder.
+        left_out: told, in a line each, of what begins with a dot and of folders that cannot be opened.
+    """
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+
+    def enter(folder: Path) -> bool:
+        """Whether to walk a folder: once, for a link may lead back to where it is."""
+        status = folder.stat()
+        identity = status.st_dev, status.st_ino
+        new = identity not in seen
+        seen.add(identity)
+        return new
+
+    def refused(error: OSError) -> None:
+        left_out(f"{error.filename}: the folder cannot be opened ({error.strerror})")
+
+    enter(root)
+    for folder, folders, files in os.walk(root, followlinks=True, onerror=refused):
+        for name in sorted(folders + files):
+            if name.startswith("."):
+                left_out(f"{Path(folder, name)}: begins with a dot")
+        folders[:] = [name for name in sorted(folders) if not name.startswith(".") and enter(Path(folder, name))]
         found += [Path(folder, name) for name in files if not name.startswith(".")]
     return sorted(found, key=lambda path: path.relative_to(root).parts)
 
@@ -48,10 +70,11 @@ class ImageIndex:
             self._folders[path] = tuple(folders)
             self._by_name[name].append(path)
             self._by_stem[_stem(name)].append(path)
+        self._all_folders = set(self._folders.values())
 
     def has_folder(self, folder: PurePosixPath) -> bool:
         """Whether images lie in this folder, a path below the root."""
-        return tuple(map(_normal, folder.parts)) in self._folders.values()
+        return tuple(map(_normal, folder.parts)) in self._all_folders
 
     def find(self, name: str, folder: PurePosixPath | None = None) -> list[Path]:
         """The images that a name can mean: of that whole name, or else of that name with another suffix or none.
@@ -70,14 +93,16 @@ class ImageIndex:
         return self._in_folder(candidates, tuple(parts[:-1]))
 
     def _in_folder(self, candidates: list[Path], said: tuple[str, ...]) -> list[Path]:
-        """The candidates that may lie in the folder that is meant.
+        """The candidates that can lie in the folder that is meant.
 
         Paths are compared from their ends, for either may begin further up. p2/T2 is not p1/T2; where nothing agrees
         in the whole data set ("obj_train_data"), the folder is the labelling tool's own and says nothing.
         """
-        agreement = {path: _agreement(self._folders[path], said) for path in candidates}
-        best = max((_agreement(folders, said) for folders in set(self._folders.values())), default=0)
-        return [path for path, agreed in agreement.items() if agreed == best]
+        agreements = [_agreement(folders, said) for folders in self._all_folders]
+        best = max(agreements)
+        if best <= 0 and min(agreements) < 0:
+            return []
+        return [path for path in candidates if _agreement(self._folders[path], said) == best]
 
 
 def _agreement(folders: tuple[str, ...], said: tuple[str, ...]) -> int:

@@ -23,7 +23,9 @@ FORMATS: dict[str, tuple[str, Callable[..., Iterator[ImageAnnotation]]]] = {
 }
 
 
-def read_annotations(root: Path, kind: str, *, names_file: Path | None = None) -> list[ImageAnnotation]:
+def read_annotations(
+    root: Path, kind: str, findings: Findings, *, names_file: Path | None = None
+) -> list[ImageAnnotation]:
     """Read a file of annotations, or all of a folder and the folders in it.
 
     A file that cannot be read becomes an annotation with a problem, of the image of the same name.
@@ -31,6 +33,7 @@ def read_annotations(root: Path, kind: str, *, names_file: Path | None = None) -
     Args:
         root: the file or folder.
         kind: one of FORMATS.
+        findings: gets hidden files, and folders that cannot be opened.
         names_file: for YOLO, the names of the classes; looked for beside the annotations if None.
 
     Raises:
@@ -41,7 +44,8 @@ def read_annotations(root: Path, kind: str, *, names_file: Path | None = None) -
     if not root.exists():
         raise FileNotFoundError(f"{root}: no such file or folder of annotations.")
     folder = root if root.is_dir() else root.parent
-    paths = [path for path in walk(root) if path.suffix.lower() == suffix] if root.is_dir() else [root]
+    files = walk(root, partial(findings.add, "other_files")) if root.is_dir() else [root]
+    paths = [path for path in files if path.suffix.lower() == suffix or not root.is_dir()]
     if kind == "yolo":
         names_file = names_file or find_names_file(folder)
         reader = partial(reader, names=read_names(names_file))

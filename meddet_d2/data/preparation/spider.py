@@ -21,6 +21,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -82,10 +83,11 @@ def find_volumes(root: Path, sequences: tuple[str, ...], findings: Findings) -> 
     """
     if not (root / "images").is_dir():
         raise FileNotFoundError(f"{root}: no folder images/ in it; unpack images.zip and masks.zip of SPIDER there.")
-    masks = {path.name: path for path in walk(root / "masks") if path.suffix == ".mha"}
+    left_out = partial(findings.add, "unknown_names")
+    masks = {path.name: path for path in walk(root / "masks", left_out) if path.suffix == ".mha"}
     known = {sequence.lower(): sequence for sequence in SEQUENCES}
     found = []
-    for path in walk(root / "images"):
+    for path in walk(root / "images", left_out):
         match = re.fullmatch(r"(\d+)_(\w+)\.mha", path.name)
         if match is None or match[2].lower() not in known:
             findings.add("unknown_names", str(path))

@@ -1,6 +1,7 @@
 """Bad input to datasets/prepare_images.py: counted, named, never fatal to the rest unless --strict."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -91,7 +92,9 @@ def test_two_annotations_of_one_image(study):
 def test_a_table_with_unknown_images_and_images_without_a_patient(study, tmp_path):
     rows = [f'"Ä {p} b{n}.png",{p}' for p in range(6) for n in range(2)]
     rows[0] = '"Ä 0 b0.png",'
-    rows[2:4] = ['"Ä 1 b0.png",1', '"Ä 1 b0.png","1, or 7"', "stranger.png,99"]
+    rows[2:4] = ['"Ä 1 b0.png",1', '"Ä 1 b0.png","1, or 7"', "stranger.png,99", "twin.png,3"]
+    for patient in (3, 4):
+        write_png(study.images / f"Patient {patient}" / "twin.png", 100 + patient)
     table = tmp_path / "table.csv"
     table.write_text("\n".join(["image,patient", *rows]), encoding="utf-8")
     said = study.run("--patients", table, owner=())
@@ -99,6 +102,8 @@ def test_a_table_with_unknown_images_and_images_without_a_patient(study, tmp_pat
     assert len(findings(said, "2 images left out, because nothing says whose they are:")) == 2
     (line,) = findings(said, "1 images left out, because they have several patients:")
     assert "Ä 1 b0.png: 2 patients" in line
+    (line,) = findings(said, "1 annotations or rows that fit several images:")
+    assert "row 7: " in line and "Patient 3/twin.png or " in line
     assert len(study.images_in()) == 9
     assert study.counts()["no_patient"] == 2, "Ä 0 b0 and Ä 1 b1"
 
@@ -212,6 +217,31 @@ def test_files_among_the_images_that_are_none(study):
     said = study.run()
     assert study.counts()["other_files"] == 12 and len(study.images_in()) == 12
     assert "... and" not in said
+
+
+def test_links_are_followed_once_and_hidden_files_are_counted(study):
+    (study.images / "Patient 5").rename(study.root / "elsewhere")
+    (study.images / "Patient 5").symlink_to(study.root / "elsewhere")
+    (study.images / "Patient 4" / "round").symlink_to(study.images)
+    (study.images / "Patient 4" / "._IM0001").write_bytes(b"AppleDouble")
+    said = study.run("--strict")
+    assert len(study.images_in()) == 12
+    (line,) = findings(said, "1 files and folders that are neither images nor annotations:")
+    assert line.endswith("._IM0001: begins with a dot")
+
+
+def test_a_folder_that_cannot_be_opened(study, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("Patient 3"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    said = study.run()
+    assert "Patient 3: the folder cannot be opened (Permission denied)" in said
+    assert study.counts()["missing_images"] == 2 and len(study.images_in()) == 10
 
 
 def test_many_findings_are_shortened_unless_verbose(study):

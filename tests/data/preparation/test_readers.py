@@ -8,6 +8,7 @@ from annotation_files import write_scene
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from meddet_d2.data.preparation.findings import Findings
 from meddet_d2.data.preparation.reading import FORMATS, read_annotations
 
 NAMES = st.text(
@@ -42,7 +43,9 @@ def test_random_boxes_come_back(kind, tmp_path_factory, scene, polygons):
     path = write_scene(tmp_path_factory.mktemp("scene"), kind, scene, **options)
     if kind == "yolo" and not any(boxes for _, _, boxes in scene):
         (path / "classes.txt").write_text("protrusion\n")
-    read = {annotation.image.removesuffix(".png"): annotation for annotation in read_annotations(path, kind)}
+    read = {
+        annotation.image.removesuffix(".png"): annotation for annotation in read_annotations(path, kind, Findings())
+    }
     assert len(read) == len(scene)
     for name, (width, height), boxes in scene:
         annotation = read[name.removesuffix(".png")]
@@ -61,7 +64,7 @@ def one(kind, tmp_path, text, name="a"):
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     if kind == "yolo":
         (tmp_path / "classes.txt").write_text("protrusion\nnon-protrusion\n")
-    (annotation,) = read_annotations(path, kind)
+    (annotation,) = read_annotations(path, kind, Findings())
     return annotation
 
 
@@ -157,7 +160,7 @@ def test_a_circle_is_the_box_around_it_and_a_mask_its_corners(tmp_path):
 def test_an_annotation_of_an_image_that_is_not_listed_is_kept_as_a_problem(tmp_path):
     path = tmp_path / "a.json"
     path.write_text(coco(image_id=9))
-    annotations = read_annotations(path, "coco")
+    annotations = read_annotations(path, "coco", Findings())
     assert [annotation.problem for annotation in annotations] == [None, "no image has this id"]
 
 
@@ -175,7 +178,7 @@ def test_the_names_of_yolos_classes_are_found(tmp_path, name, text, expected):
     (tmp_path / name).write_text(text)
     (labels / "train.txt").write_text("images/a.png\n")
     (labels / "a.txt").write_text("1 0.5 0.5 0.1 0.1\n")
-    (annotation,) = read_annotations(labels, "yolo")
+    (annotation,) = read_annotations(labels, "yolo", Findings())
     assert (annotation.image, annotation.shapes[0].label) == ("a", expected[1])
 
 
@@ -193,7 +196,7 @@ def test_yolos_names_are_needed(tmp_path, name, text, words):
     if name:
         (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=words) as caught:
-        read_annotations(tmp_path, "yolo")
+        read_annotations(tmp_path, "yolo", Findings())
     assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
 
 
@@ -201,9 +204,9 @@ def test_folders_are_walked_and_hidden_files_are_not(tmp_path):
     for place in ("b", "a/c", ".git", "a/.hidden"):
         (tmp_path / place).mkdir(parents=True)
         (tmp_path / place / "x.json").write_text(labelme())
-    folders = [annotation.folder for annotation in read_annotations(tmp_path, "labelme")]
+    folders = [annotation.folder for annotation in read_annotations(tmp_path, "labelme", Findings())]
     assert folders == [PurePosixPath("a/c"), PurePosixPath("b")]
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        read_annotations(tmp_path / "nowhere", "labelme")
+        read_annotations(tmp_path / "nowhere", "labelme", Findings())
     with pytest.raises(ValueError, match=r"no \.xml file in it, but --format is voc"):
-        read_annotations(tmp_path, "voc")
+        read_annotations(tmp_path, "voc", Findings())
