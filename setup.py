@@ -77,7 +77,7 @@ setup(
         # tools/predict.py --dicom: structured reports and secondary captures.
         "dicom": ["highdicom>=0.25"],
         # tools/web_app.py: the page to try a detector on.
-        "web": ["gradio>=6"],
+        "web": ["gradio>=6.31"],
         "test": [
             "pytest>=8",
             "hypothesis>=6",

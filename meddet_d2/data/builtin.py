@@ -22,7 +22,7 @@ def register_datasets(cfg: CfgNode) -> None:
         ValueError: a key of DATASETS.PHANTOM is out of its range.
     """
     root = datasets_root()
-    for folder, splits in (("cdh1848", ("train", "test")), ("spider_lumbar", ("train", "val"))):
+    for folder, splits in (("cdh1848", ("train", "val", "test")), ("spider_lumbar", ("train", "val"))):
         for split in splits:
             register_cdh_layout(f"{folder}_{split}", root / folder / f"{split}.json", root / folder / "images")
     params = PhantomParams.from_config(cfg)

@@ -9,9 +9,9 @@ from itertools import combinations, pairwise
 
 import numpy as np
 
+from ..levels import DISCS, level_index
 from .annotations import SHOWN, BoxRecord, ImageRecord, Split
 from .findings import Finding
-from .levels import level_index, level_name
 
 # Robust z-scores beyond this are named: among a thousand boxes of a normal distribution none is.
 UNUSUAL = 5.0
@@ -129,7 +129,7 @@ def _levels(image: ImageRecord) -> Iterator[Finding]:
     seen: dict[int, BoxRecord] = {}
     for index, box in named:
         if index in seen:
-            text = f"it is {level_name(index)}, and so is annotation {seen[index].number}."
+            text = f"it is {DISCS[index]}, and so is annotation {seen[index].number}."
             yield image.finding("level-twice", text, annotation=box.number)
         seen.setdefault(index, box)
     downward = sorted(seen.items(), key=lambda item: item[1].corner[1] + item[1].size[1] / 2)
@@ -138,7 +138,7 @@ def _levels(image: ImageRecord) -> Iterator[Finding]:
         (above, _), (below, box) = wrong[0]
         every = len(wrong) == len(downward) - 1 and len(downward) > 2
         hint = "is the image upside down?" if every else "are the levels mixed up?"
-        text = f"{level_name(above)} lies above {level_name(below)}; {hint}"
+        text = f"{DISCS[above]} lies above {DISCS[below]}; {hint}"
         yield image.finding("level-order", text, annotation=box.number)
 
 

@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 
 from meddet_d2.drawing import COLORS
 
+from ..levels import DISCS, level_index
 from ..validate import CLASSES
 from .annotations import Split
 from .boxes import millimetres
-from .levels import level_index, level_name
 from .statistics import OTHER, boxes_of, class_of
 
 INK, GRID = "#1a1d21", "#e4e6ea"
@@ -101,7 +101,7 @@ def plot_levels(splits: Sequence[Split]) -> Figure | None:
         if heights.any():
             axes.bar(range(len(levels)), heights, bottom=bottom, width=0.7, color=_class_color(name), label=name)
         bottom += heights
-    axes.set_xticks(range(len(levels)), [level_name(index) for index in levels], rotation=45 if len(levels) > 7 else 0)
+    axes.set_xticks(range(len(levels)), [DISCS[index] for index in levels], rotation=45 if len(levels) > 7 else 0)
     _leave_room(axes)
     _label(axes, "level", "boxes")
     axes.legend(frameon=False, fontsize=SIZE, ncols=2, loc="upper left")

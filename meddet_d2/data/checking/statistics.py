@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from ..levels import DISCS, level_index
 from ..validate import CLASSES
 from .annotations import BoxRecord, ImageRecord, Split
 from .boxes import millimetres
 from .findings import Finding
-from .levels import level_index, level_name
 
 # The difference of two splits' shares of protrusions that is remarked: so many percentage points, and so many standard
 # errors, which a small split cannot reach by chance.
@@ -106,7 +106,7 @@ def _sorted(counter: Counter) -> list[tuple[str, int]]:
 
 def _level(box: BoxRecord) -> str:
     index = level_index(box.level)
-    return OTHER if index is None else level_name(index)
+    return OTHER if index is None else DISCS[index]
 
 
 def _level_key(name: str) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from .levels import find_level
+from ..levels import find_level
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from ..levels import without_level
 from ..validate import CLASSES
-from .levels import without_level
 
 
 class ClassMap:

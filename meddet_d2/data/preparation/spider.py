@@ -28,9 +28,9 @@ from types import ModuleType
 import numpy as np
 
 from ..formats import window
+from ..levels import DISCS
 from .annotation import number
 from .findings import Findings
-from .levels import DISCS
 from .matching import walk
 from .table import SPLIT_NAMES, read_rows
 from .writing import Box

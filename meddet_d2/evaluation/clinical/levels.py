@@ -3,39 +3,25 @@
 Detections name no level, so there is no false box of a level and no average precision: only what was found.
 """
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
 
+from meddet_d2.data.levels import DISCS, find_level
+
 from .matching import Matches
 
-# From the head down, a vertebra's number said once within a region.
-LEVELS = (
-    *(f"C{n}/{n + 1}" for n in range(2, 7)),
-    "C7/T1",
-    *(f"T{n}/{n + 1}" for n in range(1, 12)),
-    "T12/L1",
-    *(f"L{n}/{n + 1}" for n in range(1, 5)),
-    "L5/S1",
-)
 UNNAMED, UNKNOWN = "not named", "another name"
-_WRITTEN = re.compile(r"(C|TH?|L)(\d{1,2})[/_–-]?(C|TH?|L|S)?(\d{1,2})")
 
 
 def level_name(text: str | None) -> str:
     """A level as this project writes it ("C5/6", "C7/T1", "L5/S1"), UNNAMED for None, UNKNOWN for anything else.
 
-    Nothing but the names of LEVELS gets from a file of annotations to a page.
+    Nothing but the names of DISCS gets from a file of annotations to a page.
     """
     if text is None or not str(text).strip():
         return UNNAMED
-    written = _WRITTEN.fullmatch(re.sub(r"\s", "", str(text)).upper())
-    if written is None:
-        return UNKNOWN
-    upper, first, lower, second = (part and part.replace("TH", "T") for part in written.groups())
-    name = f"{upper}{first}/{'' if lower in (None, upper) else lower}{second}"
-    return name if name in LEVELS else UNKNOWN
+    return find_level(str(text), whole=True) or UNKNOWN
 
 
 def by_level(agnostic: Matches, of_class: Sequence[Matches], threshold: float, lesion: int) -> list[dict]:
@@ -68,7 +54,7 @@ def by_level(agnostic: Matches, of_class: Sequence[Matches], threshold: float, l
             "lesions": int((lesions == level).sum()),
             "lesions_found": int(found_lesions[lesions == level].sum()),
         }
-        for level in (*LEVELS, UNKNOWN, UNNAMED)
+        for level in (*DISCS, UNKNOWN, UNNAMED)
         if (discs == level).any()
     ]
     return rows if any(row["level"] != UNNAMED for row in rows) else []

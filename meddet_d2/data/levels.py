@@ -20,7 +20,7 @@ def disc_name(upper: str, lower: str) -> str:
 
 def _pattern(upper: str, lower: str) -> re.Pattern:
     # The letter of the lower vertebra may be missing, and so may what stands between: C56, L5S1.
-    one, two = _LETTERS[upper[0]] + " ?" + upper[1:], f"(?:{_LETTERS[lower[0]]})?" + " ?" + lower[1:]
+    one, two = _LETTERS[upper[0]] + " ?0?" + upper[1:], f"(?:{_LETTERS[lower[0]]})?" + " ?0?" + lower[1:]
     return re.compile(rf"(?<![A-Za-z0-9]){one}[ _/\\.|–-]*{two}(?![0-9])", re.IGNORECASE)
 
 
@@ -45,6 +45,12 @@ def find_level(text: str, *, whole: bool = False) -> str | None:
     if found is None or (whole and found[1].group() != text.strip()):
         return None
     return found[0]
+
+
+def level_index(text: str) -> int | None:
+    """The place of the disc that a text is the name of, counted from the head; None where it is no disc's name."""
+    disc = find_level(text, whole=True)
+    return None if disc is None else DISCS.index(disc)
 
 
 def without_level(text: str) -> str:
