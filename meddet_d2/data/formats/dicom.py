@@ -37,7 +37,7 @@ DISPLAY = (
 HEADER_TAGS = list(dict.fromkeys([*IDENTITY, *DESCRIPTION, *NUMBERS, *CODES, *DISPLAY, *GEOMETRY, *GROUPS]))
 # More than any scanner puts into one file: a damaged number would keep us listing frames for ever.
 MAX_FRAMES = 20_000
-DAMAGED = "is no DICOM file that can be read: it is truncated or damaged; fetch it again or remove it."
+DAMAGED = "is no DICOM file that can be read: it is truncated or damaged; fetch it again or leave it out."
 
 
 @dataclass(frozen=True)
@@ -180,12 +180,12 @@ def _frames(dataset: Dataset, path: Path) -> list[Frame]:
         raise ReadError("is a DICOMDIR, the index of a disc, without pixels; give the folder with the images.")
     rows, columns = _whole(dataset, "Rows"), _whole(dataset, "Columns")
     if rows is None or columns is None:
-        raise ReadError("is no DICOM image (a report, a plan, an index, or damaged); remove it.")
+        raise ReadError("is no DICOM image (a report, a plan, an index, or damaged); leave it out.")
     if rows * columns > MAX_PIXELS:
         raise ReadError(f"has more than {MAX_PIXELS // 10**6} million pixels; cut out the part that matters.")
     count = 1 if dataset.get("NumberOfFrames") in (None, "") else _whole(dataset, "NumberOfFrames")
     if count is None or count > MAX_FRAMES:
-        raise ReadError("its number of frames makes no sense; fetch it again or remove it.")
+        raise ReadError("its number of frames makes no sense; fetch it again or leave it out.")
     remarks = _remarks(dataset)
     patient, instance = _patient(dataset), _text(dataset, "SOPInstanceUID")
     series, number = _text(dataset, "SeriesInstanceUID"), numbers(dataset.get("InstanceNumber"), 1)

@@ -27,7 +27,7 @@ def check_decodable(dataset: Dataset) -> None:
         ReadError: there are no pixels, or of a compression or in colours that are not known. It names no file.
     """
     if not any(keyword in dataset for keyword in PIXEL_DATA):
-        raise ReadError("holds no pixels (a report, a plan, an index, or cut off before them); remove it.")
+        raise ReadError("holds no pixels (a report, a plan, an index, or cut off before them); leave it out.")
     if dataset.get("PhotometricInterpretation") not in (*GREY, *COLOUR, "PALETTE COLOR"):
         raise ReadError("its colours (photometric interpretation) are of no known kind; save it as MONOCHROME2 or RGB.")
     try:

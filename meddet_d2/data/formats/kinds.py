@@ -27,7 +27,7 @@ def kind_of(path: Path) -> str:
     except OSError as error:
         raise ReadError(f"cannot be opened ({type(error).__name__}); check its permissions.", path) from None
     if not head:
-        raise ReadError("is empty (0 bytes); copy it again or remove it.", path)
+        raise ReadError("is empty (0 bytes); copy it again or leave it out.", path)
     if head[:2] == b"\x1f\x8b":
         if not _is_nifti(_unpacked(path)):
             raise ReadError("is compressed with gzip and is no sound NIfTI; unpack it or fetch it again.", path)

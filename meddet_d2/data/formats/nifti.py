@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel
@@ -20,6 +21,25 @@ MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 LEFT_RIGHT, FRONT_BACK, FOOT_HEAD = range(3)
 
 
+@dataclass(frozen=True)
+class Plane:
+    """A slice as it is displayed, before any window.
+
+    Attributes:
+        values: (H, W), of any real type.
+        number: from 1, counted from the patient's left (or back, or feet, where it is not sagittal).
+        count: slices of the volume.
+        spacing: millimetres from row to row and from column to column, or None.
+        remarks: as in MRSlice.
+    """
+
+    values: np.ndarray
+    number: int
+    count: int
+    spacing: tuple[float, float] | None
+    remarks: tuple[str, ...]
+
+
 def read_nifti(path: Path, *, pseudonyms: Pseudonyms, slices: str) -> Iterator[MRSlice]:
     """The mid-sagittal slice, or all from the patient's left to the right.
 
@@ -28,40 +48,29 @@ def read_nifti(path: Path, *, pseudonyms: Pseudonyms, slices: str) -> Iterator[M
     Raises:
         ReadError: it is truncated, no NIfTI, too large, of complex numbers or colours, or holds NaN or infinity.
     """
-    # Of a pair, the voxels are in one file and how they lie is in the other.
-    digest = "".join(file_digest(file) for file in (header_of(path), path) if file is not None)
-    for number, pixels, spacing, remarks, several in _cut(path, slices == "middle"):
+    planes = read_planes(path, middle=slices == "middle")
+    digest = "".join(map(file_digest, _halves(path)))
+    for plane in planes:
         yield MRSlice(
-            pixels=np.repeat(pixels[:, :, None], 3, axis=2),
-            image_id=pseudonyms.image(f"{digest}#{number}"),
+            pixels=_picture(plane, path),
+            image_id=pseudonyms.image(f"{digest}#{plane.number}"),
             patient_id=None,
-            spacing=spacing,
+            spacing=plane.spacing,
             tags={},
-            warnings=(*remarks, *spacing_remarks(spacing)),
+            warnings=(*plane.remarks, *spacing_remarks(plane.spacing)),
             source=path,
-            frame=number if several else None,
+            frame=plane.number if plane.count > 1 else None,
         )
 
 
 def read_middle(path: Path) -> np.ndarray:
     """(H, W, 3) uint8, the mid-sagittal slice; raises as `read_nifti` does."""
-    ((_, pixels, _, _, _),) = _cut(path, True)
-    return np.repeat(pixels[:, :, None], 3, axis=2)
+    (plane,) = read_planes(path, middle=True)
+    return _picture(plane, path)
 
 
-def middle_values(path: Path) -> np.ndarray:
-    """The mid-sagittal slice's values before any window, as it is displayed; for comparison with other software."""
-    ((_, values, _, _, _),) = _planes(path, True)
-    return values
-
-
-def _cut(path: Path, middle: bool) -> Iterator[tuple]:
-    for number, values, spacing, remarks, several in _planes(path, middle):
-        yield number, _windowed(values, path), spacing, remarks, several
-
-
-def _planes(path: Path, middle: bool) -> Iterator[tuple]:
-    """Number from 1, values, spacing, remarks and whether there are several, of the slices as they are displayed."""
+def read_planes(path: Path, *, middle: bool) -> list[Plane]:
+    """The slices' values as they are displayed, before any window; raises as `read_nifti` does, but not for NaN."""
     with quiet():
         try:
             image, remarks = _open(path)
@@ -79,11 +88,22 @@ def _planes(path: Path, middle: bool) -> Iterator[tuple]:
         remarks.append("it is not a sagittal slice")
     down, across = [other for other in (FOOT_HEAD, FRONT_BACK, LEFT_RIGHT) if other != axis]
     spacing = sane_spacing((float(sizes[down]), float(sizes[across])))
-    for index in range(values.shape[axis]):
-        # Canonical axes run to the right, to the front and to the head. In a picture the head is above, and the patient
-        # looks to the left; in the other planes, at the viewer or towards the ceiling.
-        shown = values.take(index, axis=axis)[::-1, ::-1].T
-        yield first + index + 1, shown, spacing, remarks, count > 1
+    # Canonical axes run to the right, to the front and to the head. In a picture the head is above, and the patient
+    # looks to the left; in the other planes, at the viewer or towards the ceiling.
+    return [
+        Plane(values.take(index, axis=axis)[::-1, ::-1].T, first + index + 1, count, spacing, tuple(remarks))
+        for index in range(values.shape[axis])
+    ]
+
+
+def _halves(path: Path) -> list[Path]:
+    """The files of an image: of a pair, the voxels are in one and how they lie is in the other."""
+    header = header_of(path)
+    if header is not None:
+        return [header, path]
+    if path.suffix in (".hdr", ".HDR"):
+        return [path, path.with_suffix(".img" if path.suffix == ".hdr" else ".IMG")]
+    return [path]
 
 
 def _open(path: Path) -> tuple[nibabel.Nifti1Pair, list[str]]:
@@ -147,10 +167,9 @@ def _canonical(image: nibabel.Nifti1Pair, middle: bool) -> tuple[np.ndarray, np.
     return np.asanyarray(part.dataobj), nibabel.affines.voxel_sizes(part.affine) * unit, axis, first, count
 
 
-def _windowed(values: np.ndarray, path: Path) -> np.ndarray:
-    if values.dtype == np.uint8:
-        return values
+def _picture(plane: Plane, path: Path) -> np.ndarray:
     try:
-        return window(values)
+        grey = plane.values if plane.values.dtype == np.uint8 else window(plane.values)
     except ValueError as error:
         raise ReadError(f"{error}; write the file again with finite values.", path) from None
+    return np.repeat(grey[:, :, None], 3, axis=2)

@@ -63,14 +63,12 @@ def _load(path: Path) -> tuple[Image.Image, bool]:
     except ReadError:
         raise
     except UnidentifiedImageError:
-        raise ReadError("is no image that can be read (DICOM, NIfTI, PNG, JPEG, TIFF); remove it.", path) from None
+        raise ReadError("is no image that can be read (DICOM, NIfTI, PNG, JPEG, TIFF); leave it out.", path) from None
     except Image.DecompressionBombError:
         raise ReadError(TOO_LARGE, path) from None
     except Exception as error:
         # A damaged file makes Pillow raise a dozen types. Their text may quote the file, so only the type is told.
-        reason = (
-            f"cannot be read as an image ({type(error).__name__}): it is truncated or damaged; replace or remove it."
-        )
+        reason = f"cannot be read as an image ({type(error).__name__}): it is truncated or damaged; replace it."
         raise ReadError(reason, path) from None
 
 

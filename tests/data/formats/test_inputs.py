@@ -107,8 +107,8 @@ def test_everything_of_a_folder_is_told(tmp_path):
         (tmp_path.name, "2 hidden files or folders in it (.name) were left out."),
         ("DICOMDIR", "is a DICOMDIR, the index of a disc, without pixels; give the folder with the images."),
         "a picture.png",
-        ("b.json", "is no image that can be read (DICOM, NIfTI, PNG, JPEG, TIFF); remove it."),
-        ("c.dcm", "is empty (0 bytes); copy it again or remove it."),
+        ("b.json", "is no image that can be read (DICOM, NIfTI, PNG, JPEG, TIFF); leave it out."),
+        ("c.dcm", "is empty (0 bytes); copy it again or leave it out."),
         "d.hdr",
         "e.dcm",
         (

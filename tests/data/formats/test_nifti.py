@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from meddet_d2.data.formats import Pseudonyms, ReadError, read_image, read_slices, window
-from meddet_d2.data.formats.nifti import middle_values
+from meddet_d2.data.formats.nifti import read_planes
 
 PSEUDONYMS = Pseudonyms("a salt for tests")
 SIZES = np.array([4.0, 0.6, 0.7])  # millimetres to the right, to the front, to the head
@@ -37,6 +37,11 @@ def image_of(values, codes="RAS", kind=nibabel.Nifti1Image):
 def saved(image, path):
     nibabel.save(image, path)
     return path
+
+
+def middle_values(path):
+    (plane,) = read_planes(path, middle=True)
+    return plane.values
 
 
 def sagittal(x):
@@ -96,6 +101,9 @@ def test_a_pair_is_read_by_either_half(tmp_path, kind):
     for name in ("a.hdr", "a.img"):
         assert np.array_equal(middle_values(tmp_path / name), sagittal(2))
         ids.add(read_slices(tmp_path / name, pseudonyms=PSEUDONYMS)[0].image_id)
+    saved(image_of(world() + 1, kind=kind), tmp_path / "c.img")
+    ids.add(read_slices(tmp_path / "c.hdr", pseudonyms=PSEUDONYMS)[0].image_id)
+    assert len(ids) == 2, "of both files, so that a header like another's is no copy"
     (tmp_path / "a.img").rename(tmp_path / "b.img")
     assert "other half" in refusal(tmp_path / "a.hdr")
     assert "no image" in refusal(tmp_path / "b.img")
