@@ -182,6 +182,7 @@ def test_what_is_no_dicom_has_a_capture_and_no_report(tmp_path):
     assert capture.PatientID == mr_slice.image_id and "SourceImageSequence" not in capture
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
 @pytest.mark.parametrize("changes", [{"SOPClassUID": "Canary"}, {"SOPInstanceUID": None}, {"SeriesInstanceUID": None}])
 def test_an_image_that_cannot_be_pointed_at(tmp_path, changes):
     source = write_dicom(tmp_path / "a.dcm", pixels(64, 96), **changes)
