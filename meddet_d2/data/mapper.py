@@ -13,7 +13,7 @@ from .formats import read_image
 
 
 class MedDetDatasetMapper:
-    """Reads an image with data/formats.py, augments it, and makes tensors.
+    """Reads an image with data/formats (DICOM and NIfTI too), augments it, and makes tensors.
 
     It differs from Detectron2's DatasetMapper in its reader (16-bit, CMYK, ... without saturation), in its errors,
     which name the file, and in what it leaves out (masks, keypoints, proposals). Images without boxes are kept. All

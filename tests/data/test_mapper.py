@@ -2,6 +2,8 @@
 
 import copy
 
+import dicom_files
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from detectron2.config import get_cfg
 from detectron2.data import transforms as T
 from detectron2.structures import BoxMode
 from meddet_d2.data import MedDetDatasetMapper
+from meddet_d2.data.formats import ReadError
 
 HEIGHT, WIDTH = 60, 80
 BOX = (10, 20, 24, 8)  # x, y, width, height of a white block on black
@@ -64,6 +67,37 @@ def test_without_augmentation(record):
     assert out["instances"].gt_classes.tolist() == [1]
     assert (out["image_id"], out["height"], out["width"], out["patient_id"]) == (7, HEIGHT, WIDTH, 3)
     assert "annotations" not in out
+
+
+@pytest.mark.parametrize("name", ["slice.dcm", "no_extension", "volume.nii.gz"])
+def test_files_of_a_scanner(record, tmp_path, name):
+    """A json may name a DICOM file, or a NIfTI file for its mid-sagittal slice; both are windowed, not cut off."""
+    x, y, width, height = BOX
+    values = np.tile(np.arange(WIDTH, dtype=np.uint16), (HEIGHT, 1))
+    values[y : y + height, x : x + width] = 3000
+    if name.endswith(".nii.gz"):
+        # Rows run down from the head and columns back from the face, so both axes are turned.
+        volume = np.stack([values[::-1, ::-1].T] * 3).astype(np.int16)
+        nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / name)
+    else:
+        dicom_files.write_dicom(tmp_path / name, values, BitsStored=12)
+    record["file_name"] = str(tmp_path / name)
+    out = mapper()(record)
+    assert out["image"].dtype == torch.uint8 and out["image"].shape == (3, HEIGHT, WIDTH)
+    assert block(out["image"]) == out["instances"].gt_boxes.tensor[0].tolist() == [10, 20, 34, 28]
+    assert out["image"].unique().numel() > 5
+    with pytest.raises(ValueError, match=name):
+        mapper()({**record, "width": WIDTH + 1})
+
+
+def test_a_loader_s_worker_names_the_damaged_file(record, tmp_path):
+    """The error comes out of the worker as itself, with its line."""
+    path = dicom_files.write_dicom(tmp_path / "cut.dcm", np.zeros((HEIGHT, WIDTH), np.uint16))
+    path.write_bytes(path.read_bytes()[:-10])
+    data = [{**record, "file_name": str(path)}]
+    loader = torch.utils.data.DataLoader(data, num_workers=1, collate_fn=lambda batch: mapper()(batch[0]))
+    with pytest.raises(ReadError, match=r"cut\.dcm: its pixels cannot be decoded"):
+        next(iter(loader))
 
 
 def test_channels(record):

@@ -150,12 +150,9 @@ def decode(dataset: Dataset, frame: Frame) -> tuple[np.ndarray, list[str]]:
         except Exception as error:
             # pydicom and its decoders have no common type; their text may quote the file, so the type alone is told.
             compressed = dataset.file_meta.TransferSyntaxUID.is_compressed
-            rare = " or of a rare kind (save it uncompressed)" if compressed else ""
-            raise ReadError(
-                f"its pixels cannot be decoded ({type(error).__name__}): it is truncated, damaged{rare}; "
-                "fetch it again or remove it.",
-                frame.path,
-            ) from None
+            why = ", damaged, or compressed in a rare way (then save it uncompressed)" if compressed else " or damaged"
+            reason = f"its pixels cannot be decoded ({type(error).__name__}): it is truncated{why}; fetch it again."
+            raise ReadError(reason, frame.path) from None
 
 
 def read_values(path: Path, index: int = 0) -> np.ndarray:

@@ -5,28 +5,36 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-# Their loggers and those below them.
+# Their loggers; what is below them ends at them.
 LIBRARIES = ("pydicom", "nibabel", "nibabel.global", "PIL")
-# The filters of warnings and the switches of loggers are the process's: two threads would restore each other's.
+# How warnings are shown and the switches of loggers are the process's: two threads would restore each other's.
 _LOCK = threading.RLock()
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """No warning and no log record of LIBRARIES gets out of the block. One thread at a time is in it."""
-    with _LOCK, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        loggers = [logging.getLogger(name) for name in LIBRARIES]
+    loggers = [logging.getLogger(name) for name in LIBRARIES]
+    # Without any handler, logging prints a child's warnings to the terminal.
+    nowhere = logging.NullHandler()
+    with _LOCK:
+        # Not catch_warnings: it makes Python forget which warnings of others were shown, once for every image.
+        shown = warnings.showwarning
         before = [(logger.disabled, logger.propagate) for logger in loggers]
-        # Without any handler, logging prints a child's warnings to the terminal.
-        nowhere = logging.NullHandler()
         try:
+            warnings.showwarning = _not_shown
             for logger in loggers:
                 logger.disabled, logger.propagate = True, False
                 logger.addHandler(nowhere)
             yield
         finally:
+            warnings.showwarning = shown
             for logger, (disabled, propagate) in zip(loggers, before, strict=True):
                 logger.disabled, logger.propagate = disabled, propagate
                 logger.removeHandler(nowhere)
+
+
+def _not_shown(*_: Any, **__: Any) -> None:
+    """In the place of warnings.showwarning."""

@@ -1,11 +1,16 @@
-"""The image reader: every kind of file gives 8-bit RGB, or one line that names the file."""
+"""The reader of pictures: every kind of file gives 8-bit RGB, or one line that names the file."""
+
+import hashlib
+import pickle
+import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from meddet_d2.data.formats import read_image, window
+from meddet_d2.data.formats import Pseudonyms, ReadError, read_image, read_slices, window
 
 RAMP = np.tile(np.arange(256, dtype=np.uint8), (16, 1))
 COLOURS = np.stack([RAMP, RAMP[:, ::-1], RAMP // 2], axis=2)
@@ -141,3 +146,91 @@ def test_nan_and_infinity_are_refused(tmp_path, value):
     values[3, 3] = value
     with pytest.raises(ValueError, match=r"bad\.tif: holds NaN"):
         read_image(saved(tmp_path / "bad.tif", values))
+
+
+# --- what is refused, and levels -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_a_12_bit_ramp_keeps_its_levels(tmp_path, suffix):
+    path = saved(tmp_path / f"ramp.{suffix}", np.arange(4096, dtype=np.uint16).reshape(64, 64))
+    row = read_image(path)[..., 0].ravel().astype(int)
+    assert len(np.unique(row)) >= 250 and (np.diff(row) >= 0).all() and (row[0], row[-1]) == (0, 255)
+
+
+def test_16_bit_grey_with_alpha_is_windowed(tmp_path):
+    values = RAMP.astype(np.uint16) * 16
+    path = tmp_path / "la.png"
+    assert cv2.imwrite(str(path), np.dstack([values] * 3 + [np.full_like(values, 65535)]))
+    assert np.abs(read_image(path)[..., 0].astype(int) - RAMP).max() <= 3
+    chunks = (b"IHDR", np.array([256, 16], ">u4").tobytes() + bytes([16, 4, 0, 0, 0]))
+    grey = np.dstack([values, np.full_like(values, 65535)]).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in grey)
+    data = b"\x89PNG\r\n\x1a\n"
+    for name, content in (chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+        checksum = zlib.crc32(name + content).to_bytes(4, "big")
+        data += len(content).to_bytes(4, "big") + name + content + checksum
+    path.write_bytes(data)
+    assert np.abs(read_image(path)[..., 0].astype(int) - RAMP).max() <= 3
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png", "webp"])
+def test_an_animation_is_refused(tmp_path, suffix):
+    frames = [Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (10, 90, 200)]
+    frames[0].save(tmp_path / f"moving.{suffix}", save_all=True, append_images=frames[1:])
+    with pytest.raises(ReadError, match=rf"moving\.{suffix}: holds 3 images"):
+        read_image(tmp_path / f"moving.{suffix}")
+    frames[0].save(tmp_path / f"still.{suffix}")
+    assert read_image(tmp_path / f"still.{suffix}").shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("name", ["empty.png", "empty.dcm", "empty.nii.gz", "empty"])
+def test_an_empty_file_is_refused(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(ReadError, match=rf"{name}: is empty"):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("side", [8001, 10000, 60000])
+def test_an_enormous_file_is_refused_before_it_is_decoded(tmp_path, side):
+    """One grey level compresses a thousandfold: the file is small, the image is not."""
+    header = np.array([side, side], ">u4").tobytes() + bytes([8, 0, 0, 0, 0])
+    data = b"\x89PNG\r\n\x1a\n"
+    for name, content in ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")):
+        data += len(content).to_bytes(4, "big") + name + content + zlib.crc32(name + content).to_bytes(4, "big")
+    (tmp_path / "huge.png").write_bytes(data)
+    with pytest.raises(ReadError, match=r"huge\.png: has more than 64 million pixels"):
+        read_image(tmp_path / "huge.png")
+
+
+@pytest.mark.parametrize(
+    "content", [b"%PDF-1.4\n", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", b"\0" * 500, b"x"]
+)
+def test_other_files_are_no_images(tmp_path, content):
+    """PostScript too, for which Pillow would start another program."""
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(ReadError, match=r"a\.png: is no image"):
+        read_image(tmp_path / "a.png")
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such image file"):
+        read_image(tmp_path)
+
+
+def test_an_error_survives_its_way_from_a_worker():
+    """A data loader makes it again from its text; others pickle it."""
+    error = ReadError("is empty.", Path("a.png"))
+    assert (str(error), error.reason) == ("a.png: is empty.", "is empty.")
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.reason) == (str(error), error.reason)
+    assert str(ReadError(str(error))) == str(error)
+
+
+def test_a_picture_has_an_id_and_no_spacing(tmp_path):
+    path = saved(tmp_path / "Ünï – 圖.png", RAMP)
+    (found,) = read_slices(path, pseudonyms=Pseudonyms("salt"), slices="all")
+    assert np.array_equal(found.pixels, read_image(path))
+    assert (found.patient_id, found.spacing, found.tags, found.frame) == (None, None, {}, None)
+    assert found.image_id == Pseudonyms("salt").image(f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}")
+    assert found.warnings == ("the pixel spacing is not stated, so nothing can be given in millimetres",)
