@@ -104,6 +104,21 @@ def test_the_picture(shape, panel):
     assert overlay(reading, size=300).size != picture.size
 
 
+def test_no_score_covers_another():
+    """Two classes on one disc: taking the lower one away changes nothing where the upper one's score stands."""
+    one, other = (30, 20, 60, 40, 0.9, 0), (31, 21, 61, 41, 0.8, 1)
+    both, alone = (np.asarray(overlay(read_slice(a_slice(), Fixed(*found)))) for found in ((one, other), (one,)))
+    left = (640 * 30 // 80) - 6
+    score = np.s_[CAPTION + 158 : CAPTION + 182, left - 30 : left]
+    black = (alone[score].astype(int).sum(axis=2) < 40).mean()
+    assert black > 0.3, "the score's own background"
+    np.testing.assert_array_equal(both[score], alone[score])
+    # And the other one has its own.
+    colour = tuple(int(COLORS[1][i : i + 2], 16) for i in (1, 3, 5))
+    blue = (np.abs(both.astype(int) - colour).sum(axis=2) < 100)[:, : left - 4]
+    assert blue[2 * CAPTION :].sum() > 20
+
+
 def test_a_healthy_slice_has_a_picture():
     reading = read_slice(a_slice(), Fixed())
     assert reading.findings == () and overlay(reading).size == (640, 480 + 2 * CAPTION)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import stat
 import struct
@@ -117,7 +118,8 @@ def test_pictures_in_readings_out(run, tmp_path):
 def test_both_detectors_say_the_same(run, tmp_path, torch_model):
     for seed in range(4):
         save(tmp_path / "in" / f"{seed}.png", seed)
-    write_dicom(tmp_path / "in" / "a.dcm", deep(9))
+    # Of another size than the network's, which both must resize alike.
+    write_dicom(tmp_path / "in" / "a.dcm", deep(9, height=150, width=111))
     found = []
     for model in ({}, {"model": torch_model}):
         assert run(tmp_path / "in", "--force", "--no-overlays", **model)[0] == 0
@@ -191,6 +193,21 @@ def test_the_key_leads_back(run, tmp_path):
     (image,) = table(tmp_path / "out" / "images.csv")
     (problem,) = table(tmp_path / "out" / "problems.csv")
     assert key == {image["image_id"]: str(source), problem["file"]: str(broken)}
+
+
+def test_real_lumbar_images(run, tmp_path):
+    folder = os.environ.get("MEDDET_SPIDER_LUMBAR")
+    if not folder:
+        pytest.skip("MEDDET_SPIDER_LUMBAR, the folder of the SPIDER images, is not set")
+    sources = sorted((Path(folder) / "images").iterdir())[:4]
+    assert run(*sources, "--strict")[0] == 0
+    lines = table(tmp_path / "out" / "images.csv")
+    sizes = []
+    for source in sources:
+        with Image.open(source) as image:
+            sizes.append(image.size)
+    assert [(int(line["width_px"]), int(line["height_px"])) for line in lines] == sizes
+    assert not [name for name, data in files_of(tmp_path / "out").items() if b"spider" in name.encode() + data]
 
 
 # --- without torch ---------------------------------------------------------------------------------------------------
