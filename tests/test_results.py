@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from meddet_d2.benchmark import robustness_report
+
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 DISTILLED = {
     "I": {"FitNets", "MGD", "FGD", "LD", "MedDet"},
@@ -66,3 +68,47 @@ def test_the_speed_page_prints_what_its_json_holds():
     for group, calls in content["milliseconds"].items():
         for name, spread in calls.items():
             assert times[group, name] == f"{spread['median']:.2f}"
+
+
+@pytest.fixture
+def robustness() -> dict:
+    return json.loads((RESULTS / "robustness.json").read_text())
+
+
+def test_the_robustness_page_prints_what_its_json_holds(robustness):
+    tables = printed_tables(RESULTS / "robustness.md")
+    for metric in ("AP50", "AP"):
+        found = robustness["summary"][metric]
+        for row in found["rows"]:
+            n, *cells = tables[metric][row["row"]]
+            assert int(n) == len(row["seeds"])
+            assert cells == [f"{c['mean']:.1f} ± {c['sd']:.1f}" for c in row["columns"].values()], row["row"]
+        (pair,) = found["pairs"]
+        printed = tables[f"With nmODE² minus without, {metric}"]
+        columns = pair["columns"].values()
+        assert printed["mean"] == [f"{column['mean']:+.2f} ± {column['sd']:.2f}" for column in columns]
+        for place, seed in enumerate(pair["seeds"]):
+            assert printed[f"seed {seed}"] == [f"{column['values'][place]:+.2f}" for column in columns]
+
+
+def test_the_robustness_summary_is_that_of_its_networks(robustness):
+    summary = json.loads(json.dumps(robustness_report.summary(robustness)))
+    assert summary == robustness["summary"]
+    # Every network under every condition, and three seeds of each row.
+    assert {len(record["measured"]) for record in robustness["networks"]} == {1 + 7 * 5}
+    assert {tuple(row["seeds"]) for row in summary["AP50"]["rows"]} == {(1, 2, 3)}
+    assert {(pair["with"], pair["without"]) for pair in summary["AP50"]["pairs"]} == {("KD + nmODE2", "KD")}
+
+
+def test_the_networks_under_noise_are_those_of_the_phantoms_tables(robustness, entries):
+    clean = {entry["row"]: entry["ap50_mean"] for entry in entries if entry["table"] in ("I", "III")}
+    for row in robustness["summary"]["AP50"]["rows"]:
+        assert row["columns"]["clean"]["mean"] == pytest.approx(clean[row["row"]], abs=0.01), row["row"]
+
+
+def test_the_robustness_page_says_what_and_how(robustness):
+    text = (RESULTS / "robustness.md").read_text(encoding="utf-8")
+    assert "A phantom's result" in text.split("\n\n")[1]
+    assert "tools/benchmark.py robustness" in text and robustness["commit"][:7] in text
+    assert {record["trained"]["commit"][:7] for record in robustness["networks"]} == {"9634b40"}
+    assert "9634b40" in text and not robustness["dirty"]
