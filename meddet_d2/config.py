@@ -96,7 +96,7 @@ def add_meddet_config(cfg: CN) -> None:
 
 
 def _add_data(cfg: CN) -> None:
-    # The synthetic cervical MR images (data/phantom.py). A data set is a pure function of these keys.
+    # The synthetic cervical MR images (data/phantom). A data set is a pure function of these keys.
     cfg.DATASETS.PHANTOM = CN()
     cfg.DATASETS.PHANTOM.SEED = 1848
     # Height and width of an image in pixels.

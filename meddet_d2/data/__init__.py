@@ -14,8 +14,8 @@ else:
     from .mapper import MedDetDatasetMapper
     from .mri_noise import MRINoiseTransform, RandomMRINoise
     from .phantom import PhantomParams
+    from .phantom.scanner import add_bias_field, add_rician_noise
     from .root import datasets_root
-    from .scanner import add_bias_field, add_rician_noise
 
     __all__ = [
         "MRINoiseTransform",

@@ -2,8 +2,8 @@
 
 import pytest
 
-from meddet_d2.data.anatomy import LEVELS
 from meddet_d2.data.levels import DISCS, find_level, without_level
+from meddet_d2.data.phantom.anatomy import LEVELS
 
 
 def test_the_discs_are_those_of_the_spine_and_named_as_the_phantoms():

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from meddet_d2.data import phantom
-from meddet_d2.data.anatomy import LEVELS
 from meddet_d2.data.phantom import PhantomParams, generate, make_patient
+from meddet_d2.data.phantom import dataset as phantom
+from meddet_d2.data.phantom.anatomy import LEVELS
 
 PARAMS = PhantomParams(
     seed=3,
@@ -214,7 +214,7 @@ print(generate({params!r}, sys.argv[1]))
 def test_two_processes_at_once(tmp_path):
     command = [sys.executable, "-c", TWO_PROCESSES.format(params=PARAMS), str(tmp_path)]
     options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    runs = [subprocess.Popen(command, cwd=Path(__file__).resolve().parents[2], **options) for _ in range(2)]
+    runs = [subprocess.Popen(command, cwd=Path(__file__).resolve().parents[3], **options) for _ in range(2)]
     assert [run.stdout.readline() for run in runs] == ["ready\n", "ready\n"]
     for run in runs:
         run.stdin.write("go\n")
