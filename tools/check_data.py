@@ -20,6 +20,7 @@ from meddet_d2.data.checking import Report, check_data
 from meddet_d2.data.checking.annotations import find_json_files
 from meddet_d2.data.checking.findings import count
 from meddet_d2.data.checking.page import write_page
+from meddet_d2.data.validate import CLASSES
 from meddet_d2.files import write_json
 
 MISTAKES = (ValueError, OSError, KeyError)
@@ -85,9 +86,11 @@ def _registered(names: list[str], config_file: str | None) -> list[tuple[Path, P
     sources = []
     for name in names:
         if name not in DatasetCatalog:
-            raise ValueError(
-                f"--dataset {name}: no such data set; {', '.join(sorted(DatasetCatalog.list()))} are known."
-            )
+            # Detectron2 brings dozens of its own, in other layouts.
+            ours = [
+                known for known in DatasetCatalog.list() if MetadataCatalog.get(known).get("thing_classes") == CLASSES
+            ]
+            raise ValueError(f"--dataset {name}: no such data set; {', '.join(sorted(ours))} are known.")
         metadata = MetadataCatalog.get(name)
         json_file = metadata.get("json_file")
         if json_file is None:
