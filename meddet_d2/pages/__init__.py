@@ -50,9 +50,19 @@ def picture(image: Image.Image, *, quality: int | None = None, optimize: bool = 
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def plot(figure: Any) -> markupsafe.Markup:
-    """A matplotlib figure as inline SVG, without its date and its author; the figure is closed by its maker."""
+def plot(figure: Any, name: str = "plot") -> markupsafe.Markup:
+    """A matplotlib figure as inline SVG, without its date and its author; the same text each time.
+
+    Args:
+        figure: closed by its maker.
+        name: the ids in the drawing come from it: of its own for each of a page's drawings that look alike.
+    """
+    # Here, because a deployed detector's page has no plots.
+    from matplotlib import rc_context
+
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
+    # Without a salt the ids would differ from run to run.
+    with rc_context({"svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     return markupsafe.Markup(text[text.index("<svg") :])

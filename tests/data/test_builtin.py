@@ -10,7 +10,7 @@ from meddet_d2.data import datasets_root, register_datasets
 NAMES = {
     f"{name}_{split}"
     for name, splits in {
-        "cdh1848": ("train", "test"),
+        "cdh1848": ("train", "val", "test"),
         "spider_lumbar": ("train", "val"),
         "cdh_phantom": ("train", "test"),
     }.items()

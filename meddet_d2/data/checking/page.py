@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 
 from meddet_d2.drawing import Box, draw_legend, draw_panel
 from meddet_d2.files import replacing
@@ -174,9 +173,7 @@ def _figures(report: Report) -> list[dict[str, Any]]:
     for draw, caption in _FIGURES:
         figure = draw(report.splits)
         if figure is not None:
-            # Ids within the drawing: by chance otherwise, and shared by two figures with one salt.
-            with rc_context({"svg.hashsalt": caption}):
-                drawn.append({"svg": plot(figure), "caption": caption})
+            drawn.append({"svg": plot(figure, caption), "caption": caption})
     return drawn
 
 

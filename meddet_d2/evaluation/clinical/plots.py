@@ -19,9 +19,7 @@ INKS = ("#b25f00", "#0f6aa6", "#146c43", "#7a3b8f")
 STYLES = ("-", "--", "-.", ":")
 FAINT = "#8a929c"
 SIZE = (5.4, 4.0)
-# Without a salt of our own, ids in the picture would differ from run to run.
 _LOOK = {
-    "svg.hashsalt": "meddet_d2",
     "font.size": 10,
     "axes.edgecolor": "#5b636d",
     "axes.spines.top": False,
