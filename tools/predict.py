@@ -127,14 +127,20 @@ class Run:
 
     def read_all(self, folder: Path) -> None:
         """Read every input and write the files of each into a folder."""
-        found = collect(self.args.inputs, pseudonyms=self.pseudonyms, slices=self.args.slices)
-        with tqdm(found, desc="reading", unit=" item", file=sys.stderr) as bar:
-            for item in bar:
+        with tqdm(desc="reading", unit=" item", total=0, file=sys.stderr) as bar:
+
+            def expect(more: int) -> None:
+                bar.total += more
+                bar.refresh()
+
+            inputs = self.args.inputs
+            for item in collect(inputs, pseudonyms=self.pseudonyms, slices=self.args.slices, expect=expect):
                 if isinstance(item, Problem):
                     self._problem(item.source, item.reason)
                 else:
                     self._read(item, folder)
                 bar.set_postfix(findings=len(self.results.discs), problems=len(self.results.problems), refresh=False)
+                bar.update()
 
     def _read(self, mr_slice: MRSlice, folder: Path) -> None:
         try:

@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -13,7 +13,11 @@ from .records import MRSlice, Problem, ReadError
 
 
 def collect(
-    inputs: Sequence[str | Path], *, pseudonyms: Pseudonyms, slices: str = "middle"
+    inputs: Sequence[str | Path],
+    *,
+    pseudonyms: Pseudonyms,
+    slices: str = "middle",
+    expect: Callable[[int], object] = lambda more: None,
 ) -> Iterator[MRSlice | Problem]:
     """Read everything that is named, and tell what was not.
 
@@ -25,6 +29,8 @@ def collect(
         inputs: files and folders.
         pseudonyms: what names the slices and the patients.
         slices: "middle" (of each series, volume or file of several frames) or "all".
+        expect: for a progress bar: called for each input, when its headers are known and before its pixels are read,
+            with about how many more slices and problems will come of it.
 
     Yields:
         In the order of the inputs, and within a folder in that of the names: a slice, or a problem for whatever was not
@@ -35,15 +41,18 @@ def collect(
         ValueError: ``slices`` is neither "middle" nor "all".
     """
     check_slices(slices)
-    return _collect([Path(path) for path in inputs], pseudonyms, slices)
+    return _collect([Path(path) for path in inputs], pseudonyms, slices, expect)
 
 
-def _collect(inputs: list[Path], pseudonyms: Pseudonyms, slices: str) -> Iterator[MRSlice | Problem]:
+def _collect(
+    inputs: list[Path], pseudonyms: Pseudonyms, slices: str, expect: Callable[[int], object]
+) -> Iterator[MRSlice | Problem]:
     seen: set[str] = set()
     folders: set[tuple[int, int]] = set()
     for path in inputs:
-        results = _folder(path, folders, pseudonyms, slices) if path.is_dir() else _files([path], pseudonyms, slices)
-        for result in results:
+        files, problems = _walk(path, folders) if path.is_dir() else ([path], [])
+        yield from problems
+        for result in _files(files, pseudonyms, slices, expect):
             # Results are written under this id: a second one would replace the first.
             if isinstance(result, MRSlice) and result.image_id in seen:
                 yield Problem(result.source, "is the same image as one before it, by identifier or content; left out.")
@@ -53,9 +62,8 @@ def _collect(inputs: list[Path], pseudonyms: Pseudonyms, slices: str) -> Iterato
             yield result
 
 
-def _folder(
-    folder: Path, folders: set[tuple[int, int]], pseudonyms: Pseudonyms, slices: str
-) -> Iterator[MRSlice | Problem]:
+def _walk(folder: Path, folders: set[tuple[int, int]]) -> tuple[list[Path], list[Problem]]:
+    """The files below a folder, in the order of their names, and what was left out; ``folders`` are those seen."""
     files: list[Path] = []
     problems: list[Problem] = []
     hidden = 0
@@ -75,15 +83,16 @@ def _folder(
         problems.append(Problem(folder, f"{hidden} hidden files or folders in it (.name) were left out."))
     if not files:
         problems.append(Problem(folder, "is a folder without files."))
-    yield from problems
-    yield from _files(files, pseudonyms, slices)
+    return files, problems
 
 
 def _unread(error: OSError) -> Problem:
     return Problem(Path(error.filename), f"is a folder that cannot be read ({type(error).__name__}).")
 
 
-def _files(files: list[Path], pseudonyms: Pseudonyms, slices: str) -> Iterator[MRSlice | Problem]:
+def _files(
+    files: list[Path], pseudonyms: Pseudonyms, slices: str, expect: Callable[[int], object]
+) -> Iterator[MRSlice | Problem]:
     """The files of one input: series first as a whole known, then everything in the order of the names."""
     dicom: ModuleType | None = None
     series: dict[tuple, list] = defaultdict(list)
@@ -102,6 +111,8 @@ def _files(files: list[Path], pseudonyms: Pseudonyms, slices: str) -> Iterator[M
                 series[key] += frames
         except (ReadError, OSError) as error:
             turn[path] = _problem(path, error)
+    frames = sum(map(len, series.values())) if slices == "all" else len(series)
+    expect(frames + sum(not isinstance(what, tuple) for what in turn.values()))
     decoder = dicom.Decoder(pseudonyms) if dicom else None
     for path, what in turn.items():
         if isinstance(what, Problem):

@@ -224,3 +224,22 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, kind, name):
     assert [type(one) for one in results].count(MRSlice) == 2
     (problem,) = problems(results)
     assert f"pip install {name}" in problem.reason
+
+
+@pytest.mark.parametrize("slices, awaited", [("middle", 2), ("all", 6)])
+def test_how_much_is_to_come_is_told_before_the_pixels(tmp_path, slices, awaited):
+    """A picture and a text; then a series of five and a damaged file."""
+    Image.fromarray(RAMP.astype(np.uint8)).save(tmp_path / "picture.png")
+    (tmp_path / "note.txt").write_text("no image")
+    folder = tmp_path / "series"
+    for number in range(1, 6):
+        instance(folder, f"IM{number}", number, number)
+    (folder / "damaged.dcm").write_bytes((folder / "IM1").read_bytes()[:300])
+    told = []
+    inputs = [tmp_path / "picture.png", tmp_path / "note.txt", folder]
+    results = collect(inputs, pseudonyms=PSEUDONYMS, slices=slices, expect=told.append)
+    assert told == []
+    next(results)
+    assert told == [1]
+    rest = list(results)
+    assert told == [1, 1, awaited] and len(rest) + 1 == sum(told)
