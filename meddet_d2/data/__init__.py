@@ -14,12 +14,14 @@ else:
     from .mapper import MedDetDatasetMapper
     from .mri_noise import add_bias_field, add_rician_noise
     from .phantom import PhantomParams
+    from .stream import build_train_loader
 
     __all__ = [
         "MedDetDatasetMapper",
         "PhantomParams",
         "add_bias_field",
         "add_rician_noise",
+        "build_train_loader",
         "datasets_root",
         "load_cdh_layout",
         "read_image",

@@ -1,0 +1,133 @@
+"""Real processes, killed: tools/train_net.py ends as asked, and --resume goes on to the bits of the whole run."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+OPTIONS = [
+    "DISTILL.TRAIN_ALONE", "False",
+    "DISTILL.TEACHERS.EVALUATE", "False",
+    "SOLVER.MAX_ITER", "30",
+    "SOLVER.CHECKPOINT_PERIOD", "5",
+    "SOLVER.CHECKPOINT_KEEP", "2",
+    "INPUT.INTENSITY_JITTER", "0.3",
+    "DATALOADER.NUM_WORKERS", "2",
+]  # fmt: skip
+
+
+def command(config: Path, output: Path, *options: str) -> list[str]:
+    tool = [sys.executable, "tools/train_net.py", "--config-file", str(config), "--resume"]
+    return [*tool, *OPTIONS, "OUTPUT_DIR", str(output), *options]
+
+
+def start(*arguments: str) -> subprocess.Popen:
+    # A group of its own, so that a signal can be sent to all its processes, as a scheduler does.
+    return subprocess.Popen(
+        arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+
+def wait_for_checkpoint(process: subprocess.Popen, output: Path) -> None:
+    deadline = time.monotonic() + 300
+    while not list(output.glob("model_*.pth")):
+        assert process.poll() is None and time.monotonic() < deadline, process.stdout.read()
+        time.sleep(0.02)
+
+
+def finish(*arguments: str) -> str:
+    process = start(*arguments)
+    said, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, said
+    return said
+
+
+def trained(output: Path) -> dict:
+    content = torch.load(output / "model_final.pth", weights_only=True)
+    return {**content["trainer"]["hooks"]["DiscriminatorHook"], **{key: content[key] for key in ("model", "distiller")}}
+
+
+def flat(content, path=""):
+    items = content.items() if isinstance(content, dict) else enumerate(content)
+    for key, value in items:
+        if isinstance(value, (dict, list, tuple)):
+            yield from flat(value, f"{path}/{key}")
+        else:
+            yield f"{path}/{key}", value
+
+
+def assert_same(a: Path, b: Path) -> None:
+    one, other = dict(flat(trained(a))), dict(flat(trained(b)))
+    assert one.keys() == other.keys()
+    for key, x in one.items():
+        assert torch.equal(x, other[key]) if torch.is_tensor(x) else x == other[key], key
+
+
+@pytest.fixture(scope="module")
+def whole(finished_run, tmp_path_factory, datasets_root):
+    config = Path(finished_run[0].OUTPUT_DIR) / "config.yaml"
+    output = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DETECTRON2_DATASETS", str(datasets_root))
+        finish(*command(config, output))
+    return config, output
+
+
+@pytest.mark.parametrize("to_all", [False, True], ids=["to the process", "to its whole group"])
+def test_sigterm(whole, tmp_path, use_datasets_root, to_all):
+    config, expected = whole
+    process = start(*command(config, tmp_path))
+    wait_for_checkpoint(process, tmp_path)
+    time.sleep(random.Random(str(to_all)).random())
+    (os.killpg if to_all else os.kill)(process.pid, signal.SIGTERM)
+    said, _ = process.communicate(timeout=200)
+    assert process.returncode == 143, said
+    assert "Stopped by SIGTERM after iteration" in said and "Traceback" not in said
+    named = (tmp_path / "last_checkpoint").read_text()
+    assert named != "model_final.pth" and f"/{named}, so go on with --resume" in said
+    finish(*command(config, tmp_path))
+    assert_same(expected, tmp_path)
+    assert len(list(tmp_path.glob("model_0*.pth"))) == 2
+
+
+def test_sigkill(whole, tmp_path, use_datasets_root):
+    """Twice, at any moment: also in the middle of a save."""
+    config, expected = whole
+    for _ in range(2):
+        process = start(*command(config, tmp_path))
+        wait_for_checkpoint(process, tmp_path)
+        time.sleep(0.5)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    finish(*command(config, tmp_path))
+    assert_same(expected, tmp_path)
+
+
+def test_the_stages_go_on_where_they_were(finished_run, tmp_path, use_datasets_root):
+    """SIGTERM while the second teacher trains: the first is not trained again."""
+    config = Path(finished_run[0].OUTPUT_DIR) / "config.yaml"
+    weights = tuple(str(tmp_path / name / "model_final.pth") for name in "abc")
+    options = [
+        "DISTILL.TEACHERS.WEIGHTS", str(weights),
+        "DISTILL.TEACHERS.OPTS", "('SOLVER.MAX_ITER', 40, 'SOLVER.IMS_PER_BATCH', 2, 'SOLVER.CHECKPOINT_PERIOD', 2)",
+        "SOLVER.MAX_ITER", "2",
+        "DATALOADER.NUM_WORKERS", "0",
+    ]  # fmt: skip
+    process = start(*command(config, tmp_path / "output", *options))
+    wait_for_checkpoint(process, tmp_path / "b")
+    os.kill(process.pid, signal.SIGTERM)
+    said, _ = process.communicate(timeout=200)
+    assert process.returncode == 143 and "Stage 2 of 4: teacher" in said and "Stage 3 of" not in said, said
+    first = (tmp_path / "a" / "model_final.pth").read_bytes()
+    said = finish(*command(config, tmp_path / "output", *options))
+    assert "Stage 1 of 3: teacher" in said
+    assert "from iteration 0 " not in said.split("Stage 2 of 3")[0]
+    assert (tmp_path / "a" / "model_final.pth").read_bytes() == first
+    assert (tmp_path / "output" / "model_final.pth").is_file()
