@@ -67,7 +67,7 @@ class FeatureCache:
         self.hits += len(keys) - len(missing)
         self.misses += len(missing)
         for key, i in missing.items():
-            made[key] = list(compute(images[i : i + 1]))
+            made[key] = [x.clone() for x in compute(images[i : i + 1])]
             if self.store is not None:
                 self.store.save(_name(key), made[key])
         for key, maps in made.items():

@@ -111,7 +111,7 @@ def test_other_data_sets_to_validate_on_leave_the_test_set_to_the_end(tiny_cfg, 
         shown.append(cfg.DATASETS.TEST)
         return test(cfg, model)
 
-    monkeypatch.setattr(MedDetTrainer, "test", note)
+    monkeypatch.setattr(MedDetTrainer, "test", staticmethod(note))
     cfg = tiny_cfg(*PLAIN, "VALIDATION.DATASETS", ("cdh_phantom_train",), "TEST.EVAL_PERIOD", 2)
     trainer = train_detector(cfg)
     assert shown == [("cdh_phantom_train",), ("cdh_phantom_train",), ("cdh_phantom_test",)]
@@ -127,3 +127,13 @@ def test_several_data_sets_count_alike():
     }  # fmt: skip
     assert flat_metrics(results["b"], ("b",)) == {"bbox/AP50": 20.0}
     assert flat_metrics({}, ("b",)) == {}
+
+
+def test_measuring_has_no_influence_on_training(tiny_cfg, tmp_path):
+    options = [*PLAIN, "SOLVER.MAX_ITER", 4, "INPUT.INTENSITY_JITTER", 0.5]
+    seen = []
+    for number, measuring in enumerate((["TEST.EVAL_PERIOD", 1, "VALIDATION.BEST", "loss"], ["TEST.EVAL_PERIOD", 0])):
+        cfg = tiny_cfg(*options, *measuring, "OUTPUT_DIR", str(tmp_path / str(number)))
+        train_detector(cfg)
+        seen.append(torch.load(Path(cfg.OUTPUT_DIR) / "model_final.pth", weights_only=True)["model"])
+    assert all(torch.equal(value, seen[1][name]) for name, value in seen[0].items())
