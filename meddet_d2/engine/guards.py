@@ -63,7 +63,9 @@ def not_finite(named: Iterable[tuple[str, Tensor]]) -> list[str]:
     named = [(name, value) for name, value in named if value.is_floating_point()]
     if not named:
         return []
-    finite = torch.stack([torch.isfinite(value.detach()).all() for _, value in named]).tolist()
+    # What is not finite makes its sum so; that is several times faster than to look at each value.
+    sums = [value.detach().sum(dtype=torch.promote_types(value.dtype, torch.float32)) for _, value in named]
+    finite = torch.stack([value.float() for value in sums]).isfinite().tolist()
     return [name for (name, _), good in zip(named, finite, strict=True) if not good]
 
 

@@ -94,6 +94,8 @@ class Checkpoints(HookBase):
         self._random = comm.all_gather(random_state())
         self._scalars = self._smoothed_scalars()
         self.checkpointer.save(name, iteration=self.trainer.iter)
+        # Nobody may end the run while the main process writes.
+        comm.synchronize()
 
     def state_dict(self) -> dict[str, Any]:
         return {"random": self._random, "stream": self.stream.state_dict(), "scalars": self._scalars}
@@ -116,6 +118,8 @@ class Checkpoints(HookBase):
 class StopOnSignal(HookBase):
     """Ends a run after the step in which SIGTERM has reached any of its processes, with a checkpoint of that step.
 
+    So do a step's and the last evaluation end before it.
+
     It comes last of all hooks, so that nothing of the step is missing.
 
     Raises:
@@ -136,9 +140,10 @@ class StopOnSignal(HookBase):
         self._asked = True
 
     def after_step(self) -> None:
-        if not any(comm.all_gather(self._asked)) or self.trainer.iter + 1 == self.trainer.max_iter:
-            return  # a run whose last step is done is as good as finished
-        name = self.checkpoints.save_numbered()  # once more, if it is there: an evaluation may have come after it
+        if not any(comm.all_gather(self._asked)):
+            return
+        # Once more, if it is there: an evaluation may have come after it.
+        name = FINAL if self.trainer.iter + 1 == self.trainer.max_iter else self.checkpoints.save_numbered()
         logger.warning(
             "Stopped by SIGTERM after iteration %d; its state is in %s/%s.pth, so go on with --resume.",
             self.trainer.iter, self.trainer.cfg.OUTPUT_DIR, name,
@@ -148,6 +153,10 @@ class StopOnSignal(HookBase):
     def after_train(self) -> None:
         if self._before is not None:
             signal.signal(signal.SIGTERM, self._before)
+        # Asked during the last evaluation: another training must not begin.
+        if self.trainer.iter >= self.trainer.max_iter and any(comm.all_gather(self._asked)):
+            logger.warning("Stopped by SIGTERM after the last evaluation; go on with --resume.")
+            raise Stopped
 
 
 def cut_metrics(path: Path, start: int) -> None:

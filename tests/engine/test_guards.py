@@ -154,4 +154,6 @@ def test_integers_and_nothing_are_finite():
     assert not_finite([("count", torch.tensor(1)), ("a", torch.ones(2)), ("b", torch.tensor([1.0, -torch.inf]))]) == [
         "b"
     ]
+    halves = {"large": torch.full((9,), 6e4, dtype=torch.float16), "c": torch.tensor([torch.inf, -torch.inf]).half()}
+    assert not_finite(halves.items()) == ["c"]
     assert not_finite(nn.Linear(1, 1).named_parameters()) == []

@@ -147,7 +147,7 @@ def test_a_stopped_run_ends_as_the_whole_one(kind, number, distil_cfg, tmp_path_
     """By SIGTERM at one to three random steps."""
     whole, whole_shown = whole_run(kind, distil_cfg, tmp_path_factory, whole_runs)
     draw = random.Random(f"{kind} {number}")
-    stops = sorted(draw.sample(range(ITERATIONS - 1), draw.choice([1, 1, 2, 3])))
+    stops = sorted(draw.sample(range(ITERATIONS), draw.choice([1, 1, 2, 3])))
     cfg = distil_cfg(*RUN, *KINDS[kind])
     shown = {}
     for stop in [*stops, None]:
@@ -156,7 +156,8 @@ def test_a_stopped_run_ends_as_the_whole_one(kind, number, distil_cfg, tmp_path_
         shown.update(seen)
         if stopped:
             assert max(seen) == stop
-            assert (Path(cfg.OUTPUT_DIR) / "last_checkpoint").read_text() == f"model_{stop:07d}.pth"
+            name = "final" if stop == ITERATIONS - 1 else f"{stop:07d}"
+            assert (Path(cfg.OUTPUT_DIR) / "last_checkpoint").read_text() == f"model_{name}.pth"
     assert_same_run(cfg, shown, whole, whole_shown)
 
 
@@ -211,6 +212,20 @@ def test_an_evaluation_that_was_cut_off_is_made_up_for(distil_cfg, tmp_path_fact
     train(cfg)
     assert not differences(state(whole), state(cfg))
     assert {5} <= {i for i, row in logged(cfg).items() if "validation_loss" in row}
+
+
+def test_sigterm_in_the_last_evaluation_begins_no_other_stage(distil_cfg, monkeypatch):
+    cfg = distil_cfg(*RUN, "SOLVER.MAX_ITER", 2)
+    validate = DistillationTrainer.validate
+
+    def interrupted(trainer, **arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return validate(trainer, **arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DistillationTrainer, "validate", interrupted)
+        assert train(cfg)[1]
+    assert train(cfg) == ({}, False)
 
 
 def test_a_finished_run_that_is_resumed_trains_no_more(distil_cfg, tmp_path_factory, whole_runs):

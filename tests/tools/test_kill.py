@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import detectron2
+
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = [
     "DISTILL.TRAIN_ALONE", "False",
@@ -106,6 +108,36 @@ def test_sigkill(whole, tmp_path, use_datasets_root):
         process.communicate()
     finish(*command(config, tmp_path))
     assert_same(expected, tmp_path)
+
+
+@pytest.mark.skipif(
+    not torch.cuda.is_available() and "embedded" not in detectron2.__file__,
+    reason="Detectron2's own DefaultTrainer wraps models for several processes on CUDA only",
+)
+def test_two_processes_stop_together_and_go_on(whole, tmp_path, use_datasets_root):
+    """The signal goes to the process that launched them; each has random numbers of its own."""
+    config, _ = whole
+    options = ["SOLVER.MAX_ITER", "16", "DATALOADER.NUM_WORKERS", "1", "DISTILL.METHOD", "MGD"]
+    options += ["DISTILL.TEACHERS.USE", "(0,)"]
+    commands = [[*command(config, tmp_path / name, *options), "--num-gpus", "2"] for name in ("whole", "parts")]
+    # The flags of the launcher come before the overrides.
+    commands = [[*one[:4], *one[-2:], *one[4:-2]] for one in commands]
+    finish(*commands[0])
+    process = start(*commands[1])
+    wait_for_checkpoint(process, tmp_path / "parts")
+    os.kill(process.pid, signal.SIGTERM)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 143, said
+    assert (tmp_path / "parts" / "last_checkpoint").read_text() != "model_final.pth"
+    finish(*commands[1])
+    one, other = (torch.load(tmp_path / name / "model_final.pth", weights_only=True) for name in ("whole", "parts"))
+    for key in ("model", "distiller"):
+        assert all(torch.equal(value, other[key][name]) for name, value in one[key].items()), key
+    states = [content["trainer"]["hooks"]["Checkpoints"]["random"] for content in (one, other)]
+    assert [len(state) for state in states] == [2, 2]
+    assert not torch.equal(states[0][0]["torch"], states[0][1]["torch"])
+    for a, b in zip(*states, strict=True):
+        assert torch.equal(a["torch"], b["torch"]) and a["python"] == b["python"]
 
 
 def test_the_stages_go_on_where_they_were(finished_run, tmp_path, use_datasets_root):
