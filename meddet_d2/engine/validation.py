@@ -80,7 +80,10 @@ class Validation(HookBase):
             self._evaluate()
 
     def after_train(self) -> None:
-        if self.trainer.iter >= self.trainer.max_iter or self.state["ended"]:
+        trainer = self.trainer
+        if trainer.iter >= trainer.max_iter or self.state["ended"]:
+            # A finished run that is resumed counts one iteration more than there was.
+            trainer.storage.iter = min(trainer.iter, trainer.max_iter)
             self._measure(final=True)
 
     def state_dict(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -29,23 +30,31 @@ def command(config: Path, output: Path, *options: str) -> list[str]:
     return [*tool, *OPTIONS, "OUTPUT_DIR", str(output), *options]
 
 
-def start(*arguments: str) -> subprocess.Popen:
-    # A group of its own, so that a signal can be sent to all its processes, as a scheduler does.
-    return subprocess.Popen(
-        arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+class Run(subprocess.Popen):
+    """A training in a group of its own, so that a signal can be sent to all its processes, as a scheduler does."""
+
+    def __init__(self, *arguments: str):
+        # Not a pipe, which would be full before anybody reads it.
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (as long as the process)
+        super().__init__(arguments, cwd=ROOT, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True)
+
+    def end(self) -> str:
+        """Wait for its end; returns what it said."""
+        self.wait(timeout=500)
+        self.log.seek(0)
+        return self.log.read()
 
 
-def wait_for_checkpoint(process: subprocess.Popen, output: Path) -> None:
+def wait_for_checkpoint(process: Run, output: Path) -> None:
     deadline = time.monotonic() + 300
     while not list(output.glob("model_*.pth")):
-        assert process.poll() is None and time.monotonic() < deadline, process.stdout.read()
+        assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
 
 
 def finish(*arguments: str) -> str:
-    process = start(*arguments)
-    said, _ = process.communicate(timeout=500)
+    process = Run(*arguments)
+    said = process.end()
     assert process.returncode == 0, said
     return said
 
@@ -84,10 +93,10 @@ def whole(finished_run, tmp_path_factory, datasets_root):
 def test_sigterm(whole, tmp_path, use_datasets_root):
     """To all processes of the run, its data loader's workers too, as a scheduler sends it."""
     config, expected = whole
-    process = start(*command(config, tmp_path))
+    process = Run(*command(config, tmp_path))
     wait_for_checkpoint(process, tmp_path)
     os.killpg(process.pid, signal.SIGTERM)
-    said, _ = process.communicate(timeout=200)
+    said = process.end()
     assert process.returncode == 143, said
     assert "Stopped by SIGTERM after iteration" in said and "Traceback" not in said
     named = (tmp_path / "last_checkpoint").read_text()
@@ -101,11 +110,11 @@ def test_sigkill(whole, tmp_path, use_datasets_root):
     """Twice, at any moment: also in the middle of a save."""
     config, expected = whole
     for _ in range(2):
-        process = start(*command(config, tmp_path))
+        process = Run(*command(config, tmp_path))
         wait_for_checkpoint(process, tmp_path)
         time.sleep(0.5)
         os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.end()
     finish(*command(config, tmp_path))
     assert_same(expected, tmp_path)
 
@@ -123,10 +132,10 @@ def test_two_processes_stop_together_and_go_on(whole, tmp_path, use_datasets_roo
     # The flags of the launcher come before the overrides.
     commands = [[*one[:4], *one[-2:], *one[4:-2]] for one in commands]
     finish(*commands[0])
-    process = start(*commands[1])
+    process = Run(*commands[1])
     wait_for_checkpoint(process, tmp_path / "parts")
     os.kill(process.pid, signal.SIGTERM)
-    said, _ = process.communicate(timeout=300)
+    said = process.end()
     assert process.returncode == 143, said
     assert (tmp_path / "parts" / "last_checkpoint").read_text() != "model_final.pth"
     finish(*commands[1])
@@ -150,10 +159,10 @@ def test_the_stages_go_on_where_they_were(finished_run, tmp_path, use_datasets_r
         "SOLVER.MAX_ITER", "2",
         "DATALOADER.NUM_WORKERS", "0",
     ]  # fmt: skip
-    process = start(*command(config, tmp_path / "output", *options))
+    process = Run(*command(config, tmp_path / "output", *options))
     wait_for_checkpoint(process, tmp_path / "b")
     os.kill(process.pid, signal.SIGTERM)
-    said, _ = process.communicate(timeout=200)
+    said = process.end()
     assert process.returncode == 143 and "Stage 2 of 4: teacher" in said and "Stage 3 of" not in said, said
     first = (tmp_path / "a" / "model_final.pth").read_bytes()
     said = finish(*command(config, tmp_path / "output", *options))
