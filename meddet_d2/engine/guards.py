@@ -2,7 +2,6 @@
 
 import logging
 import os
-import weakref
 from collections.abc import Iterable
 
 import torch
@@ -77,11 +76,11 @@ class FiniteGuard:
     arrives here was meant to be finite.
 
     Args:
-        trainer: names the iteration.
+        trainer: has ``iter``, the iteration; a weak reference where the trainer owns the guard.
     """
 
     def __init__(self, trainer):
-        self.trainer = weakref.proxy(trainer)
+        self.trainer = trainer
         # The ids of the batch's images on this process.
         self.images: list[str] = []
 

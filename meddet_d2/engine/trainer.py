@@ -31,7 +31,7 @@ class MedDetTrainer(DefaultTrainer):
 
     def __init__(self, cfg: CfgNode):
         super().__init__(scaled_to_batch(cfg))
-        self.guard = FiniteGuard(self)
+        self.guard = FiniteGuard(weakref.proxy(self))
         self.guard.watch(self._trainer.model, self._trainer.optimizer)
 
     @property
