@@ -27,6 +27,7 @@ from meddet_d2.data import MedDetDatasetMapper
 from meddet_d2.deploy.export import detector_graph, network_graph
 from meddet_d2.deploy.quantize import quantized
 from meddet_d2.distillation import DistillationModel, TeacherBank, build_distiller
+from meddet_d2.engine.guards import FiniteGuard
 from meddet_d2.engine.hooks import DiscriminatorHook
 from meddet_d2.engine.optimizer import build_optimizer
 from meddet_d2.files import replacing, write_json
@@ -219,7 +220,9 @@ def time_step(report: SpeedReport, config: Path, size: int, images: int, device:
     hook = None
     if model.distiller.discriminator is not None:
         hook = DiscriminatorHook(model.distiller, lr=cfg.DISTILL.AATM.LR, betas=cfg.DISTILL.AATM.BETAS)
-        hook.trainer = SimpleNamespace(iter=0, storage=SimpleNamespace(put_scalars=lambda **values: None))
+        trainer = SimpleNamespace(iter=0, storage=SimpleNamespace(put_scalars=lambda **values: None))
+        trainer.guard = FiniteGuard(trainer)
+        hook.trainer = trainer
 
     def descend(network: nn.Module, its_optimizer: torch.optim.Optimizer) -> None:
         losses = network(batch)
