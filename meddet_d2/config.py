@@ -93,6 +93,7 @@ def add_meddet_config(cfg: CN) -> None:
     _add_distillation(cfg)
     _add_other_methods(cfg)
     _add_solver(cfg)
+    _add_validation(cfg)
 
 
 def _add_data(cfg: CN) -> None:
@@ -223,6 +224,8 @@ def _add_distillation(cfg: CN) -> None:
     cfg.DISTILL.TEACHERS.USE = ()
     # Train a teacher whose checkpoint does not exist; otherwise a missing one is an error.
     cfg.DISTILL.TEACHERS.TRAIN_MISSING = False
+    # Resume although a teacher's file is another than the one the run began with, which a checkpoint remembers.
+    cfg.DISTILL.TEACHERS.ACCEPT_CHANGED = False
     # Overrides (KEY, VALUE, KEY, VALUE, ...) of the teachers' configs when they are trained for this run.
     cfg.DISTILL.TEACHERS.OPTS = ()
     # GiB in which to remember the teachers' maps of images that come again unchanged, so that the frozen networks run
@@ -296,6 +299,8 @@ def _add_distillation(cfg: CN) -> None:
     cfg.DISTILL.AATM.REAL_LABEL = 1.0
     cfg.DISTILL.AATM.LR = 2e-4
     cfg.DISTILL.AATM.BETAS = (0.5, 0.999)
+    # Greatest norm of all the discriminator's gradients together; 0.0: as they are. SOLVER.CLIP_GRADIENTS is not its.
+    cfg.DISTILL.AATM.CLIP_GRADIENTS = 0.0
 
 
 def _add_other_methods(cfg: CN) -> None:
@@ -339,3 +344,25 @@ def _add_solver(cfg: CN) -> None:
     # "SGD" (Detectron2's own) or "AdamW".
     cfg.SOLVER.OPTIMIZER = "SGD"
     cfg.SOLVER.BETAS = (0.9, 0.999)
+    # The images per step that BASE_LR was found with: the rate becomes BASE_LR * IMS_PER_BATCH / REFERENCE_BATCH; 0: it
+    # is BASE_LR. The iterations stay. (REFERENCE_WORLD_SIZE, Detectron2's own, scales batch and schedule instead.)
+    cfg.SOLVER.REFERENCE_BATCH = 0
+    # How many numbered checkpoints stay, at least 2, so that one can be damaged; 0: all, as in Detectron2.
+    cfg.SOLVER.CHECKPOINT_KEEP = 0
+
+
+def _add_validation(cfg: CN) -> None:
+    # What is measured every TEST.EVAL_PERIOD iterations, and what follows from it (engine/validation.py).
+    cfg.VALIDATION = CN()
+    # Data sets to measure on during training; DATASETS.TEST if empty. Name some when BEST or PATIENCE choose by them,
+    # or the test set has a part in the training. DATASETS.TEST then comes at the end only.
+    cfg.VALIDATION.DATASETS = ()
+    # Also measure the detection losses, as "validation_loss" and its parts.
+    cfg.VALIDATION.LOSS = False
+    # Keep the best weights as model_best.pth: by "loss", "AP50", "AP" or another of the metrics; "": do not.
+    cfg.VALIDATION.BEST = ""
+    # End training after this many evaluations in a row without a better one; 0: never.
+    cfg.VALIDATION.PATIENCE = 0
+    # Only algorithms that give the same bits each time, also on a GPU; slower there, and an operation that has none is
+    # an error.
+    cfg.DETERMINISTIC = False

@@ -1,5 +1,6 @@
 """Results on disk: a file is there in full or not at all."""
 
+import hashlib
 import json
 import math
 import os
@@ -32,6 +33,15 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def checksum(path: str | os.PathLike) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    hashed = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            hashed.update(block)
+    return hashed.hexdigest()
 
 
 def write_json(path: str | os.PathLike, content: Any) -> None:

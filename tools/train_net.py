@@ -10,13 +10,16 @@ meddet_d2/distillation/step.py, then meddet_d2/modeling/gfl.py.
 """
 
 import gc
+import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 import traceback
 from pathlib import Path
 
 import torch.distributed as dist
+from torch.multiprocessing import ProcessExitedException
 
 import meddet_d2
 from detectron2.config import CfgNode
@@ -27,6 +30,7 @@ from detectron2.utils.logger import setup_logger
 from meddet_d2.data import register_datasets
 from meddet_d2.engine import evaluate, run_distillation, train_detector
 from meddet_d2.engine.guards import check_config
+from meddet_d2.engine.resume import STOPPED, Stopped
 from meddet_d2.env import describe_engine
 
 # What a person can mend by reading one line: a wrong path, key, file or number.
@@ -62,12 +66,11 @@ def guarded_main(args) -> dict:
     """:func:`main`, with a mistake told in one line and its traceback kept in a file."""
     try:
         results = main(args)
-        if dist.is_initialized():
-            # Detectron2 leaves this to the end of the process, where gloo's threads now and then abort a finished run.
-            # They end with the group, once no model in a reference cycle holds it.
-            gc.collect()
-            dist.destroy_process_group()
+        leave_group()
         return results
+    except Stopped:
+        leave_group()
+        raise
     except MISTAKES as error:
         place = Path(tempfile.gettempdir()) / f"meddet_error_{os.getpid()}.txt"
         place.write_text(traceback.format_exc())
@@ -76,13 +79,37 @@ def guarded_main(args) -> dict:
         sys.exit(f"error: {' '.join(str(message).split())} (traceback: {place})")
 
 
+def leave_group() -> None:
+    """End the talk between processes.
+
+    Detectron2 leaves this to the end of the process, where gloo's threads now and then abort a finished run. They end
+    with the group, once no model in a reference cycle holds it.
+    """
+    if dist.is_initialized():
+        gc.collect()
+        dist.destroy_process_group()
+
+
+def pass_on(number: int, frame) -> None:
+    """The signal is meant for the processes that train. They end in their own time, and this one after them."""
+    for process in multiprocessing.active_children():
+        os.kill(process.pid, number)
+
+
 if __name__ == "__main__":
     arguments = default_argument_parser().parse_args()
-    launch(
-        guarded_main,
-        arguments.num_gpus,
-        num_machines=arguments.num_machines,
-        machine_rank=arguments.machine_rank,
-        dist_url=arguments.dist_url,
-        args=(arguments,),
-    )
+    if arguments.num_gpus > 1:
+        signal.signal(signal.SIGTERM, pass_on)
+    try:
+        launch(
+            guarded_main,
+            arguments.num_gpus,
+            num_machines=arguments.num_machines,
+            machine_rank=arguments.machine_rank,
+            dist_url=arguments.dist_url,
+            args=(arguments,),
+        )
+    except ProcessExitedException as error:
+        if error.exit_code != STOPPED:
+            raise
+        sys.exit(STOPPED)

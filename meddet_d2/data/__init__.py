@@ -16,6 +16,7 @@ else:
     from .phantom import PhantomParams
     from .phantom.scanner import add_bias_field, add_rician_noise
     from .root import datasets_root
+    from .stream import build_train_loader
 
     __all__ = [
         "MRINoiseTransform",
@@ -24,6 +25,7 @@ else:
         "RandomMRINoise",
         "add_bias_field",
         "add_rician_noise",
+        "build_train_loader",
         "datasets_root",
         "load_cdh_layout",
         "read_image",

@@ -18,7 +18,7 @@ class MedDetDatasetMapper:
 
     It differs from Detectron2's DatasetMapper in its reader (16-bit, CMYK, ... without saturation), in its errors,
     which name the file, and in what it leaves out (masks, keypoints, proposals). Images without boxes are kept. All
-    randomness is numpy's global generator, which the loader seeds for each worker.
+    randomness comes from Python's, numpy's and torch's global generators, which the loader seeds for each image.
     """
 
     @configurable

@@ -21,7 +21,9 @@ class FeatureCache:
     and from then on the frozen network is idle. When the memory is used up, what is there stays and nothing is added:
     with images drawn at random, whatever is thrown out would be as likely to come next as what replaces it.
 
-    Maps come back equal but for the rounding of a convolution over another number of images.
+    Each image is shown to the network by itself: a convolution over several rounds otherwise than over one, and then
+    what a run learns would depend on which images it had remembered, and be another after a resume. Without a cache the
+    teachers see a batch at once, so their maps are the same but for that rounding.
 
     Args:
         capacity: bytes of maps to keep in memory, on the device that made them.
@@ -52,8 +54,7 @@ class FeatureCache:
         Args:
             digests: N, each of an image, before what the network itself does to it.
             images: (N, C, H, W), the same images, normalised and padded.
-            compute: called once, with the images (M <= N) that are not in memory, unless there are none; returns L maps
-                (M, C, H_l, W_l). It must treat each image by itself, as a network in ``eval`` mode does.
+            compute: called with each image (1, C, H, W) that is not in memory; returns its L maps (1, C, H_l, W_l).
 
         Returns:
             L maps (N, C, H_l, W_l) in the order of the images.
@@ -65,12 +66,10 @@ class FeatureCache:
         missing = {key: i for i, key in enumerate(keys) if key not in self._maps and key not in made}
         self.hits += len(keys) - len(missing)
         self.misses += len(missing)
-        if missing:
-            computed = compute(images[list(missing.values())])
-            for i, key in enumerate(missing):
-                made[key] = [x[i : i + 1].clone() for x in computed]
-                if self.store is not None:
-                    self.store.save(_name(key), made[key])
+        for key, i in missing.items():
+            made[key] = [x.clone() for x in compute(images[i : i + 1])]
+            if self.store is not None:
+                self.store.save(_name(key), made[key])
         for key, maps in made.items():
             self._keep(key, maps)
         found = [made[key] if key in made else self._maps[key] for key in keys]

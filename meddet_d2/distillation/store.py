@@ -53,12 +53,13 @@ class FeatureStore:
         if not path.is_file():
             return None
         try:
-            maps = load_file(path, device=str(device))
-        except SafetensorError as error:
-            logger.warning("%s cannot be read (%s); its maps are computed again.", path, error)
+            content = load_file(path, device=str(device))
+            maps = [content[str(level)] for level in range(len(content))]
+            # As a network gives them; a file has no memory layout.
+            return [x.contiguous(memory_format=torch.channels_last) for x in maps]
+        except (SafetensorError, KeyError, RuntimeError) as error:
+            logger.warning("%s holds no maps (%s); they are computed again.", path, error)
             return None
-        # As a network gives them; a file has no memory layout.
-        return [maps[str(level)].contiguous(memory_format=torch.channels_last) for level in range(len(maps))]
 
     def save(self, name: str, maps: list[Tensor]) -> None:
         """Keep the maps (1, C, H, W) of an image, unless the space is used up.

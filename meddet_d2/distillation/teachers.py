@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from meddet_d2 import config as project_config
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from meddet_d2.files import checksum
 from meddet_d2.modeling.weights import load_detector_weights
 
 from .cache import FeatureCache, digest
@@ -50,6 +51,8 @@ class TeacherBank:
             detector.to(memory_format=torch.channels_last)
         self.precision = precision
         self.names = list(names)
+        # Of the files that the weights were loaded from, by the teachers' names.
+        self.checksums: dict[str, str] = {}
         self.caches = [FeatureCache(cache // len(detectors)) for _ in detectors] if cache > 0 else None
 
     @classmethod
@@ -89,8 +92,9 @@ class TeacherBank:
         """
         require(cfg)
         bank = cls.build(cfg)
-        for detector, (_, weights) in zip(bank.detectors, in_use(cfg), strict=True):
+        for name, detector, (_, weights) in zip(bank.names, bank.detectors, in_use(cfg), strict=True):
             load_detector_weights(detector, weights)
+            bank.checksums[name] = checksum(weights)
         if cfg.DISTILL.TEACHERS.CACHE_DIR:
             bank.keep_on_disk(cfg.DISTILL.TEACHERS.CACHE_DIR, int(cfg.DISTILL.TEACHERS.CACHE_DIR_GIB * 2**30))
         return bank

@@ -1,62 +1,255 @@
-"""A checkpointer that writes beside and renames, and that loads everything or nothing."""
+"""A checkpointer that writes beside and renames, finds the newest whole file, and loads everything or nothing."""
 
+import re
+import uuid
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.utils import comm
 from meddet_d2.files import replacing
-from meddet_d2.modeling.weights import UNREADABLE, read_weights, set_weights
+from meddet_d2.modeling.weights import UNREADABLE, read_weights, refuse_pickle, set_weights
+
+# The best weights so far, without the training's state: nothing resumes from them.
+BEST = "model_best"
+FINAL = "model_final"
+# Names the newest checkpoint, as Detectron2 has it, and the run that the folder's checkpoints belong to.
+LAST, RUN = "last_checkpoint", "current_run"
 
 
 class SafeCheckpointer(DetectionCheckpointer):
-    """``DetectionCheckpointer`` for this project's detectors.
+    """``DetectionCheckpointer`` for this project's detectors; files hold tensors and plain values, never a pickle.
 
     A run killed while it saves leaves the checkpoint before it whole and ``last_checkpoint`` pointing at it. A file
-    whose weights are those of another architecture is refused: Detectron2 loads what fits and warns about the rest,
-    which for a teacher or an evaluation is a wrong number that looks right.
+    that is damaged all the same is passed over for the one before it. A file whose weights are those of another
+    architecture is refused: Detectron2 loads what fits and warns about the rest, which for a teacher or an evaluation
+    is a wrong number that looks right.
     """
 
-    def save(self, name: str, **kwargs) -> None:
-        """Write ``<save_dir>/<name>.pth`` with the model, the other checkpointables and ``kwargs``."""
+    def save(self, name: str, **kwargs: Any) -> None:
+        """Write ``<save_dir>/<name>.pth`` with the model, the other checkpointables and ``kwargs``; it is the newest.
+
+        Raises:
+            OSError: it cannot be written; what was there is untouched.
+        """
         if not self.save_dir or not self.save_to_disk:
             return
-        data = {"model": self.model.state_dict()}
-        data.update({key: item.state_dict() for key, item in self.checkpointables.items()})
-        data.update(kwargs)
+        state = {key: item.state_dict() for key, item in self.checkpointables.items()}
+        target = self._write(name, {"model": self.model.state_dict(), **state, **self._run(), **kwargs})
+        self.tag_last_checkpoint(target.name)
+
+    def save_best(self, **kwargs: Any) -> None:
+        """Write the model alone, and ``kwargs``, as ``model_best.pth``; the newest checkpoint stays what it is."""
+        if self.save_dir and self.save_to_disk:
+            self._write(BEST, {"model": self.model.state_dict(), **kwargs})
+
+    def _write(self, name: str, content: dict[str, Any]) -> Path:
         target = Path(self.save_dir) / f"{name}.pth"
         self.logger.info("Saving checkpoint to %s", target)
-        with replacing(target) as partial:
-            torch.save(data, partial)
-        self.tag_last_checkpoint(target.name)
+        try:
+            with replacing(target) as partial:
+                torch.save(content, partial)
+        except RuntimeError as error:
+            # torch's own words for a full disk.
+            raise OSError(f"{target} cannot be written: {_first_line(error)}; is the disk full?") from error
+        return target
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Name the newest checkpoint in ``<save_dir>/last_checkpoint``."""
-        with replacing(Path(self.save_dir) / "last_checkpoint") as partial:
+        with replacing(Path(self.save_dir) / LAST) as partial:
             partial.write_text(last_filename_basename)
 
-    def load(self, path: str, checkpointables: list[str] | None = None) -> dict:
+    def keep_newest(self, count: int) -> None:
+        """Delete the numbered checkpoints of ``save_dir`` but for the newest ``count``, up to the one just written."""
+        numbered = _numbered(self.save_dir)
+        newest = _number(Path(self.save_dir) / self._named_newest())
+        for path in sorted((path for path in numbered if _number(path) <= newest), key=_number)[:-count]:
+            path.unlink(missing_ok=True)
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
+        """Go on from the newest whole checkpoint of ``save_dir``, if ``resume`` and there is one.
+
+        Otherwise load the weights in ``path``, if it is not empty, and begin a run: whatever checkpoints an earlier one
+        has left in ``save_dir`` will not be resumed from any more.
+        """
+        if self.save_dir and self.save_to_disk:
+            for partial in Path(self.save_dir).glob(".model_*.pth"):
+                partial.unlink()  # of a run that was killed while it saved
+        newest = self.get_checkpoint_file() if resume else ""
+        if newest:
+            return self.load(newest)
+        rest = self.load(path, checkpointables=[])
+        self._begin_run()
+        return rest
+
+    def has_checkpoint(self) -> bool:
+        """Whether ``save_dir`` has a whole checkpoint of the present run."""
+        return bool(self.get_checkpoint_file())
+
+    def get_checkpoint_file(self) -> str:
+        """The newest whole checkpoint of the present run in ``save_dir``, the same on all processes; "" for none.
+
+        Raises:
+            ValueError: there are checkpoints, and all of them are damaged.
+            FileNotFoundError: this process does not see the main one's files.
+        """
+        # The main process chooses: the others may look a moment later.
+        answer: tuple[str, str] = ("", "")
+        if comm.is_main_process():
+            try:
+                answer = (self._newest(), "")
+            except ValueError as error:
+                answer = ("", str(error))
+        path, fault = comm.all_gather(answer)[0]
+        if fault:
+            raise ValueError(fault)
+        if path and not Path(path).is_file():
+            raise FileNotFoundError(f"{path} is on the first machine only; all machines must share OUTPUT_DIR.")
+        return path
+
+    def _newest(self) -> str:
+        if not self.save_dir or not Path(self.save_dir).is_dir():
+            return ""
+        run, damaged = self._run().get("run"), []
+        for path in self._candidates():
+            try:
+                content = _read_whole(path)
+                needed = {"model", "trainer"} & {"model", *self.checkpointables}
+                missing = sorted(needed - content.keys())
+                if missing:
+                    raise ValueError(f"it holds no {missing[0]}")
+            except UNREADABLE as error:
+                self.logger.warning("%s is damaged or no checkpoint (%s); looking at the one before it.",
+                                    path, _first_line(error))  # fmt: skip
+                damaged.append(path.name)
+                continue
+            if run is None or content.get("run") == run:
+                return str(path)
+        if damaged:
+            raise ValueError(
+                f"No checkpoint in {self.save_dir} is whole ({', '.join(damaged)}); move them away to start anew."
+            )
+        return ""
+
+    def _candidates(self) -> Iterator[Path]:
+        """What ``last_checkpoint`` names, and then the others, the newest first."""
+        folder, named = Path(self.save_dir), self._named_newest()
+        if named:
+            yield folder / named
+        others = [path for path in _numbered(folder) if path.name != named]
+        final = folder / f"{FINAL}.pth"
+        if final.is_file() and final.name != named:
+            others.append(final)
+        if others and not named:
+            self.logger.warning("%s names no checkpoint that is there; looking at all of them.", folder / LAST)
+        yield from sorted(others, key=_number, reverse=True)
+
+    def _named_newest(self) -> str:
+        """The file in ``last_checkpoint``, or "" where that is missing, empty, or names no checkpoint of the folder."""
+        try:
+            name = (Path(self.save_dir) / LAST).read_text(encoding="utf-8", errors="replace").strip()
+        except OSError:
+            return ""
+        # A mere name: a path could lead out of the folder.
+        fits = re.fullmatch(r"model_(\d{7}|final)\.pth", name) is not None
+        return name if fits and (Path(self.save_dir) / name).is_file() else ""
+
+    def _run(self) -> dict[str, str]:
+        path = Path(self.save_dir) / RUN
+        return {"run": path.read_text(encoding="utf-8").strip()} if path.is_file() else {}
+
+    def _begin_run(self) -> None:
+        if self.save_dir and self.save_to_disk:
+            with replacing(Path(self.save_dir) / RUN) as partial:
+                partial.write_text(uuid.uuid4().hex)
+            (Path(self.save_dir) / LAST).unlink(missing_ok=True)
+
+    def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """Load ``path`` strictly.
+
+        Args:
+            path: a .pth or .safetensors; "" loads nothing.
+            checkpointables: names of what is loaded beside the model; None: all that the file has.
+
+        Returns:
+            What else the file holds.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the weights do not fit the model, or the file is damaged or a pickle of another program.
+            ValueError: the weights or states do not fit, or the file is damaged or a pickle of another program.
         """
-        if path and "://" not in path:
-            if not Path(path).is_file():
-                raise FileNotFoundError(f"The checkpoint {path} does not exist; train it or correct MODEL.WEIGHTS.")
-            if path.endswith(".pkl"):
-                raise ValueError(f"{path} is a pickle, which can run any code when opened; convert it to .pth first.")
-        self._loading = path
-        return super().load(path, checkpointables)
+        if not path:
+            return {}
+        if "://" in path:
+            path = self.path_manager.get_local_path(path)
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"The checkpoint {path} does not exist; train it or correct MODEL.WEIGHTS.")
+        self.logger.info("Loading %s", path)
+        content = self._load_file(path)
+        set_weights(self.model, content.pop("model"), path)
+        for name in self.checkpointables if checkpointables is None else checkpointables:
+            if name in content:
+                try:
+                    self.checkpointables[name].load_state_dict(content.pop(name))
+                except (RuntimeError, KeyError, TypeError) as error:
+                    raise ValueError(
+                        f"{path}: the state of '{name}' is that of another run ({_first_line(error)}); resume with the "
+                        "config and version that it was written by, or start anew without --resume."
+                    ) from error
+        return content
 
-    def _load_file(self, filename: str) -> dict:
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        refuse_pickle(filename)
         if filename.endswith(".safetensors"):
             return {"model": read_weights(filename)}
         try:
-            return super()._load_file(filename)
-        except UNREADABLE as error:
+            content = torch.load(filename, map_location="cpu", weights_only=True)
+            content = content if "model" in content else {"model": content}
+            if not isinstance(content["model"], dict):
+                raise ValueError("it holds no state dict")
+            return content
+        except (*UNREADABLE, TypeError) as error:
             raise ValueError(f"{filename} cannot be read as a checkpoint; it may be damaged: make it again.") from error
 
-    def _load_model(self, checkpoint: dict) -> None:
-        set_weights(self.model, checkpoint["model"], self._loading)
+
+def _read_whole(path: Path) -> dict[str, Any]:
+    """A checkpoint's content, its tensors not yet read, after a look at every byte's checksum.
+
+    Raises:
+        one of ``UNREADABLE``.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # torch itself does not compare them.
+            spoilt = archive.testzip()
+    except zipfile.BadZipFile as error:
+        raise ValueError(str(error)) from error
+    if spoilt is not None:
+        raise ValueError(f"its part {spoilt} has another checksum")
+    content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    if not isinstance(content, dict):
+        raise ValueError("it holds no dict")
+    return content
+
+
+def _numbered(folder: str | Path) -> list[Path]:
+    return [path for path in Path(folder).glob("model_*.pth") if re.fullmatch(r"model_\d{7}", path.stem)]
+
+
+def _number(path: Path) -> int:
+    """The iteration that a checkpoint was written at; -1 if it cannot be told."""
+    found = re.fullmatch(r"model_(\d{7})", path.stem)
+    if found:
+        return int(found.group(1))
+    try:
+        return int(_read_whole(path)["iteration"])
+    except UNREADABLE:
+        return -1
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,41 +1,133 @@
-"""Checks that turn a mistake into one line before it costs a run."""
+"""Checks that turn a mistake into one line before it costs a run, and numbers that may not go wrong unseen."""
+
+import logging
+import os
+import weakref
+from collections.abc import Iterable
 
 import torch
+from torch import Tensor, nn
 
 from detectron2.config import CfgNode
+from detectron2.utils import comm
+
+logger = logging.getLogger(__name__)
+
+ADVICE = "lower SOLVER.BASE_LR (it belongs to a batch size), switch on SOLVER.CLIP_GRADIENTS, or look at the images."
 
 
 def check_config(cfg: CfgNode) -> None:
-    """Refuse settings that cannot work on this machine.
+    """Refuse settings that cannot work on this machine, or with one another.
 
     Raises:
-        ValueError: mixed precision or a CUDA device where there is no CUDA.
+        ValueError: mixed precision or a CUDA device where there is no CUDA, or two keys that scale the learning rate.
     """
     device = torch.device(cfg.MODEL.DEVICE).type
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("MODEL.DEVICE is cuda, but torch finds no CUDA here; set MODEL.DEVICE cpu (or auto).")
     if cfg.SOLVER.AMP.ENABLED and device == "cpu":
         raise ValueError("SOLVER.AMP.ENABLED needs a CUDA device; set SOLVER.AMP.ENABLED False to train on the CPU.")
+    if cfg.SOLVER.REFERENCE_BATCH < 0 or (cfg.SOLVER.REFERENCE_BATCH and cfg.SOLVER.REFERENCE_WORLD_SIZE):
+        raise ValueError(
+            f"SOLVER.REFERENCE_BATCH is {cfg.SOLVER.REFERENCE_BATCH} and REFERENCE_WORLD_SIZE "
+            f"{cfg.SOLVER.REFERENCE_WORLD_SIZE}; both scale the learning rate: set one of them, at least 0."
+        )
 
 
-def raise_if_not_finite(trainer, model, inputs, losses) -> None:
-    """Forward hook of a model in training: stop before backward if any of its losses is not finite.
+def scaled_to_batch(cfg: CfgNode) -> CfgNode:
+    """The config with its learning rate scaled from ``SOLVER.REFERENCE_BATCH`` images a step to ``IMS_PER_BATCH``."""
+    reference, batch = cfg.SOLVER.REFERENCE_BATCH, cfg.SOLVER.IMS_PER_BATCH
+    if reference in (0, batch):
+        return cfg
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.SOLVER.BASE_LR *= batch / reference
+    cfg.SOLVER.BASE_LR_END *= batch / reference
+    cfg.freeze()
+    logger.info("SOLVER.BASE_LR is %g for batches of %d images (scaled from %d).", cfg.SOLVER.BASE_LR, batch, reference)
+    return cfg
+
+
+def make_deterministic(cfg: CfgNode) -> None:
+    """With ``DETERMINISTIC`` let torch choose algorithms that give the same bits each time, and refuse others."""
+    if cfg.DETERMINISTIC:
+        # What cuBLAS asks for; it is read when the first product of matrices is computed.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        torch.use_deterministic_algorithms(True)
+
+
+def not_finite(named: Iterable[tuple[str, Tensor]]) -> list[str]:
+    """The names of the tensors that hold an infinite value or NaN; one wait for the device in all."""
+    named = [(name, value) for name, value in named if value.is_floating_point()]
+    if not named:
+        return []
+    # What is not finite makes its sum so; that is several times faster than to look at each value.
+    sums = [value.detach().sum(dtype=torch.promote_types(value.dtype, torch.float32)) for _, value in named]
+    finite = torch.stack([value.float() for value in sums]).isfinite().tolist()
+    return [name for (name, _), good in zip(named, finite, strict=True) if not good]
+
+
+class FiniteGuard:
+    """Stops a training at the first loss, gradient or weight that is not finite, before anything of it is written.
+
+    Losses are looked at before the backward pass, gradients before the optimizer's step, weights and statistics after
+    it; checkpoints come later. Mixed precision leaves out a step whose gradients are too large for its format, so what
+    arrives here was meant to be finite.
 
     Args:
         trainer: names the iteration.
-        model, inputs, losses: as ``torch.nn.Module.register_forward_hook`` gives them; a batch and a dict of scalars.
-
-    Raises:
-        FloatingPointError: one line with the losses at fault, the iteration and the ids of the batch's images.
     """
-    if not model.training:
-        return
-    names = list(losses)
-    finite = torch.isfinite(torch.stack([losses[name].detach().float().sum() for name in names])).tolist()
-    wrong = [name for name, good in zip(names, finite, strict=True) if not good]
-    if wrong:
-        images = ", ".join(str(item.get("image_id", "?")) for item in inputs[0])
+
+    def __init__(self, trainer):
+        self.trainer = weakref.proxy(trainer)
+        # The ids of the batch's images on this process.
+        self.images: list[str] = []
+
+    def watch(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Look at the model's losses, and at its tensors around the optimizer's steps.
+
+        Args:
+            model: maps a list of dicts with "image_id" to a dict of scalar losses; it may be wrapped.
+            optimizer: of the model's parameters.
+        """
+        inner = getattr(model, "module", model)
+        parameters = [(name, p) for name, p in inner.named_parameters() if p.requires_grad]
+        model.register_forward_hook(self._check_losses)
+        optimizer.register_step_pre_hook(lambda *_: self.check_gradients(parameters))
+        optimizer.register_step_post_hook(lambda *_: self.check_weights([*parameters, *inner.named_buffers()]))
+
+    def _check_losses(self, model: nn.Module, inputs: tuple, losses: dict[str, Tensor]) -> None:
+        if not model.training:
+            return
+        self.images = [str(item.get("image_id", "?")) for item in inputs[0]]
+        # On all processes, or those whose losses are good would wait for the others in the backward pass.
+        found = comm.all_gather((not_finite(losses.items()), self.images))
+        wrong = sorted({name for names, _ in found for name in names})
+        if wrong:
+            self._stop(", ".join(wrong), [image for names, images in found if names for image in images])
+
+    def check_gradients(self, named: Iterable[tuple[str, nn.Parameter]], part: str = "") -> None:
+        """Raise a FloatingPointError if a parameter's gradient is not finite; ``part`` comes before the name."""
+        self._check("the gradient", part, [(name, p.grad) for name, p in named if p.grad is not None])
+
+    def check_weights(self, named: Iterable[tuple[str, Tensor]], part: str = "") -> None:
+        """Raise a FloatingPointError if a parameter or buffer is not finite; ``part`` comes before the name."""
+        self._check("the value", part, named)
+
+    def _check(self, what: str, part: str, named: Iterable[tuple[str, Tensor]]) -> None:
+        wrong = not_finite(named)
+        if wrong:
+            more = f" and of {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            self._stop(f"{what} of {part}{wrong[0]}{more}", self.images)
+
+    def stop(self, what: str, advice: str) -> None:
+        """Raise a FloatingPointError that names ``what``, the iteration and the images of this process."""
+        self._stop(what, self.images, advice)
+
+    def _stop(self, what: str, images: list[str], advice: str = ADVICE) -> None:
         raise FloatingPointError(
-            f"{', '.join(wrong)} became infinite or NaN at iteration {trainer.iter} on the images with id {images}; "
-            "lower SOLVER.BASE_LR (it belongs to a batch size), switch on SOLVER.CLIP_GRADIENTS, or look at the images."
+            f"{what} became infinite or NaN at iteration {self.trainer.iter} on the images with id "
+            f"{', '.join(images)}; nothing of it was saved. To mend it, {advice}"
         )

@@ -20,35 +20,48 @@ class DiscriminatorHook(HookBase):
         distiller: has ``discriminator`` and, after each step, ``pairs``.
         lr, betas: of the discriminator's Adam.
         real_label: target for real maps, in (0.5, 1]; below 1 it is one-sided label smoothing.
+        clip: the greatest norm of all its gradients together; 0: as they are.
     """
 
-    def __init__(self, distiller: nn.Module, *, lr: float, betas: tuple[float, float], real_label: float = 1.0):
+    def __init__(
+        self,
+        distiller: nn.Module,
+        *,
+        lr: float,
+        betas: tuple[float, float],
+        real_label: float = 1.0,
+        clip: float = 0.0,
+    ):
+        if not clip >= 0:
+            raise ValueError(f"DISTILL.AATM.CLIP_GRADIENTS is {clip}; give a norm of at least 0.")
         self.distiller = distiller
         self.discriminator = distiller.discriminator
         self.model = create_ddp_model(self.discriminator, broadcast_buffers=False)
         self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=lr, betas=tuple(betas))
         self.real_label = real_label
+        self.clip = clip
 
     def after_step(self) -> None:
         """One Adam step on the pairs of this iteration.
 
         Raises:
-            FloatingPointError: the discriminator's loss is not finite; nothing is updated.
+            FloatingPointError: the discriminator's loss, a gradient or a weight is not finite; nothing is written.
         """
-        pairs = self.distiller.pairs
+        pairs, guard = self.distiller.pairs, self.trainer.guard
         self.discriminator.train()
         # Real and fake of every level go through one forward: DDP then reduces once.
         described = [torch.cat(pair) for pair in pairs]
         split = [logits.chunk(2) for logits in self.model(described)]
         loss = torch.stack([discriminator_loss(real, fake, self.real_label) for real, fake in split]).mean()
         if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"The discriminator's loss became {loss.item()} at iteration {self.trainer.iter}; "
-                "lower DISTILL.AATM.LR or keep DISTILL.AATM.STANDARDIZE on."
-            )
+            guard.stop("the discriminator's loss", "lower DISTILL.AATM.LR or keep DISTILL.AATM.STANDARDIZE on.")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        guard.check_gradients(self.discriminator.named_parameters(), part="discriminator.")
+        if self.clip:
+            nn.utils.clip_grad_norm_(self.discriminator.parameters(), self.clip)
         self.optimizer.step()
+        guard.check_weights(self.discriminator.named_parameters(), part="discriminator.")
         with torch.no_grad():
             correct = [torch.cat([real > 0, fake <= 0]).float().mean() for real, fake in split]
         self.trainer.storage.put_scalars(
@@ -66,3 +79,37 @@ class DiscriminatorHook(HookBase):
         """Restore what :meth:`state_dict` returned."""
         self.discriminator.load_state_dict(state_dict["discriminator"])
         self.optimizer.load_state_dict(state_dict["optimizer"])
+
+
+class TeacherRecord:
+    """The checksums of the teachers' files, as a part of a checkpoint: a resume with other teachers is refused.
+
+    Args:
+        checksums: of each teacher its file's SHA-256, by the teacher's name.
+        accept_changed: take the teachers as they are now.
+    """
+
+    def __init__(self, checksums: dict[str, str], accept_changed: bool = False):
+        self.checksums = checksums
+        self.accept_changed = accept_changed
+
+    def state_dict(self) -> dict[str, str]:
+        return dict(self.checksums)
+
+    def load_state_dict(self, state_dict: dict[str, str]) -> None:
+        """Compare.
+
+        Raises:
+            ValueError: a teacher's file is another than the one that the run began with.
+        """
+        changed = sorted(
+            name
+            for name in self.checksums.keys() | state_dict.keys()
+            if self.checksums.get(name) != state_dict.get(name)
+        )
+        if changed and not self.accept_changed:
+            then, now = (record.get(changed[0], "none")[:12] for record in (state_dict, self.checksums))
+            raise ValueError(
+                f"Teacher {changed[0]} is not the one that this run began with (SHA-256 {then}... then, {now}... now); "
+                "put its file back, or accept the new one with DISTILL.TEACHERS.ACCEPT_CHANGED True."
+            )

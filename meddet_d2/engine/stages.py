@@ -17,6 +17,7 @@ from meddet_d2.evaluation import summary
 from meddet_d2.evaluation.pictures import draw_test_images
 
 from .checkpoint import SafeCheckpointer
+from .guards import make_deterministic
 from .trainer import DistillationTrainer, MedDetTrainer
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ def train_detector(cfg: CfgNode, *, resume: bool = False, trainer_class=MedDetTr
     Returns:
         The trainer; ``trainer.results`` holds the last evaluation's metrics.
     """
+    make_deterministic(cfg)
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + comm.get_rank())
     _keep_config(cfg)
     trainer = trainer_class(cfg)
@@ -50,6 +52,7 @@ def evaluate(cfg: CfgNode) -> dict:
     Raises:
         FileNotFoundError: neither names a checkpoint.
     """
+    make_deterministic(cfg)
     cfg = _changed(cfg, ["MODEL.BOTTOM_UP.PRETRAINED", False])
     model = build_model(cfg)
     checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR)

@@ -1,32 +1,38 @@
 """The trainers: a detector by itself, and a student with its teachers."""
 
 import weakref
-from functools import partial
 
 import torch
 from torch import nn
 
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, HookBase
+from detectron2.engine.hooks import EvalHook, PeriodicCheckpointer
 from detectron2.modeling import build_model
-from meddet_d2.data import MedDetDatasetMapper
+from meddet_d2.data import MedDetDatasetMapper, build_train_loader
 from meddet_d2.distillation import DistillationModel, TeacherBank, build_distiller
 from meddet_d2.evaluation import DetectionEvaluator
 
 from .checkpoint import SafeCheckpointer
-from .guards import raise_if_not_finite
-from .hooks import DiscriminatorHook
+from .guards import FiniteGuard, scaled_to_batch
+from .hooks import DiscriminatorHook, TeacherRecord
 from .optimizer import build_optimizer
+from .resume import Checkpoints, StopOnSignal
+from .validation import EarlyEnd, Validation, build_loss_loader, flat_metrics, validation_losses
 
 
 class MedDetTrainer(DefaultTrainer):
-    """``DefaultTrainer`` with this project's mapper, evaluator, optimizer and checkpointer."""
+    """``DefaultTrainer`` with this project's loaders, evaluator, optimizer, checkpoints and guards.
+
+    A run that was stopped at any step and resumed ends with the same bits on a CPU as one that was not
+    (engine/resume.py), and no number that is not finite gets into a checkpoint (engine/guards.py).
+    """
 
     def __init__(self, cfg: CfgNode):
-        super().__init__(cfg)
-        # Before backward, so that a non-finite loss never reaches the weights.
-        self._trainer.model.register_forward_hook(partial(raise_if_not_finite, weakref.proxy(self)))
+        super().__init__(scaled_to_batch(cfg))
+        self.guard = FiniteGuard(self)
+        self.guard.watch(self._trainer.model, self._trainer.optimizer)
 
     @property
     def detector(self) -> nn.Module:
@@ -36,7 +42,7 @@ class MedDetTrainer(DefaultTrainer):
     @property
     def results(self) -> dict:
         """What the last evaluation of this training returned; empty on other processes than the main one."""
-        # DefaultTrainer's EvalHook leaves it there; train() hands it on only if the config expects certain results.
+        # DefaultTrainer looks for it there; train() hands it on only if the config expects certain results.
         return getattr(self, "_last_eval_results", None) or {}
 
     def build_checkpointer(self) -> SafeCheckpointer:
@@ -47,7 +53,74 @@ class MedDetTrainer(DefaultTrainer):
         # DefaultTrainer has no place of its own for another checkpointer; here is the last moment before the hooks
         # that save take hold of it.
         self.checkpointer = self.build_checkpointer()
-        return super().build_hooks()
+        solver, validation = self.cfg.SOLVER, self.cfg.VALIDATION
+        checkpoints = Checkpoints(
+            self.checkpointer,
+            self._trainer.data_loader.batch_sampler,
+            period=solver.CHECKPOINT_PERIOD,
+            keep=solver.CHECKPOINT_KEEP,
+        )
+        evaluations = Validation(
+            self.checkpointer,
+            checkpoints,
+            period=self.cfg.TEST.EVAL_PERIOD,
+            best=validation.BEST,
+            patience=validation.PATIENCE,
+            loss=validation.LOSS,
+        )
+        hooks = [hook for hook in super().build_hooks() if not isinstance(hook, PeriodicCheckpointer)]
+        hooks = [hook for hook in hooks if hook is not None]
+        # Ours stand where DefaultTrainer evaluates: after the schedule's step, before the writers.
+        place = next(i for i, hook in enumerate(hooks) if isinstance(hook, EvalHook))
+        hooks[place : place + 1] = [checkpoints, evaluations]
+        return [*hooks, StopOnSignal(checkpoints)]
+
+    def train(self) -> dict | None:
+        """Train to the end, or to an early one."""
+        try:
+            return super().train()
+        except EarlyEnd:
+            return None
+
+    def run_step(self) -> None:
+        try:
+            super().run_step()
+        except RuntimeError as error:
+            if self.cfg.DETERMINISTIC and "eterministic" in str(error):
+                raise ValueError(
+                    f"DETERMINISTIC is True, but torch says: {str(error).split('. ')[0]}; set it to False, or train on "
+                    "the CPU."
+                ) from error
+            raise
+
+    def validate(self, *, loss: bool) -> dict[str, float]:
+        """Evaluate the detector on ``VALIDATION.DATASETS``, or on ``DATASETS.TEST`` where that is empty.
+
+        Args:
+            loss: also measure the detection losses there.
+
+        Returns:
+            The metrics ("bbox/AP50", ...; on the main process) and the losses ("validation_loss", ...).
+        """
+        names = self.cfg.VALIDATION.DATASETS or self.cfg.DATASETS.TEST
+        losses = validation_losses(self.detector, build_loss_loader(self.cfg, names)) if loss else {}
+        self._last_eval_results = self._test_on(names)
+        return {**flat_metrics(self._last_eval_results, names), **losses}
+
+    def test_at_the_end(self) -> dict[str, float]:
+        """Evaluate on ``DATASETS.TEST`` what was validated elsewhere; returns metrics "test/bbox/AP50", ..."""
+        if not self.cfg.VALIDATION.DATASETS:
+            return {}
+        self._last_eval_results = self._test_on(self.cfg.DATASETS.TEST)
+        metrics = flat_metrics(self._last_eval_results, self.cfg.DATASETS.TEST)
+        return {f"test/{name}": value for name, value in metrics.items()}
+
+    def _test_on(self, names: tuple[str, ...]) -> dict:
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.DATASETS.TEST = tuple(names)
+        cfg.freeze()
+        return self.test(cfg, self.detector)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -55,7 +128,7 @@ class MedDetTrainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode):
-        return build_detection_train_loader(cfg, mapper=MedDetDatasetMapper(cfg, is_train=True))
+        return build_train_loader(cfg, MedDetDatasetMapper(cfg, is_train=True))
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
@@ -72,7 +145,8 @@ class DistillationTrainer(MedDetTrainer):
 
     The student and the distiller (AFA, LWFF, generator) are one model with one optimizer; the teachers stand beside it,
     frozen, and the discriminator has its own optimizer in :class:`DiscriminatorHook`. The checkpoint's ``model`` is the
-    student alone, so it is a plain GFL checkpoint; ``distiller`` and ``trainer`` hold the rest for a resume.
+    student alone, so it is a plain GFL checkpoint; ``distiller``, ``trainer`` and ``teachers`` (their files' checksums)
+    hold the rest for a resume.
     """
 
     @classmethod
@@ -93,9 +167,11 @@ class DistillationTrainer(MedDetTrainer):
         return self.distillation.student
 
     def build_checkpointer(self) -> SafeCheckpointer:
+        checksums = self.distillation.teachers.checksums
         return SafeCheckpointer(
             self.detector,
             self.cfg.OUTPUT_DIR,
+            teachers=TeacherRecord(checksums, accept_changed=self.cfg.DISTILL.TEACHERS.ACCEPT_CHANGED),
             trainer=weakref.proxy(self),
             distiller=self.distillation.distiller,
         )
@@ -105,7 +181,9 @@ class DistillationTrainer(MedDetTrainer):
         distiller = self.distillation.distiller
         if distiller.discriminator is not None:
             aatm = self.cfg.DISTILL.AATM
-            hook = DiscriminatorHook(distiller, lr=aatm.LR, betas=aatm.BETAS, real_label=aatm.REAL_LABEL)
+            hook = DiscriminatorHook(
+                distiller, lr=aatm.LR, betas=aatm.BETAS, real_label=aatm.REAL_LABEL, clip=aatm.CLIP_GRADIENTS
+            )
             # First of all hooks: its step belongs to the iteration that is timed, and comes before a checkpoint.
             hooks.insert(0, hook)
         return hooks

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 # How torch and safetensors say that a file is damaged or is something else.
 UNREADABLE = (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError)
+# How files end that hold a plain pickle: Detectron2's zoo, pycls', and others'.
+PICKLES = (".pkl", ".pickle", ".pyth")
 
 
 def load_detector_weights(model: nn.Module, path: str) -> None:
@@ -31,8 +33,9 @@ def read_weights(path: str) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it cannot be read or holds no state dict.
+        ValueError: it cannot be read, is a pickle or holds no state dict.
     """
+    refuse_pickle(path)
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} does not exist; correct the path or train it first.")
     try:
@@ -49,6 +52,15 @@ def read_weights(path: str) -> dict[str, Tensor]:
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise ValueError(f"{path} holds no state dict, neither by itself nor under 'model'; save model.state_dict().")
     return weights
+
+
+def refuse_pickle(path: str) -> None:
+    """Raise a ValueError with the command that converts it if ``path`` ends as a pickle does."""
+    if Path(path).suffix.lower() in PICKLES:
+        raise ValueError(
+            f"{path} is a pickle, which can run any code when it is opened; convert it: "
+            f"python tools/convert_weights.py {path} {Path(path).with_suffix('.safetensors')}"
+        )
 
 
 def set_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:

@@ -53,7 +53,7 @@ def test_a_full_memory_keeps_what_it_has_and_stays_right():
     images = pictures(1, 2, 3)
     for _ in range(2):
         assert torch.equal(cache(digests(images), images, network)[0], Network()(images)[0])
-    assert len(cache) == 2 and cache.size == 2 * one and network.shown == [3, 1]
+    assert len(cache) == 2 and cache.size == 2 * one and network.shown == [1, 1, 1, 1]
 
 
 def test_what_is_handed_out_can_be_changed_without_harm():

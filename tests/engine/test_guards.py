@@ -1,0 +1,159 @@
+"""Numbers that are not finite stop a run before anything of it is written; keys mean what they say."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from detectron2.engine import HookBase
+from meddet_d2.engine import DistillationTrainer, MedDetTrainer
+from meddet_d2.engine.guards import check_config, make_deterministic, not_finite, scaled_to_batch
+from meddet_d2.engine.hooks import DiscriminatorHook
+
+OPTIONS = ["SOLVER.MAX_ITER", 6, "SOLVER.CHECKPOINT_PERIOD", 2, "DISTILL.AATM.WARMUP", 0.0]
+
+
+class Before(HookBase):
+    """Does something before one step."""
+
+    def __init__(self, iteration, action):
+        self.iteration, self.action = iteration, action
+
+    def before_step(self):
+        if self.trainer.iter == self.iteration:
+            self.action()
+
+
+def spoil_value(parameter):
+    with torch.no_grad():
+        parameter.view(-1)[0] = float("nan")
+
+
+def spoil_gradient(parameter):
+    parameter.register_hook(lambda grad: grad * float("inf"))
+
+
+def student(trainer):
+    return trainer.distillation.student
+
+
+SPOILT = {
+    "a loss of the student": (lambda t: spoil_value(student(t).head.cls_predictor.bias), r"loss_\w+"),
+    "the imitation": (
+        lambda t: spoil_value(next(t.distillation.distiller.student_alignment.parameters())),
+        "loss_dist",
+    ),
+    "a gradient of the student": (
+        lambda t: spoil_gradient(student(t).head.cls_predictor.bias),
+        r"the gradient of student\.head\.cls_predictor\.bias",
+    ),
+    "a gradient of the distiller": (
+        lambda t: spoil_gradient(next(t.distillation.distiller.fusion.parameters())),
+        r"the gradient of distiller\.fusion\.",
+    ),
+    "the discriminator's loss": (
+        lambda t: spoil_value(next(t.distillation.distiller.discriminator.parameters())),
+        r"loss_adv|the discriminator's loss",
+    ),
+    "the discriminator's gradient": (
+        lambda t: spoil_gradient(next(t.distillation.distiller.discriminator.parameters())),
+        r"the gradient of discriminator\.levels",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_the_run_stops_with_part_iteration_and_images_named(distil_cfg, name):
+    cfg = distil_cfg(*OPTIONS)
+    trainer = DistillationTrainer(cfg)
+    spoil, words = SPOILT[name]
+    trainer.register_hooks([Before(3, lambda: spoil(trainer))])
+    with pytest.raises(FloatingPointError) as caught:
+        trainer.train()
+    message = str(caught.value)
+    assert re.search(rf"({words}).* became infinite or NaN at iteration 3 on the images with id \d+, \d+; ", message)
+    assert "\n" not in message
+    output = Path(cfg.OUTPUT_DIR)
+    assert sorted(path.name for path in output.glob("*.pth")) == ["model_0000001.pth"]
+    assert (output / "last_checkpoint").read_text() == "model_0000001.pth"
+    good = torch.load(output / "model_0000001.pth", weights_only=True)
+    assert not not_finite(good["model"].items())
+
+
+def test_weights_that_go_wrong_in_the_step_are_seen_before_they_are_saved(tiny_cfg):
+    cfg = tiny_cfg("DISTILL.ENABLED", False, "SOLVER.CHECKPOINT_PERIOD", 1)
+    trainer = MedDetTrainer(cfg)
+    group = trainer._trainer.optimizer.param_groups[0]
+    # The gradients are finite, and what the step makes of them is not.
+    trainer.register_hooks([Before(1, lambda: group.update(weight_decay=float("inf")))])
+    for other in trainer._trainer.optimizer.param_groups[1:]:
+        other["weight_decay"] = 0.0
+    with pytest.raises(FloatingPointError, match=r"the value of .* at iteration 1 on the images with id \d+, \d+;"):
+        trainer.train()
+    assert [path.name for path in Path(cfg.OUTPUT_DIR).glob("*.pth")] == ["model_0000000.pth"]
+
+
+def test_the_discriminators_gradients_are_clipped(distil_cfg):
+    moved = {}
+    for clip in (0.0, 1e-9):
+        trainer = DistillationTrainer(distil_cfg(*OPTIONS, "SOLVER.MAX_ITER", 1, "DISTILL.AATM.CLIP_GRADIENTS", clip))
+        hook = next(hook for hook in trainer._hooks if isinstance(hook, DiscriminatorHook))
+        trainer.train()
+        moved[clip] = sum(p.grad.norm() ** 2 for p in hook.discriminator.parameters()) ** 0.5
+    assert moved[0.0] > 1e-3 and moved[1e-9] == pytest.approx(1e-9, rel=1e-3)
+    with pytest.raises(ValueError, match=r"DISTILL\.AATM\.CLIP_GRADIENTS is -1"):
+        DistillationTrainer(distil_cfg("DISTILL.AATM.CLIP_GRADIENTS", -1.0))
+
+
+def test_the_rate_follows_the_batch(tiny_cfg, caplog):
+    cfg = tiny_cfg("SOLVER.BASE_LR", 0.01, "SOLVER.IMS_PER_BATCH", 2)
+    assert scaled_to_batch(cfg) is cfg
+    cfg = tiny_cfg("SOLVER.BASE_LR", 0.01, "SOLVER.IMS_PER_BATCH", 2, "SOLVER.REFERENCE_BATCH", 16)
+    trainer = MedDetTrainer(cfg)
+    assert cfg.SOLVER.BASE_LR == 0.01
+    rates = {group["initial_lr"] for group in trainer._trainer.optimizer.param_groups}
+    assert rates == {0.01 / 8}
+    with pytest.raises(ValueError, match="REFERENCE_BATCH is 16 and REFERENCE_WORLD_SIZE 2"):
+        check_config(tiny_cfg("SOLVER.REFERENCE_BATCH", 16, "SOLVER.REFERENCE_WORLD_SIZE", 2))
+
+
+@pytest.fixture
+def determinism(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.deterministic = False
+
+
+def test_deterministic_algorithms_are_asked_for(tiny_cfg, determinism, monkeypatch):
+    make_deterministic(tiny_cfg())
+    assert not torch.are_deterministic_algorithms_enabled()
+    cfg = tiny_cfg("DETERMINISTIC", True, "DISTILL.ENABLED", False, "SOLVER.MAX_ITER", 2)
+    make_deterministic(cfg)
+    assert torch.are_deterministic_algorithms_enabled() and torch.backends.cudnn.deterministic
+    MedDetTrainer(cfg).train()
+
+    trainer = MedDetTrainer(cfg)
+
+    def without(self, inputs):
+        raise RuntimeError(
+            "adaptive_max_pool2d_backward_cuda does not have a deterministic implementation, but you set "
+            "'torch.use_deterministic_algorithms(True)'. You can turn off determinism just for this operation."
+        )
+
+    monkeypatch.setattr(type(trainer.detector), "forward", without)
+    with pytest.raises(ValueError, match=r"DETERMINISTIC is True.*adaptive_max_pool2d_backward_cuda") as caught:
+        trainer.train()
+    assert "\n" not in str(caught.value)
+
+
+def test_integers_and_nothing_are_finite():
+    assert not_finite([]) == []
+    assert not_finite([("count", torch.tensor(1)), ("a", torch.ones(2)), ("b", torch.tensor([1.0, -torch.inf]))]) == [
+        "b"
+    ]
+    halves = {"large": torch.full((9,), 6e4, dtype=torch.float16), "c": torch.tensor([torch.inf, -torch.inf]).half()}
+    assert not_finite(halves.items()) == ["c"]
+    assert not_finite(nn.Linear(1, 1).named_parameters()) == []
