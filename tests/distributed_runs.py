@@ -2,8 +2,8 @@
 
     python tests/distributed_runs.py <processes> <jobs.json>
 
-Each job is a training: {"options": ..., "double": ..., "healthy": ..., "stop": ..., "poison": ...}. One that
-fails as it should leaves its error in OUTPUT_DIR/error_<rank>.txt.
+Each job is a training: {"options": ..., "test_images": ..., "double": ..., "healthy": ..., "stop": ..., "poison": ...}.
+One that fails as it should leaves its error in OUTPUT_DIR/error_<rank>.txt.
 """
 
 import json
@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from meddet_d2 import load_config
+from detectron2.data import DatasetCatalog
 from detectron2.engine import HookBase, launch
 from detectron2.utils import comm
 from meddet_d2.data import register_datasets
@@ -23,6 +24,7 @@ from meddet_d2.engine.launcher import leave_group
 from meddet_d2.engine.resume import Stopped
 
 ROOT = Path(__file__).resolve().parents[1]
+WHOLE = {}  # data sets as they were registered
 
 
 class StopAt(HookBase):
@@ -49,6 +51,14 @@ class DoubleTrainer(DistillationTrainer):
         return model
 
 
+def keep_images(name, count):
+    """Leave a data set its first few images."""
+    if name not in WHOLE:
+        WHOLE[name] = DatasetCatalog.get(name)
+    DatasetCatalog.remove(name)
+    DatasetCatalog.register(name, lambda: WHOLE[name][:count])
+
+
 def change_images(trainer, job):
     """Take the objects off every second image of a batch, and off all of the first one; or spoil one image."""
 
@@ -67,6 +77,7 @@ def train(job):
     cfg = load_config(str(ROOT / "configs" / "quickstart.yaml"), job["options"])
     cfg.freeze()
     register_datasets(cfg)
+    keep_images(cfg.DATASETS.TEST[0], job["test_images"])
 
     def prepare(trainer):
         change_images(trainer, job)

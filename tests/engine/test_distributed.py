@@ -44,7 +44,7 @@ JOBS = {
     },
     "FitNets": {"double": True, "options": [*ONE_TEACHER, "DISTILL.METHOD", "FitNets"]},
     "FGD": {"double": True, "options": [*ONE_TEACHER, "DISTILL.METHOD", "FGD"]},
-    "LD": {"double": True, "healthy": True, "options": [*ONE_TEACHER, "DISTILL.METHOD", "LD"]},
+    "LD": {"double": True, "healthy": True, "test_images": 1, "options": [*ONE_TEACHER, "DISTILL.METHOD", "LD"]},
     "MGD": {"double": True, "options": [*ONE_TEACHER, "DISTILL.METHOD", "MGD", "DISTILL.MGD.DROP", 0.0]},
     "frozen BN": {
         "options": ["MODEL.BOTTOM_UP.NORM", "BN", "MODEL.BOTTOM_UP.NORM_EVAL", True, "SOLVER.OPTIMIZER", "SGD"]
@@ -88,7 +88,8 @@ def run_jobs(processes, jobs, teachers, folder, datasets_root):
     path = folder / "jobs.json"
     tiny = tiny_options(teachers, folder)
     described = [
-        {**job, "options": [*tiny, *RUN, *job.get("options", []), "OUTPUT_DIR", str(folder / name)]}
+        # An evaluation has three images, or one, so that a process has fewer than the other, or none.
+        {"test_images": 3, **job, "options": [*tiny, *RUN, *job.get("options", []), "OUTPUT_DIR", str(folder / name)]}
         for name, job in jobs.items()
     ]
     path.write_text(json.dumps(described))
@@ -145,7 +146,8 @@ def test_two_processes_are_as_good_as_one(name, one, two):
     compared = [key for key in a if a[key].numel() and ("double" in JOBS[name] or not key.startswith("/optimizer"))]
     worst = max(((a[key].double() - b[key].double()).abs().max().item(), key) for key in compared)
     assert worst[0] < 1e-5, worst
-    assert losses(one / name) == pytest.approx(losses(two / name), rel=1e-5, abs=1e-5, nan_ok=True)
+    near = 1e-5 if "double" in JOBS[name] else 1e-4
+    assert losses(one / name) == pytest.approx(losses(two / name), rel=near, abs=near, nan_ok=True)
 
 
 @pytest.mark.parametrize("name", ["stopped", "stopped late"])
