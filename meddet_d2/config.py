@@ -275,7 +275,8 @@ def _add_distillation(cfg: CN) -> None:
     # they would learn a constant.)
     cfg.DISTILL.FUSION.LEAD_TEACHER = 0
     cfg.DISTILL.FUSION.LOSS_WEIGHT = 1.0
-    # Share of a batch's images, rounded up, that this head teaches on: at 1.0 that is the dearest part of the method.
+    # Share of a step's images, of all processes together and rounded up, that this head teaches on: at 1.0 that is the
+    # dearest part of the method.
     cfg.DISTILL.FUSION.SHARE = 0.125
 
     # The adversarial auxiliary teacher module.
@@ -326,8 +327,8 @@ def _add_other_methods(cfg: CN) -> None:
     cfg.DISTILL.FGD.LAMBDA = 5e-6
 
     cfg.DISTILL.LD = CN()
-    # Of the distances' distributions at the positives. A sum over them: it grows with the images per process, and
-    # LD's authors use no more than 3.
+    # Of the distances' distributions at the positives. A sum over them: it grows with SOLVER.IMS_PER_BATCH, and LD's
+    # authors have no more than 3 images in a sum (a process's; the mean over the processes).
     cfg.DISTILL.LD.WEIGHT = 0.25
     # The same in the valuable region around them, which begins at this part of a box's ATSS threshold.
     cfg.DISTILL.LD.VLR_WEIGHT = 0.25

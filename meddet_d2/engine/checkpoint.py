@@ -95,7 +95,7 @@ class SafeCheckpointer(DetectionCheckpointer):
 
         Raises:
             ValueError: there are checkpoints, and all of them are damaged.
-            FileNotFoundError: this process does not see the main one's files.
+            FileNotFoundError: a process does not see the main one's files.
         """
         # The main process chooses: the others may look a moment later.
         answer: tuple[str, str] = ("", "")
@@ -107,7 +107,8 @@ class SafeCheckpointer(DetectionCheckpointer):
         path, fault = comm.all_gather(answer)[0]
         if fault:
             raise ValueError(fault)
-        if path and not Path(path).is_file():
+        # All raise, or the others would wait for those that do.
+        if not all(comm.all_gather(not path or Path(path).is_file())):
             raise FileNotFoundError(f"{path} is on the first machine only; all machines must share OUTPUT_DIR.")
         return path
 

@@ -1,11 +1,14 @@
 """Hooks of this project's training loops."""
 
+import math
+
 import torch
 from torch import nn
 
 from detectron2.engine import HookBase
-from detectron2.engine.defaults import create_ddp_model
 from meddet_d2.distillation.adversarial import discriminator_loss
+
+from .parallel import averaged, parallel
 
 
 class DiscriminatorHook(HookBase):
@@ -36,7 +39,7 @@ class DiscriminatorHook(HookBase):
             raise ValueError(f"DISTILL.AATM.CLIP_GRADIENTS is {clip}; give a norm of at least 0.")
         self.distiller = distiller
         self.discriminator = distiller.discriminator
-        self.model = create_ddp_model(self.discriminator, broadcast_buffers=False)
+        self.model = parallel(self.discriminator)
         self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=lr, betas=tuple(betas))
         self.real_label = real_label
         self.clip = clip
@@ -53,7 +56,11 @@ class DiscriminatorHook(HookBase):
         described = [torch.cat(pair) for pair in pairs]
         split = [logits.chunk(2) for logits in self.model(described)]
         loss = torch.stack([discriminator_loss(real, fake, self.real_label) for real, fake in split]).mean()
-        if not torch.isfinite(loss):
+        with torch.no_grad():
+            correct = torch.stack([torch.cat([real > 0, fake <= 0]).float().mean() for real, fake in split]).mean()
+        measured = averaged({"loss_discriminator": loss.item(), "discriminator_accuracy": correct.item()})
+        # On all processes, or those whose loss is good would wait for the others in the backward pass.
+        if not math.isfinite(measured["loss_discriminator"]):
             guard.stop("the discriminator's loss", "lower DISTILL.AATM.LR or keep DISTILL.AATM.STANDARDIZE on.")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -62,13 +69,7 @@ class DiscriminatorHook(HookBase):
             nn.utils.clip_grad_norm_(self.discriminator.parameters(), self.clip)
         self.optimizer.step()
         guard.check_weights(self.discriminator.named_parameters(), part="discriminator.")
-        with torch.no_grad():
-            correct = [torch.cat([real > 0, fake <= 0]).float().mean() for real, fake in split]
-        self.trainer.storage.put_scalars(
-            loss_discriminator=loss.item(),
-            discriminator_accuracy=torch.stack(correct).mean().item(),
-            smoothing_hint=False,
-        )
+        self.trainer.storage.put_scalars(**measured, smoothing_hint=False)
         self.distiller.pairs = None
 
     def state_dict(self) -> dict:

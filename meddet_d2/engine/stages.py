@@ -18,6 +18,7 @@ from meddet_d2.evaluation.pictures import draw_test_images
 
 from .checkpoint import SafeCheckpointer
 from .guards import make_deterministic
+from .parallel import check_same
 from .trainer import DistillationTrainer, MedDetTrainer
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,8 @@ def run_distillation(cfg: CfgNode, *, resume: bool = False) -> dict:
         teacher_files.require(cfg)
     check_distillation(cfg)
     missing = teacher_files.missing(cfg)
+    # One machine would train what another already has.
+    check_same("teachers that are not there", [weights for _, weights in missing])
     stages = _Stages(len(missing) + bool(cfg.DISTILL.TRAIN_ALONE) + 1)
     for config, weights in missing:
         stages.begin(f"teacher {Path(config).stem}")

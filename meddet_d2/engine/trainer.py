@@ -1,5 +1,6 @@
 """The trainers: a detector by itself, and a student with its teachers."""
 
+import logging
 import weakref
 
 import torch
@@ -7,9 +8,11 @@ from torch import nn
 
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
-from detectron2.engine import DefaultTrainer, HookBase
+from detectron2.engine import AMPTrainer, DefaultTrainer, HookBase, SimpleTrainer, TrainerBase
 from detectron2.engine.hooks import EvalHook, PeriodicCheckpointer
 from detectron2.modeling import build_model
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 from meddet_d2.data import MedDetDatasetMapper, build_train_loader
 from meddet_d2.distillation import DistillationModel, TeacherBank, build_distiller
 from meddet_d2.evaluation import DetectionEvaluator
@@ -18,6 +21,7 @@ from .checkpoint import SafeCheckpointer
 from .guards import FiniteGuard, scaled_to_batch
 from .hooks import DiscriminatorHook, TeacherRecord
 from .optimizer import build_optimizer
+from .parallel import average_statistics, averaged, check_same, parallel, share_padding
 from .resume import Checkpoints, StopOnSignal
 from .validation import EarlyEnd, Validation, build_loss_loader, flat_metrics, validation_losses
 
@@ -30,9 +34,26 @@ class MedDetTrainer(DefaultTrainer):
     """
 
     def __init__(self, cfg: CfgNode):
-        super().__init__(scaled_to_batch(cfg))
+        # What DefaultTrainer's does, which Detectron2 cannot on several processes without GPUs, and which has no place
+        # for another checkpointer.
+        TrainerBase.__init__(self)
+        if not logging.getLogger("detectron2").isEnabledFor(logging.INFO):  # nobody has set logging up
+            setup_logger()
+        self.cfg = cfg = self.auto_scale_workers(scaled_to_batch(cfg), comm.get_world_size())
+        self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+        loader = self.build_train_loader(cfg)
+        model = parallel(model)
+        self._trainer = (AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer)(model, loader, optimizer)
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = self.build_checkpointer()
+        self.register_hooks(self.build_hooks())
+
+        share_padding(model)
+        average_statistics(model, optimizer)
         self.guard = FiniteGuard(weakref.proxy(self))
-        self.guard.watch(self._trainer.model, self._trainer.optimizer)
+        self.guard.watch(model, optimizer)
 
     @property
     def detector(self) -> nn.Module:
@@ -50,9 +71,6 @@ class MedDetTrainer(DefaultTrainer):
         return SafeCheckpointer(self.detector, self.cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
 
     def build_hooks(self) -> list[HookBase]:
-        # DefaultTrainer has no place of its own for another checkpointer; here is the last moment before the hooks
-        # that save take hold of it.
-        self.checkpointer = self.build_checkpointer()
         solver, validation = self.cfg.SOLVER, self.cfg.VALIDATION
         checkpoints = Checkpoints(
             self.checkpointer,
@@ -128,7 +146,12 @@ class MedDetTrainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode):
-        return build_train_loader(cfg, MedDetDatasetMapper(cfg, is_train=True))
+        loader = build_train_loader(cfg, MedDetDatasetMapper(cfg, is_train=True))
+        records = loader.dataset.records
+        check_same(
+            "images of DATASETS.TRAIN", [f"{x['image_id']}, {len(x.get('annotations', ()))} objects" for x in records]
+        )
+        return loader
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
@@ -152,6 +175,7 @@ class DistillationTrainer(MedDetTrainer):
     @classmethod
     def build_model(cls, cfg: CfgNode) -> DistillationModel:
         teachers = TeacherBank.from_config(cfg)
+        check_same("teachers", [f"{name}, SHA-256 {one}" for name, one in teachers.checksums.items()])
         student = build_model(cfg)
         teachers.check_student(student)
         distiller = build_distiller(cfg, student, teachers).to(cfg.MODEL.DEVICE)
@@ -191,7 +215,7 @@ class DistillationTrainer(MedDetTrainer):
     def run_step(self) -> None:
         self.distillation.progress = self.iter / self.max_iter
         super().run_step()
-        self.storage.put_scalars(**self.distillation.distiller.metrics, smoothing_hint=False)
+        self.storage.put_scalars(**averaged(self.distillation.distiller.metrics), smoothing_hint=False)
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -159,13 +159,13 @@ def _flat(results: dict) -> dict[str, float]:
 
 
 def build_loss_loader(cfg: CfgNode, names: tuple[str, ...]) -> DataLoader:
-    """Each image of the data sets once, as in an evaluation, with its annotation; all of them on every process."""
+    """Each image of the data sets once, as in an evaluation, with its annotation; this process's share of them."""
     mapper = MedDetDatasetMapper(
         is_train=True,
         augmentations=detection_utils.build_augmentation(cfg, False),
         image_format=cfg.INPUT.FORMAT,
     )
-    records = get_detection_dataset_dicts(list(names), filter_empty=False)
+    records = get_detection_dataset_dicts(list(names), filter_empty=False)[comm.get_rank() :: comm.get_world_size()]
     return DataLoader(_Mapped(records, mapper), batch_size=1, collate_fn=list, num_workers=cfg.DATALOADER.NUM_WORKERS)
 
 
@@ -184,22 +184,23 @@ class _Mapped(torch.utils.data.Dataset):
 def validation_losses(detector: nn.Module, loader: DataLoader) -> dict[str, float]:
     """The detection losses of a ``GFL`` in evaluation mode: means over the images, each by itself.
 
-    So they depend neither on a batch size nor on the number of processes. Each process must go over the same images,
-    for the losses' normalisers are summed over the processes at each.
+    So they depend neither on a batch size nor on the number of processes, each of which gives its share of the images.
+    All processes must call this, also one whose loader is empty.
 
     Returns:
         "validation_loss", their sum, and each as "validation_<its name>".
     """
     training = detector.training
     detector.eval()
-    totals: dict[str, float] = {}
-    count = 0
+    measured: dict[str, list[float]] = {}
     for batch in loader:
         features = detector.extract_features(detector.preprocess_image(batch))
-        losses = detector.detection_losses(features, detector.ground_truth(batch))
+        losses = detector.detection_losses(features, detector.ground_truth(batch), together=False)
         for name, value in losses.items():
-            totals[name] = totals.get(name, 0.0) + value.item()
-        count += 1
+            measured.setdefault(name, []).append(value.item())
     detector.train(training)
-    means = {f"validation_{name}": total / count for name, total in totals.items()}
+    shares = comm.all_gather(measured)
+    # The first process has an image if there is any.
+    everything = {name: [value for share in shares for value in share.get(name, [])] for name in shares[0]}
+    means = {f"validation_{name}": math.fsum(values) / len(values) for name, values in everything.items()}
     return {**means, "validation_loss": sum(means.values())}

@@ -9,15 +9,14 @@ Shape legend:
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from fvcore.nn import giou_loss
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import ImageList, Instances
-from detectron2.utils import comm
 
 from .anchors import AnchorPyramid, anchor_pyramid, join_levels
 from .assigner import ATSSAssigner
@@ -25,6 +24,7 @@ from .boxes import boxes_to_distances, concentric_iou
 from .decoding import decode_detections
 from .gfl_head import GFLHead, Integral
 from .losses import check_simplex, distribution_focal_loss, quality_focal_loss
+from .processes import count_processes, sum_over_processes
 
 # How close to R a target of the DFL may come, in strides (as in GFL's own code).
 _TARGET_MARGIN = 0.1
@@ -165,6 +165,8 @@ class GFL(nn.Module):
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
         """Normalise the images and pad them, with the mean, to one size that the backbone can halve to the end.
 
+        It is the size of the largest, or of "padded_size", (H, W), where the inputs have that.
+
         Raises:
             ValueError: if an image has not the channels of MODEL.PIXEL_MEAN.
         """
@@ -178,6 +180,8 @@ class GFL(nn.Module):
                 )
             images.append((image - self.pixel_mean) / self.pixel_std)
         batch = ImageList.from_tensors(images, self.backbone.size_divisibility)
+        if "padded_size" in batched_inputs[0]:
+            batch.tensor = _pad(batch.tensor, batched_inputs[0]["padded_size"], self.backbone.size_divisibility)
         # Convolutions keep this memory layout to the end; on CPUs it makes them 20 to 40 % faster.
         batch.tensor = batch.tensor.contiguous(memory_format=torch.channels_last)
         return batch
@@ -205,15 +209,19 @@ class GFL(nn.Module):
                 )
         return [inputs["instances"].to(self.device) for inputs in batched_inputs]
 
-    def detection_losses(self, features: list[Tensor], gt_instances: list[Instances]) -> dict[str, Tensor]:
+    def detection_losses(
+        self, features: list[Tensor], gt_instances: list[Instances], *, together: bool = True
+    ) -> dict[str, Tensor]:
         """MedDet's equation 12 on these maps: ``gain * (lambda QFL + mu DFL + (1 - lambda - mu) GIoU)``.
 
         All outputs of the head take part, with or without objects, so every parameter gets a gradient and
         DistributedDataParallel does not wait for one.
 
         Args:
-            features: of each level, or of the first few, (N, channels, H_l, W_l).
+            features: of each level, or of the first few, (N, channels, H_l, W_l). N may be 0.
             gt_instances: of each image, ``gt_boxes`` in pixels and ``gt_classes``.
+            together: the images are this process's part of a batch: the losses' mean over the processes is then that
+                batch's, and every process must call. False: the images are the whole batch.
 
         Returns:
             "loss_qfl", "loss_dfl" and "loss_giou": scalars with their weights applied.
@@ -231,14 +239,14 @@ class GFL(nn.Module):
         positive = labels < self.num_classes
         positive_logits = box_logits[positive]  # (M, 4 * (R + 1))
         distances, gt_distances = self.integral(positive_logits), gt_distances[positive]  # (M, 4) in strides
-        if distances.isnan().any():
-            raise FloatingPointError("the head predicts NaN distances: lower SOLVER.BASE_LR or lengthen the warm-up")
         # A box counts as much as its location is scored: what will not be detected need not be localised.
         weight = cls_logits[positive].detach().sigmoid().amax(dim=1)
+        num_positive, total_weight, num_nan = self._totals(positive, weight, distances, together)
+        if num_nan > 0:
+            raise FloatingPointError("the head predicts NaN distances: lower SOLVER.BASE_LR or lengthen the warm-up")
         quality = cls_logits.new_zeros(labels.shape)
         quality[positive] = concentric_iou(distances.detach(), gt_distances)
 
-        num_positive, total_weight = self._normalizers(positive, weight)
         qfl = quality_focal_loss(cls_logits.flatten(0, 1), labels.flatten(), quality.flatten(), self.qfl_beta)
         dfl_target = gt_distances.clamp(min=0, max=self.reg_max - _TARGET_MARGIN)
         dfl = distribution_focal_loss(positive_logits, dfl_target, weight)
@@ -282,6 +290,11 @@ class GFL(nn.Module):
     @torch.no_grad()
     def _targets(self, pyramid: AnchorPyramid, gt_instances: list[Instances]) -> tuple[Tensor, Tensor]:
         """Labels (N, L), with C for background, and distances to the object's sides in strides (N, L, 4)."""
+        locations = len(pyramid.centers)
+        if not gt_instances:
+            # A process whose images are none of those that teach a fusion.
+            labels = torch.zeros(0, locations, dtype=torch.long, device=pyramid.centers.device)
+            return labels, pyramid.centers.new_zeros(0, locations, 4)
         labels, distances = [], []
         for instances in gt_instances:
             boxes, classes = instances.gt_boxes.tensor.to(pyramid.centers), instances.gt_classes.long()
@@ -294,14 +307,26 @@ class GFL(nn.Module):
 
     @staticmethod
     @torch.no_grad()
-    def _normalizers(positive: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Number of positives, at least one an image, and their summed weight: means over processes, at least 1."""
-        totals = torch.stack([positive.sum(dim=1).clamp(min=1).sum().to(weight), weight.sum()])
-        if comm.get_world_size() > 1:
-            dist.all_reduce(totals)
-            totals = totals / comm.get_world_size()
-        num_positive, total_weight = totals.clamp(min=1)
-        return num_positive, total_weight
+    def _totals(positive: Tensor, weight: Tensor, distances: Tensor, together: bool) -> Tensor:
+        """What the losses are divided by, and the number of NaN distances: (3,).
+
+        The first two are the number of positives, at least one an image, and their summed weight, each at least 1. With
+        several processes they are the whole batch's, divided by the number of processes, because
+        DistributedDataParallel takes the mean of their gradients. NaN on one process is to stop all.
+        """
+        count = positive.sum(dim=1).clamp(min=1).sum()
+        totals = torch.stack([count.to(weight), weight.sum(), distances.isnan().sum().to(weight)])
+        processes = count_processes() if together else 1
+        if processes > 1:
+            totals = sum_over_processes(totals)
+        totals[:2] = totals[:2].clamp(min=1) / processes
+        return totals
+
+
+def _pad(images: Tensor, size: tuple[int, int], multiple: int) -> Tensor:
+    """Images (N, C, H, W) with zeros at the right and below, up to a size and then to a multiple."""
+    height, width = (-(-side // max(multiple, 1)) * max(multiple, 1) for side in size)
+    return F.pad(images, (0, width - images.shape[-1], 0, height - images.shape[-2]))
 
 
 def _around_zero(distances: Tensor) -> Tensor:

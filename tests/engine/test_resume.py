@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkpoints import checkpoint_state, differences
 
 from detectron2.engine import HookBase
 from meddet_d2.engine import DistillationTrainer, train_detector
@@ -81,30 +82,6 @@ def train(cfg, *, stop_at=None, how=lambda: os.kill(os.getpid(), signal.SIGTERM)
     return shown, False
 
 
-def differences(a, b, path=""):
-    """Where two checkpoints differ, to the bit."""
-    if isinstance(a, torch.Tensor):
-        return [] if torch.equal(a, b) and a.dtype == b.dtype else [path]
-    if isinstance(a, dict):
-        lone = [f"{path}/{key}" for key in a.keys() ^ b.keys()]
-        return lone + [d for key in a.keys() & b.keys() for d in differences(a[key], b[key], f"{path}/{key}")]
-    if isinstance(a, (list, tuple)):
-        if len(a) != len(b):
-            return [path]
-        return [d for i, (x, y) in enumerate(zip(a, b, strict=True)) for d in differences(x, y, f"{path}/{i}")]
-    return [] if a == b or (a != a and b != b) else [path]
-
-
-def state(cfg, name="model_final"):
-    """Everything in a checkpoint but the run's name and the clock's times."""
-    content = torch.load(Path(cfg.OUTPUT_DIR) / f"{name}.pth", weights_only=True)
-    content.pop("run")
-    scalars = content["trainer"]["hooks"]["Checkpoints"]["scalars"]
-    for name in [name for name in scalars if "time" in name]:
-        del scalars[name]
-    return content
-
-
 def logged(cfg):
     """The metrics without the clock's, by iteration: the last word on each."""
     rows = {}
@@ -133,7 +110,7 @@ def whole_run(kind, distil_cfg, tmp_path_factory, whole_runs):
 
 def assert_same_run(cfg, shown, whole, whole_shown):
     assert shown == whole_shown
-    assert not differences(state(whole), state(cfg))
+    assert not differences(checkpoint_state(whole.OUTPUT_DIR), checkpoint_state(cfg.OUTPUT_DIR))
     best = [torch.load(Path(c.OUTPUT_DIR) / "model_best.pth", weights_only=True) for c in (whole, cfg)]
     assert not differences(*best)
     # A stop has a line of its own, which the whole run has not.
@@ -210,7 +187,7 @@ def test_an_evaluation_that_was_cut_off_is_made_up_for(distil_cfg, tmp_path_fact
         train(cfg)
     assert (Path(cfg.OUTPUT_DIR) / "last_checkpoint").read_text() == "model_0000005.pth"
     train(cfg)
-    assert not differences(state(whole), state(cfg))
+    assert not differences(checkpoint_state(whole.OUTPUT_DIR), checkpoint_state(cfg.OUTPUT_DIR))
     assert {5} <= {i for i, row in logged(cfg).items() if "validation_loss" in row}
 
 

@@ -184,21 +184,46 @@ def test_batch_without_positives_is_finite_and_reaches_every_parameter(boxes):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
-def test_normalisers_are_means_over_processes(monkeypatch):
+def test_totals_are_the_whole_batchs(monkeypatch):
+    """The second process has 7 positives of weight 2.8, or none; what is one process's is at least 1 in all."""
     positive = torch.tensor([[True, True, False], [False, False, False]])
-    weight = torch.tensor([0.9, 0.3])
-    count, total = gfl_module.GFL._normalizers(positive, weight)
-    assert count.item() == 3 and total.item() == pytest.approx(1.2)
+    weight, distances = torch.tensor([0.4, 0.3]), torch.ones(2, 4)
 
-    def add_other_process(totals):
-        totals += torch.tensor([7.0, 2.8])
+    def totals(together=True):
+        return gfl_module.GFL._totals(positive, weight, distances, together).tolist()
 
-    monkeypatch.setattr(gfl_module.comm, "get_world_size", lambda: 2)
-    monkeypatch.setattr(gfl_module.dist, "all_reduce", add_other_process)
-    count, total = gfl_module.GFL._normalizers(positive, weight)
-    assert count.item() == 5 and total.item() == pytest.approx(2.0)
-    monkeypatch.setattr(gfl_module.dist, "all_reduce", lambda totals: None)
-    assert [x.item() for x in gfl_module.GFL._normalizers(positive, weight)] == [1.5, 1.0]
+    assert totals() == pytest.approx([3, 1, 0])
+    monkeypatch.setattr(gfl_module, "count_processes", lambda: 2)
+    monkeypatch.setattr(gfl_module, "sum_over_processes", lambda own: own + torch.tensor([7.0, 2.8, 1.0]))
+    assert totals() == pytest.approx([5, 1.75, 1])
+    assert totals(together=False) == pytest.approx([3, 1, 0])
+    monkeypatch.setattr(gfl_module, "sum_over_processes", lambda own: own)
+    assert totals() == pytest.approx([1.5, 0.5, 0])
+
+
+def test_no_image_at_all_has_losses_of_zero():
+    """As on a process none of whose images teach the fusion; the maps still have gradients, of no length."""
+    model = detector()
+    maps = model.extract_features(model.preprocess_image([picture()]))
+    features = [torch.zeros(0, *x.shape[1:], requires_grad=True) for x in maps]
+    losses = model.detection_losses(features, [])
+    assert [x.item() for x in losses.values()] == [0, 0, 0]
+    sum(losses.values()).backward()
+    assert all(x.grad.shape == x.shape for x in features)
+
+
+def test_images_are_padded_to_what_is_asked():
+    model = detector()
+    inputs = [picture(), picture(seed=2)]
+    plain = model.preprocess_image(inputs).tensor
+    height, width = plain.shape[-2:]
+    for item in inputs:
+        item["padded_size"] = (height + 1, width)
+    padded = model.preprocess_image(inputs)
+    multiple = model.backbone.size_divisibility
+    assert padded.tensor.shape[-2:] == (height + multiple, width)
+    assert torch.equal(padded.tensor[:, :, :height], plain) and not padded.tensor[:, :, height:].any()
+    assert padded.image_sizes == model.preprocess_image([picture(), picture(seed=2)]).image_sizes
 
 
 def test_frozen_detector_passes_gradients_to_the_maps_only():

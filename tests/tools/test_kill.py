@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 
-import detectron2
-
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = [
     "DISTILL.TRAIN_ALONE", "False",
@@ -119,10 +117,6 @@ def test_sigkill(whole, tmp_path, use_datasets_root):
     assert_same(expected, tmp_path)
 
 
-@pytest.mark.skipif(
-    not torch.cuda.is_available() and "embedded" not in detectron2.__file__,
-    reason="Detectron2's own DefaultTrainer wraps models for several processes on CUDA only",
-)
 def test_two_processes_stop_together_and_go_on(whole, tmp_path, use_datasets_root):
     """The signal goes to the process that launched them; each has random numbers of its own."""
     config, _ = whole

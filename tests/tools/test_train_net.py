@@ -5,9 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-import detectron2
 from detectron2.engine import default_argument_parser
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,19 +66,3 @@ def test_the_real_command_line(finished_run, use_datasets_root):
     first = next(line for line in done.stdout.splitlines() if "Running on" in line)
     assert "Detectron2" in first
     assert f"{results['bbox']['AP50']:.4f}" in done.stdout
-
-
-@pytest.mark.skipif(
-    not torch.cuda.is_available() and "embedded" not in detectron2.__file__,
-    reason="Detectron2's own DefaultTrainer wraps models for several processes on CUDA only",
-)
-def test_two_processes_distil_together(finished_run, tmp_path, use_datasets_root):
-    """DistributedDataParallel finds a gradient for everything that learns, and one process writes."""
-    config = Path(finished_run[0].OUTPUT_DIR) / "config.yaml"
-    options = ["DISTILL.TRAIN_ALONE", "False", "OUTPUT_DIR", str(tmp_path), "SOLVER.MAX_ITER", "2"]
-    command = [sys.executable, "tools/train_net.py", "--config-file", str(config), "--num-gpus", "2", *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-    saved = torch.load(tmp_path / "model_final.pth", weights_only=True)
-    assert not any("module." in name for name in saved["model"])
-    assert saved["trainer"]["hooks"]["DiscriminatorHook"]["discriminator"]

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from meddet_d2.modeling.processes import mean_over_processes
+
 
 def align_levels(student_channels: Sequence[int], teacher_channels: Sequence[int]) -> nn.ModuleList:
     """For each of L levels a 1x1 convolution to the teacher's channels where they differ, and nothing where not."""
@@ -88,11 +90,11 @@ def cell_weights(
         share: in [0, 1], of the whole weight; it is spread evenly over the boxes, the rest over all cells.
 
     Returns:
-        L weights (N, 1, H, W) of mean 1; in a batch without a box all 1.
+        L weights (N, 1, H, W) of mean 1 over all processes; in a batch without a box all 1.
     """
-    weights = []
-    for stride, size in zip(strides, sizes, strict=True):
-        foreground, _ = box_masks(boxes, stride, size)
-        mean = foreground.mean()
-        weights.append(1 - share + share * foreground / mean if mean > 0 else torch.ones_like(foreground))
-    return weights
+    foregrounds = [box_masks(boxes, stride, size)[0] for stride, size in zip(strides, sizes, strict=True)]
+    means = mean_over_processes([foreground.mean() for foreground in foregrounds])
+    return [
+        1 - share + share * foreground / mean if mean > 0 else torch.ones_like(foreground)
+        for foreground, mean in zip(foregrounds, means, strict=True)
+    ]

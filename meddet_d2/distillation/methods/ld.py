@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from meddet_d2.modeling.processes import count_processes, sum_over_processes
+
 from .base import DISTILLER_REGISTRY, SCHEDULES, DistillationBatch, Distiller, check_not_negative, check_schedule
 
 ACTIVATIONS = ("softmax", "sigmoid")
@@ -23,8 +25,9 @@ class LD(Distiller):
     - in the valuable region around them, by ``vlr_weight``: ``sum IoU * KL / 16``, IoU being the anchor's;
     - the class logits at the positives, by ``kd_weight``: their mean distance.
 
-    So in the published code (ld_head.py and kd_loss.py of the authors' repository). The first two are sums
-    and grow with the positives of a process. Of the third that code takes the mean on each level by itself and adds the
+    So in the published code (ld_head.py and kd_loss.py of the authors' repository). The first two are sums over the
+    positives of a step's batch, on however many processes, and grow with it; in that code the sums are each process's,
+    of which its training takes the mean. Of the third that code takes the mean on each level by itself and adds the
     levels, which is the same where, as for discs at 512 x 512, all positives lie on P3. All is the mean over the
     teachers; published is one. There is nothing to train here.
 
@@ -102,6 +105,9 @@ class LD(Distiller):
         positive, valuable = batch.regions(self.vlr_ratio)  # (N, L) both
         in_region = valuable > 0
         score = student.cls_logits[positive].detach().sigmoid().amax(dim=1)  # (M,)
+        # DistributedDataParallel takes the mean of the processes' gradients, so a sum is multiplied by their number.
+        processes = count_processes()
+        num_positive = sum_over_processes(positive.sum()).clamp(min=1)
         per_teacher = []
         for k in range(self.num_teachers):
             teacher = batch.teacher_outputs(k)
@@ -116,9 +122,9 @@ class LD(Distiller):
             classes = self.kd_distance(student.cls_logits[positive], teacher.cls_logits[positive], self.kd_temperature)
             # Without positives these are sums over nothing, zero and still in the student's graph.
             terms = [
-                (score * at_positives).sum() / 4,
-                (valuable[in_region] * around).sum() / 16,
-                classes.sum() / max(len(classes), 1),
+                processes * (score * at_positives).sum() / 4,
+                processes * (valuable[in_region] * around).sum() / 16,
+                processes * classes.sum() / num_positive,
             ]
             per_teacher.append(torch.stack(terms))
         means = torch.stack(per_teacher).mean(dim=0)

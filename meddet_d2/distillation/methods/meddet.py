@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from meddet_d2.modeling.processes import count_processes, mean_over_processes, own_share
+
 from ..adversarial import GENERATOR_LOSSES, Discriminator, Generator, frozen_call, generator_loss
 from ..alignment import AdaptiveFeatureAlignment
 from ..fusion import build_fusion, check_lead
@@ -44,7 +46,8 @@ class MedDet(Distiller):
         fusion_activation: of LWFF's channel weights.
         fusion_start: what the fused map is before anything is learned, see :func:`build_fusion`.
         fusion_weight: of L_fusion.
-        fusion_share: share in (0, 1] of a batch's images, rounded up, that teaches AFA and fusion.
+        fusion_share: share in (0, 1] of a batch's images, of all processes together and rounded up, that teaches AFA
+            and fusion.
         sigma, tau: eq. 14, both >= 0 with sum <= 1.
         gain: > 0, multiplies eq. 14.
         level_weights: L weights >= 0 of the levels in L_dist and L_adv. L_adv, and L_dist if it is a mean, take them
@@ -178,7 +181,8 @@ class MedDet(Distiller):
             The detection losses times ``gain * sigma``, "loss_dist", "loss_fusion" and, with a discriminator,
             "loss_adv".
         """
-        count = math.ceil(self.fusion_share * len(batch.gt_instances))
+        # Of all processes' images, so that a step teaches the same however many share it; here there may be none.
+        count = own_share(math.ceil(self.fusion_share * len(batch.gt_instances) * count_processes()))
         taught = self.fuse(batch, slice(count))
         targets = [x.detach() for x in taught]
         if count < len(batch.gt_instances):
@@ -271,7 +275,7 @@ def imitation_losses(
         weights: of the cells, L maps (N, 1, H, W) of mean 1, in all means and variances; None: all alike.
 
     Returns:
-        L scalars >= 0.
+        L scalars >= 0. Their mean over the processes is the whole batch's: variances are of all processes' targets.
     """
     targets = [full_precision(x) for x in targets]
     squared = [(t - p.to(t.dtype)) ** 2 for t, p in zip(targets, predictions, strict=True)]
@@ -282,17 +286,23 @@ def imitation_losses(
     if reduction == "mean":
         return [x.mean() for x in squared]
     over = (0, 2, 3) if reduction == "standardized" else (0, 1, 2, 3)
-    variances = [_variance(t, w, over) for t, w in zip(targets, weights or [None] * len(targets), strict=True)]
+    variances = _variances(targets, weights or [None] * len(targets), over)
     floor = (0.01 * torch.stack([v.max() for v in variances]).max()).clamp(min=1e-6)
     return [(x.mean(dim=over) / v.clamp(min=floor)).mean() for x, v in zip(squared, variances, strict=True)]
 
 
-def _variance(x: Tensor, weights: Tensor | None, over: tuple[int, ...]) -> Tensor:
-    """Variance over the given dimensions of (N, C, H, W), its cells weighted by (N, 1, H, W) of mean 1."""
-    if weights is None:
-        return x.var(dim=over, correction=0)
-    mean = (weights * x).mean(dim=over, keepdim=True)
-    return (weights * (x - mean) ** 2).mean(dim=over)
+@torch.no_grad()
+def _variances(targets: Sequence[Tensor], weights: Sequence[Tensor | None], over: tuple[int, ...]) -> list[Tensor]:
+    """Variances of L maps (N, C, H, W) of all processes over the given dimensions, cells weighted by (N, 1, H, W)."""
+    if count_processes() == 1 and weights[0] is None:
+        return [x.var(dim=over, correction=0) for x in targets]
+
+    def means(values: Sequence[Tensor]) -> list[Tensor]:
+        weighted = [x if w is None else w * x for x, w in zip(values, weights, strict=True)]
+        return mean_over_processes([x.mean(dim=over, keepdim=True) for x in weighted])
+
+    spread = means([(x - mean) ** 2 for x, mean in zip(targets, means(targets), strict=True)])
+    return [x.squeeze() if len(over) == 4 else x.flatten() for x in spread]
 
 
 def _align_levels(channels: Sequence[int], common: Sequence[int]) -> nn.ModuleList:

@@ -42,7 +42,7 @@ def launch(
 def _distributed_worker(local_rank, main_func, world_size, per_machine, machine_rank, dist_url, args, timeout) -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)
-    else:
+    elif "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // per_machine))
     backend, rank = "nccl" if torch.cuda.is_available() else "gloo", machine_rank * per_machine + local_rank
     dist.init_process_group(backend, init_method=dist_url, world_size=world_size, rank=rank, timeout=timeout)

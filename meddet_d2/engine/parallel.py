@@ -1,0 +1,116 @@
+"""What makes several processes train as one: with the same images per step, the same losses and weights.
+
+Normalisers are the losses' own affair (modeling/processes.py). Here is the rest.
+"""
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+from meddet_d2.modeling.processes import mean_over_processes
+
+logger = logging.getLogger(__name__)
+
+
+def parallel(model: nn.Module) -> nn.Module:
+    """The model in DistributedDataParallel, on any device; as it is if there is one process.
+
+    Detectron2's own ``create_ddp_model`` names a GPU in any case.
+    """
+    if comm.get_world_size() == 1:
+        return model
+    cuda = next(model.parameters()).is_cuda
+    # Statistics are averaged, not taken from the first process: see AveragedStatistics.
+    return nn.parallel.DistributedDataParallel(
+        model, device_ids=[torch.cuda.current_device()] if cuda else None, broadcast_buffers=False
+    )
+
+
+def averaged(values: Mapping[str, float]) -> dict[str, float]:
+    """Named numbers, each the mean over the processes; NaN on one of them is NaN on all."""
+    if comm.get_world_size() == 1:
+        return dict(values)
+    gathered = comm.all_gather(dict(values))
+    return {name: sum(one[name] for one in gathered) / len(gathered) for name in values}
+
+
+def share_padding(model: nn.Module) -> None:
+    """In training, let ``model`` pad its images to the largest of all processes, as one process would.
+
+    Args:
+        model: takes a list of dicts with "image", (C, H, W); they get a "padded_size" for ``GFL.preprocess_image``.
+    """
+    if comm.get_world_size() > 1:
+        model.register_forward_pre_hook(_agree_on_size)
+
+
+def _agree_on_size(model: nn.Module, inputs: tuple) -> None:
+    if not model.training:
+        return
+    own = [max(item["image"].shape[side] for item in inputs[0]) for side in (1, 2)]
+    largest = tuple(map(max, zip(*comm.all_gather(own), strict=True)))
+    for item in inputs[0]:
+        item["padded_size"] = largest
+
+
+def average_statistics(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """After each of the optimizer's steps give BatchNorm layers that learn statistics their mean over the processes.
+
+    Each process normalises by its own images. Were the running statistics left as they are, each would evaluate another
+    network than the one that is saved, and a resumed run would differ from one that was not stopped.
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d))]
+    if comm.get_world_size() == 1 or not layers:
+        return
+
+    @torch.no_grad()
+    def average(*_) -> None:
+        learning = [layer for layer in layers if layer.training and layer.track_running_stats]
+        buffers = [buffer for layer in learning for buffer in (layer.running_mean, layer.running_var)]
+        if buffers:
+            for buffer, mean in zip(buffers, mean_over_processes(buffers), strict=True):
+                buffer.copy_(mean)
+
+    optimizer.register_step_post_hook(average)
+
+
+def check_processes(cfg: CfgNode) -> None:
+    """Refuse processes that are not at the same work, which would otherwise wait for one another or train wrongly.
+
+    Raises:
+        ValueError: the processes have different configs, or a network on the CPU whose processes talk by NCCL.
+    """
+    if comm.get_world_size() == 1:
+        return
+    if torch.device(cfg.MODEL.DEVICE).type == "cpu" and dist.get_backend() == "nccl":
+        raise ValueError(
+            "MODEL.DEVICE is cpu, but several processes talk by NCCL where there is CUDA; hide the GPUs with an empty "
+            "CUDA_VISIBLE_DEVICES."
+        )
+    check_same("config", cfg.dump().splitlines())
+
+
+def check_same(what: str, lines: Sequence[str]) -> None:
+    """Raise a ValueError on all processes unless all have the same lines.
+
+    Args:
+        what: they are, for the message; it shows the first that differs.
+        lines: any number.
+    """
+    hashes = comm.all_gather(hashlib.sha256("\n".join(lines).encode()).hexdigest())
+    if len(set(hashes)) == 1:
+        return
+    other = next(rank for rank, one in enumerate(hashes) if one != hashes[0])
+    everything = comm.all_gather(list(lines))
+    first, second = ([*everything[rank], "nothing more"] for rank in (0, other))
+    pair = next((a.strip(), b.strip()) for a, b in zip(first, second, strict=False) if a != b)
+    raise ValueError(
+        f"The processes differ in their {what}: process 0 has '{pair[0]}' and process {other} '{pair[1]}'; start all "
+        "with the same command, config and files."
+    )

@@ -1,0 +1,148 @@
+"""tools/train_net.py in several processes: on one machine, on two that meet on this one, and under torchrun.
+
+Each way is two processes, so all end with the same bits. Those that wait for ever are ended by a time limit.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from meddet_d2.engine import launcher
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = "tools/train_net.py"
+LIMIT = 240  # seconds
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def flags(way):
+    """Of each way of starting two processes: what comes before the tool, and its flags, of each command."""
+    if way == "processes":
+        return [([], ["--num-gpus", "2"])]
+    if way == "machines":
+        shared = ["--num-machines", "2", "--dist-url", f"tcp://127.0.0.1:{free_port()}"]
+        return [([], [*shared, "--machine-rank", str(rank)]) for rank in range(2)]
+    return [(["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"], [])]
+
+
+class Together:
+    """The commands of one run, each with its log; all that they start ends at the limit."""
+
+    def __init__(self, folder, commands):
+        self.logs = [folder / f"log_{i}.txt" for i in range(len(commands))]
+        self.processes = []
+        for log, command in zip(self.logs, commands, strict=True):
+            with open(log, "w") as file:
+                env = {**os.environ, "OMP_NUM_THREADS": "1"}
+                self.processes.append(
+                    subprocess.Popen(
+                        command, cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+                    )
+                )
+
+    def end(self):
+        """Exit statuses and what was said."""
+        deadline = time.monotonic() + LIMIT
+        try:
+            statuses = [process.wait(timeout=max(deadline - time.monotonic(), 0.1)) for process in self.processes]
+        finally:
+            for process in self.processes:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+        return statuses, [log.read_text() for log in self.logs]
+
+
+@pytest.fixture
+def start(finished_run, use_datasets_root, tmp_path):
+    """``start(way, output, options)``; options may be one list for each command."""
+    config = Path(finished_run[0].OUTPUT_DIR) / "config.yaml"
+    common = ["DISTILL.TRAIN_ALONE", "False", "DISTILL.TEACHERS.EVALUATE", "False"]
+
+    def run(way, output, *options, extra=(), resume=False):
+        folder = tmp_path / output
+        folder.mkdir(exist_ok=True)
+        commands = []
+        for i, (before, after) in enumerate(flags(way)):
+            tool = [sys.executable, *before, TOOL, "--config-file", str(config), *after, *["--resume"] * resume]
+            changes = [*common, "OUTPUT_DIR", str(folder), *options, *(extra if i == 0 else ())]
+            commands.append([*tool, *changes])
+        return folder, Together(folder, commands)
+
+    return run
+
+
+def test_each_way_of_starting_two_processes_gives_the_same_bits(start):
+    found = {}
+    for way in ("processes", "machines", "torchrun"):
+        folder, run = start(way, way, "SOLVER.MAX_ITER", "2")
+        statuses, said = run.end()
+        assert not any(statuses), "\n".join(said)[-5000:]
+        found[way] = torch.load(folder / "model_final.pth", weights_only=True)
+        assert len(found[way]["trainer"]["hooks"]["Checkpoints"]["random"]) == 2
+    assert not any("module." in name for name in found["processes"]["model"])
+    discriminators = [one["trainer"]["hooks"]["DiscriminatorHook"]["discriminator"] for one in found.values()]
+    for parts in (*[[one[key] for one in found.values()] for key in ("model", "distiller")], discriminators):
+        assert all(torch.equal(value, other[name]) for other in parts[1:] for name, value in parts[0].items())
+
+
+def test_machines_with_different_configs_are_told(start):
+    _, run = start("machines", "differ", extra=["SOLVER.BASE_LR", "0.5"])
+    statuses, said = run.end()
+    assert all(statuses)
+    assert "error: The processes differ in their config: process 0 has 'BASE_LR: 0.5'" in said[0]
+
+
+def test_torchrun_passes_sigterm_on(start):
+    options = ["SOLVER.MAX_ITER", "200", "SOLVER.CHECKPOINT_PERIOD", "2"]
+    folder, run = start("torchrun", "stopped", *options)
+    deadline = time.monotonic() + LIMIT
+    while not list(folder.glob("model_*.pth")):
+        assert run.processes[0].poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    run.processes[0].send_signal(signal.SIGTERM)
+    statuses, (said,) = run.end()
+    assert statuses[0] and "go on with --resume" in said
+    assert (folder / "last_checkpoint").read_text() in said.replace("/", " ").replace(",", " ").split()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--num-machines", "2", "--dist-url", "auto"], "--dist-url tcp://HOST:PORT"),
+        (["--num-machines", "2", "--machine-rank", "2", "--dist-url", "tcp://127.0.0.1:1"], "it is 0 to 1"),
+    ],
+)
+def test_flags_that_cannot_be(options, words):
+    done = subprocess.run(
+        [sys.executable, TOOL, *options], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    assert done.returncode == 1
+    line = done.stderr.strip().splitlines()[-1]
+    assert line.startswith("error: ") and words in line
+
+
+def test_torchrun_and_num_gpus_are_one_too_many(monkeypatch):
+    for name, value in zip(launcher.TORCHRUN, ("0", "2", "0", "127.0.0.1", "1"), strict=True):
+        monkeypatch.setenv(name, value)
+    arguments = launcher.argparse.Namespace(num_gpus=2, num_machines=1)
+    with pytest.raises(ValueError, match="leave out --num-gpus"):
+        launcher.run_processes(print, arguments)
+
+
+def test_a_world_of_one_is_no_torchrun(monkeypatch):
+    """Some machines' environments say so for every program."""
+    for name, value in zip(launcher.TORCHRUN, ("0", "1", "0", "127.0.0.1", "1"), strict=True):
+        monkeypatch.setenv(name, value)
+    assert not launcher.started_by_torchrun()
