@@ -3,19 +3,27 @@
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, get_decoder, pixel_array
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from .records import ReadError
 from .windowing import why_not, window
 
 PIXEL_DATA = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 GREY = ("MONOCHROME1", "MONOCHROME2")
+PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 
 def set_transfer_syntax(dataset: Dataset) -> None:
-    """Where a file does not say how it is written, it is as pydicom has found it to be."""
-    if "TransferSyntaxUID" not in dataset.file_meta:
+    """Where a file does not say how it is written, it is as pydicom has found it to be.
+
+    Raises:
+        ValueError: it says several.
+    """
+    said = dataset.file_meta.get("TransferSyntaxUID")
+    if said is not None and not isinstance(said, UID):
+        raise ValueError("several transfer syntaxes")
+    if not said:
         implicit, little = dataset.original_encoding
         plain = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else plain
