@@ -14,9 +14,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import tempfile
-import traceback
-from pathlib import Path
 
 import torch.distributed as dist
 from torch.multiprocessing import ProcessExitedException
@@ -31,7 +28,7 @@ from meddet_d2.data import register_datasets
 from meddet_d2.engine import evaluate, run_distillation, train_detector
 from meddet_d2.engine.guards import check_config
 from meddet_d2.engine.resume import STOPPED, Stopped
-from meddet_d2.env import describe_engine
+from meddet_d2.env import describe_engine, keep_traceback
 
 # What a person can mend by reading one line: a wrong path, key, file or number.
 MISTAKES = (ValueError, OSError, KeyError, FloatingPointError)
@@ -72,11 +69,14 @@ def guarded_main(args) -> dict:
         leave_group()
         raise
     except MISTAKES as error:
-        place = Path(tempfile.gettempdir()) / f"meddet_error_{os.getpid()}.txt"
-        place.write_text(traceback.format_exc())
+        place = keep_traceback()
         # str() of a KeyError puts its message in quotes.
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         sys.exit(f"error: {' '.join(str(message).split())} (traceback: {place})")
+    except Exception:
+        # A bug, not a mistake: the terminal gets all of it, too.
+        print(f"What a bug report needs is in {keep_traceback()}; look for names in it first.", file=sys.stderr)
+        raise
 
 
 def leave_group() -> None:
