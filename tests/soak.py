@@ -4,8 +4,8 @@
     python tests/soak.py --steps 2000 --kills 100 --output /tmp/soak
 
 The quickstart at 96 x 96 with teachers of two steps. Each kill comes at a random moment after a start, also while it
-starts or saves; it is SIGKILL or SIGTERM, to all processes of the run. Exits with 1 if a bit differs, a file is left over, or a run ends with anything but its own end or
-the signal's. OUTPUT/soak.json has the figures; docs/reliability.md the last ones.
+starts or saves; it is SIGKILL or SIGTERM, to all processes of the run. Exits with 1 if a bit differs, a file is left
+over, or a run ends with anything but its own end or the signal's. OUTPUT/soak.json has the figures.
 """
 
 import argparse

@@ -3,7 +3,13 @@
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, get_decoder, pixel_array
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGLSTransferSyntaxes,
+)
 
 from .records import ReadError
 from .windowing import why_not, window
@@ -62,7 +68,10 @@ def measured_values(dataset: Dataset, index: int, functions: Dataset) -> np.ndar
     Raises:
         Exception: whatever pydicom and its plugins raise on a damaged file.
     """
-    values = pixel_array(dataset, index=index)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    # highdicom brings another decoder, which takes seconds over each damaged frame that gdcm has refused.
+    only = "gdcm" if syntax in JPEGLSTransferSyntaxes and "gdcm" in get_decoder(syntax).available_plugins else ""
+    values = pixel_array(dataset, index=index, decoding_plugin=only)
     photometric = dataset.PhotometricInterpretation
     if photometric == "PALETTE COLOR":
         colours = apply_color_lut(values, dataset)[..., :3]
