@@ -26,7 +26,7 @@ from meddet_d2.data.preparation.findings import Findings
 from meddet_d2.data.preparation.images import ImageSettings, prepare_images
 from meddet_d2.data.preparation.reading import FORMATS
 from meddet_d2.data.preparation.writing import check_key, check_output, new_folder, new_key, write_key
-from meddet_d2.data.root import datasets_root
+from meddet_d2.places import datasets_root
 
 SPLITS = (("train", "test"), ("train", "val", "test"))
 

@@ -33,7 +33,7 @@ from meddet_d2.data.preparation.spider import (
     read_slices_of,
 )
 from meddet_d2.data.preparation.writing import Record, check_output, new_folder, write_image
-from meddet_d2.data.root import datasets_root
+from meddet_d2.places import datasets_root
 
 SPLITS = (("train", "val"), ("train", "val", "test"))
 

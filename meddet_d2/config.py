@@ -6,10 +6,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-import yaml
 
 from detectron2.config import CfgNode as CN
 from detectron2.config import get_cfg
+
+from .files import read_yaml
+
+# A config and all the files under it.
+MOST_BASES = 100
 
 
 def load_config(path: str, overrides: Sequence = (), *, overlay: str | None = None) -> CN:
@@ -32,21 +36,24 @@ def load_config(path: str, overrides: Sequence = (), *, overlay: str | None = No
             yaml.
     """
     files = [path] if overlay is None else [path, overlay]
+    folders = {}
     for file in files:
         if not Path(file).is_file():
             raise FileNotFoundError(f"The config file {file or '(none)'} does not exist; configs/ holds the project's.")
+        folders[file] = _folders(Path(file))
     if len(overrides) % 2:
         raise ValueError(f"The overrides must be KEY VALUE pairs, but the last one has no value: {overrides[-1]}.")
     cfg = get_cfg()
     add_meddet_config(cfg)
     try:
         for file in files:
-            cfg.merge_from_file(str(file))
-            folders = _folders(Path(file))
-            cfg.DISTILL.TEACHERS.CONFIGS = tuple(_find(name, folders) for name in cfg.DISTILL.TEACHERS.CONFIGS)
+            # Detectron2's default would build whatever object the file asks for (!!python).
+            cfg.merge_from_file(str(file), allow_unsafe=False)
+            names = cfg.DISTILL.TEACHERS.CONFIGS
+            if not all(isinstance(name, str) for name in names):
+                raise ValueError(f"{file}: DISTILL.TEACHERS.CONFIGS must name config files, but it is {names}.")
+            cfg.DISTILL.TEACHERS.CONFIGS = tuple(_find(name, folders[file]) for name in names)
         cfg.merge_from_list(list(overrides))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{file} is not valid yaml: {' '.join(str(error).split())}.") from error
     except (KeyError, AssertionError) as error:
         message = str(error.args[0]) if error.args else "a key that does not exist"
         raise ValueError(f"{file} with its overrides: {message}{_suggestion(cfg, message)}") from error
@@ -54,18 +61,45 @@ def load_config(path: str, overrides: Sequence = (), *, overlay: str | None = No
 
 
 def _folders(path: Path) -> list[Path]:
-    """The folder of a config file and those of the files that its ``_BASE_`` names, nearest first."""
-    content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
-    bases = content.get("_BASE_", []) if isinstance(content, dict) else []
-    bases = [bases] if isinstance(bases, str) else bases
-    below = [folder for base in bases for folder in _folders(path.parent / Path(base).expanduser())]
-    return list(dict.fromkeys([path.parent, *below]))
+    """The folder of a config file and those of the files that its ``_BASE_`` names, nearest first.
+
+    Raises:
+        FileNotFoundError: a file under it is not there.
+        ValueError: one of the files is no yaml of keys and values, or there is no end to them.
+    """
+    folders, waiting = [], [path]
+    while waiting:
+        file = waiting.pop(0)
+        folders.append(file.parent)
+        if len(folders) > MOST_BASES:
+            raise ValueError(f"{path} stands on more than {MOST_BASES} files; does a _BASE_ lead back to its own file?")
+        content = read_yaml(file)
+        if not isinstance(content, dict) or not _all_texts(content):
+            raise ValueError(f"{file} holds no keys and values, or a key that is no text; see configs/.")
+        bases = content.get("_BASE_", [])
+        bases = [bases] if isinstance(bases, str) else bases
+        if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+            raise ValueError(f"{file}: _BASE_ is {bases!r}; give the name of a config file, or a list of them.")
+        below = [file.parent / Path(base).expanduser() for base in bases]
+        for base in below:
+            # A name that is too long for the system is no file either.
+            if not os.path.isfile(base):
+                raise FileNotFoundError(f"{file}: its _BASE_ {base} does not exist; correct it.")
+        waiting[:0] = below
+    return list(dict.fromkeys(folders))
+
+
+def _all_texts(content: dict) -> bool:
+    """Whether all keys of a table, and of the tables in it, are texts."""
+    return all(
+        isinstance(key, str) and (not isinstance(value, dict) or _all_texts(value)) for key, value in content.items()
+    )
 
 
 def _find(name: str, folders: Sequence[Path]) -> str:
     """The first of ``folders`` joined with ``name`` that is a file, or ``name`` itself."""
     places = (os.path.normpath(folder / name) for folder in folders)
-    return next((place for place in places if Path(place).is_file()), name)
+    return next((place for place in places if os.path.isfile(place)), name)
 
 
 def _suggestion(cfg: CN, message: str) -> str:

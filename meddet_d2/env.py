@@ -1,9 +1,35 @@
-"""Which engine, versions and hardware this project runs on: ``python -m meddet_d2.env``."""
+"""What a bug report needs: engine, versions, hardware and paths. ``python -m meddet_d2.env`` prints it."""
 
+import importlib.metadata
+import os
+import platform
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
+import meddet_d2
 import detectron2
 from detectron2.utils.collect_env import collect_env_info
+
+from .places import config_folder, datasets_root
+
+# setup.py's, by what they are for.
+LIBRARIES = {
+    "needed": (
+        *("torch", "torchvision", "timm", "torchdiffeq", "fvcore", "iopath", "pycocotools", "tensorboard", "tabulate"),
+        *("termcolor", "tqdm", "matplotlib", "numpy", "pillow", "opencv-python-headless", "safetensors"),
+        *("huggingface-hub", "pyyaml", "filelock", "pydicom", "python-gdcm", "nibabel", "scikit-learn", "jinja2"),
+        "markupsafe",
+    ),
+    "export": ("onnx", "onnxscript", "onnxruntime"),
+    "noise": ("torchio", "monai"),
+    "dicom": ("highdicom",),
+    "web": ("gradio",),
+}
+# What else changes how a run behaves. The salt of pseudonyms is a secret: whether it is set is all that is said.
+VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "PYTHONPATH")
 
 
 def describe_engine() -> str:
@@ -14,6 +40,87 @@ def describe_engine() -> str:
     return f"{kind} {detectron2.__version__} from {folder}"
 
 
+def report() -> str:
+    """The whole report. It holds paths of this user, and no secret."""
+    lines = [
+        f"meddet_d2 {meddet_d2.__version__} from {Path(__file__).parent}",
+        f"runs on {describe_engine()}",
+        f"Python {platform.python_version()} ({sys.executable}) on {platform.platform()}",
+        "",
+        *_libraries(),
+        "",
+        *(f"{name}: {value}" for name, value in _places()),
+        "",
+        collect_env_info(),
+    ]
+    return "\n".join(lines)
+
+
+def keep_traceback() -> Path:
+    """Write the report and the traceback of the error that is being handled into a new file, and return its path.
+
+    Both hold paths, which may name a patient: the file is in this user's folder of temporary files, and readable by
+    its owner alone.
+    """
+    error = traceback.format_exc()
+    try:
+        head = report()
+    except Exception as fault:
+        # The error that was asked for matters more.
+        head = f"(python -m meddet_d2.env fails itself: {fault!r})"
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="meddet_error_", suffix=".txt", encoding="utf-8", errors="backslashreplace", delete=False
+    ) as file:
+        file.write(f"{' '.join(sys.argv)}\n\n{head}\n\n{error}")
+    return Path(file.name)
+
+
+def version_of(name: str) -> str:
+    """The version of an installed distribution, or "not installed"."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _libraries() -> Iterator[str]:
+    for group, names in LIBRARIES.items():
+        title = "libraries" if group == "needed" else f"extra [{group}]"
+        yield f"{title}: " + ", ".join(f"{name} {version_of(name)}" for name in names)
+
+
+def _places() -> Iterator[tuple[str, str]]:
+    """Paths in use, and the variables that lead to them."""
+    import torch
+    from huggingface_hub import constants
+    from iopath.common.file_io import get_cache_dir
+
+    root = datasets_root().absolute()
+    source = "$DETECTRON2_DATASETS" if os.environ.get("DETECTRON2_DATASETS") else "the working directory's"
+    yield "working directory", str(Path.cwd())
+    yield "data sets", f"{root} ({source}{'' if root.is_dir() else '; not there'})"
+    yield "salt of pseudonyms", _salt()
+    yield "weights from timm and Hugging Face", _shown(Path(constants.HF_HUB_CACHE))
+    yield "weights from torch", _shown(Path(torch.hub.get_dir()))
+    yield "files from addresses", _shown(Path(get_cache_dir()))
+    yield "temporary files", tempfile.gettempdir()
+    for name in VARIABLES:
+        if name in os.environ:
+            yield f"${name}", os.environ[name]
+
+
+def _salt() -> str:
+    if "MEDDET_SALT" in os.environ:
+        return "in $MEDDET_SALT"
+    try:
+        return _shown(config_folder() / "salt", "made on first use")
+    except RuntimeError:
+        return "nowhere, for this user has no home folder: set $MEDDET_SALT"
+
+
+def _shown(path: Path, missing: str = "not there") -> str:
+    return str(path) if path.exists() else f"{path} ({missing})"
+
+
 if __name__ == "__main__":
-    print(f"meddet_d2 runs on {describe_engine()}")
-    print(collect_env_info())
+    print(report())

@@ -1,4 +1,4 @@
-"""Results on disk: a file is there in full or not at all."""
+"""Results on disk: a file is there in full or not at all. And yaml, read so that none can do harm."""
 
 import hashlib
 import json
@@ -33,6 +33,64 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+# Bytes of a yaml: a hundred times the largest of this project's, and some seconds of work for the parser.
+MAX_YAML = 2**20
+
+
+def read_yaml(path: str | os.PathLike) -> Any:
+    """A yaml file of plain values; see `parse_yaml`.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no such yaml. One line, naming the file.
+    """
+    with open(path, "rb") as file:
+        data = file.read(MAX_YAML + 1)
+    try:
+        return parse_yaml(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text; save it as UTF-8.") from error
+    except ValueError as error:
+        raise ValueError(f"{path} {error}.") from error
+
+
+def parse_yaml(text: str) -> Any:
+    """Numbers, texts, lists and tables of a yaml.
+
+    Raises:
+        ValueError: it is none, asks for objects (!!python), is larger than MAX_YAML, or would be with its aliases
+            (*name) written out: a few lines of them can stand for gigabytes. One line without a full stop, which names
+            no file.
+    """
+    # Here, because a deployed detector does without the package.
+    import yaml
+
+    size = len(text)
+    if size <= MAX_YAML:
+        try:
+            loader = yaml.SafeLoader(text)
+            node = loader.get_single_node()
+            size = 0 if node is None else _written_out(node, {})
+            if size <= MAX_YAML:
+                return None if node is None else loader.construct_document(node)
+        except Exception as error:
+            # Damaged numbers, dates and tags make the parser raise a dozen types.
+            deep = isinstance(error, RecursionError)
+            reason = "nested too deeply" if deep else " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(f"is not valid yaml: {reason}") from error
+    raise ValueError(f"has more than {MAX_YAML} characters, with what its aliases (*name) stand for, and is not read")
+
+
+def _written_out(node: Any, known: dict[int, float]) -> float:
+    """The characters of a node of a yaml, and one for each node, with its aliases written out."""
+    if id(node) not in known:
+        known[id(node)] = math.inf  # of what holds itself
+        below = [part for one in node.value for part in (one if isinstance(one, tuple) else (one,))]
+        is_text = isinstance(node.value, str)
+        known[id(node)] = 1 + (len(node.value) if is_text else sum(_written_out(part, known) for part in below))
+    return known[id(node)]
 
 
 def checksum(path: str | os.PathLike) -> str:

@@ -95,6 +95,32 @@ def test_a_misspelt_key_is_told_with_its_neighbour(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("_BASE_: a.yaml\n", "lead back to its own file"),
+        ("_BASE_: b.yaml\n", "lead back to its own file"),
+        ("_BASE_: [c.yaml, c.yaml]\n", "holds no keys and values"),
+        ("_BASE_: 7\n", "_BASE_ is 7"),
+        ("7: a\n", "a key that is no text"),
+        ("DISTILL: {TEACHERS: {CONFIGS: [7]}}\n", "must name config files"),
+        ("SEED: !!python/object/apply:os.mkdir ['canary']\n", "could not determine a constructor"),
+    ],
+)
+def test_configs_that_lead_nowhere_or_run_something(tmp_path, monkeypatch, text, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.yaml").write_text(text)
+    (tmp_path / "b.yaml").write_text("_BASE_: a.yaml\n")
+    (tmp_path / "c.yaml").write_text("")
+    with pytest.raises(ValueError, match=r"[ac]\.yaml") as caught:
+        load_config(str(tmp_path / "a.yaml"))
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "canary").exists()
+    (tmp_path / "a.yaml").write_text("_BASE_: nowhere.yaml\n")
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.yaml"):
+        load_config(str(tmp_path / "a.yaml"))
+
+
 def test_a_broken_yaml_is_told_in_one_line(tmp_path):
     path = tmp_path / "broken.yaml"
     path.write_text("MODEL: [1, 2\nSEED: 3\n")

@@ -10,11 +10,7 @@
 meddet_d2/distillation/step.py, then meddet_d2/modeling/gfl.py.
 """
 
-import os
 import sys
-import tempfile
-import traceback
-from pathlib import Path
 
 import meddet_d2
 from detectron2.config import CfgNode
@@ -28,7 +24,7 @@ from meddet_d2.engine.guards import check_config
 from meddet_d2.engine.launcher import leave_group, run_processes
 from meddet_d2.engine.parallel import check_processes
 from meddet_d2.engine.resume import Stopped
-from meddet_d2.env import describe_engine
+from meddet_d2.env import describe_engine, keep_traceback
 
 # What a person can mend by reading one line: a wrong path, key, file or number.
 MISTAKES = (ValueError, OSError, KeyError, FloatingPointError)
@@ -70,11 +66,14 @@ def guarded_main(args) -> dict:
         leave_group()
         raise
     except MISTAKES as error:
-        place = Path(tempfile.gettempdir()) / f"meddet_error_{os.getpid()}.txt"
-        place.write_text(traceback.format_exc())
+        place = keep_traceback()
         # str() of a KeyError puts its message in quotes.
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         sys.exit(f"error: {' '.join(str(message).split())} (traceback: {place})")
+    except Exception:
+        # A bug, not a mistake: the terminal gets all of it, too.
+        print(f"What a bug report needs is in {keep_traceback()}; look for names in it first.", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":

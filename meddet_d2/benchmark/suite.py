@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from meddet_d2.files import read_yaml
 
 ROW_KEYS = {"table", "row", "config", "seeds", "paper", "teacher"}
 SUITE_KEYS = {"seeds", "teachers", "rows", "efficiency"}
@@ -87,11 +87,7 @@ def load_suite(path: str | Path) -> Suite:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"The suite {path} does not exist; configs/benchmark/tables.yaml is the paper's.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid yaml: {' '.join(str(error).split())}.") from error
-    content = _mapping(content, SUITE_KEYS, str(path))
+    content = _mapping(read_yaml(path), SUITE_KEYS, str(path))
     teachers = _mapping(content.get("teachers", {}), TEACHER_KEYS, f"{path}, teachers")
     rows, efficiency = (_rows(content.get(key, []), path, key) for key in ("rows", "efficiency"))
     if not rows:

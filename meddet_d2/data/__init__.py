@@ -9,13 +9,13 @@ else:
     from detectron2.config import get_cfg
 
     from ..config import add_meddet_config
+    from ..places import datasets_root
     from .builtin import register_datasets
     from .cdh1848 import load_cdh_layout, register_cdh_layout
     from .mapper import MedDetDatasetMapper
     from .mri_noise import MRINoiseTransform, RandomMRINoise
     from .phantom import PhantomParams
     from .phantom.scanner import add_bias_field, add_rician_noise
-    from .root import datasets_root
     from .stream import build_train_loader
 
     __all__ = [

@@ -2,13 +2,16 @@
 
 import hashlib
 import json
-import math
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 # Raised when a file of before cannot be used as it was: graph inputs and outputs, or the card's fields.
 FORMAT = 1
+# Pixels: what the graph takes grows with its square, and a card is a stranger's file.
+LARGEST_SIDE = 8192
+# How json writes the types of the fields.
+_KINDS = {str: str, int: int, dict: dict, tuple: list}
 INTENDED_USE = (
     "Research only. Finds discs on sagittal MR images and sorts them by class. Not a medical device: it has not been"
     " shown to be fit for diagnosis, and nobody should be treated by what it says."
@@ -64,7 +67,8 @@ class ModelCard:
             )
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        # RecursionError: brackets nested by the thousand.
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}: no valid json ({error}); export the model again.") from error
         known = {entry.name for entry in fields(cls)}
         if not isinstance(content, dict) or "format" not in content:
@@ -77,24 +81,34 @@ class ModelCard:
         wrong = known.symmetric_difference(content)
         if wrong:
             raise ValueError(f"{path}: the model card lacks or has unknown fields: {', '.join(sorted(wrong))}.")
+        for entry in fields(cls):
+            kind = _KINDS[get_origin(entry.type) or entry.type]
+            if not isinstance(content[entry.name], kind):
+                raise ValueError(f"{path}: {entry.name} is no {kind.__name__}; export the model again.")
         card = cls(**{**content, "classes": tuple(content["classes"]), "trained_on": tuple(content["trained_on"])})
         card._check(path)
         return card
 
     def _check(self, path: Path) -> None:
         sizes = [self.image.get(key) for key in ("min_size", "max_size", "min_side")]
-        if not all(isinstance(size, int) and size > 0 for size in sizes) or self.image.get("order") not in (
-            "RGB",
-            "BGR",
-        ):
+        sound = all(type(size) is int and 0 < size <= LARGEST_SIDE for size in sizes)
+        if not sound or self.image.get("order") not in ("RGB", "BGR"):
             raise ValueError(
-                f"{path}: image must name order RGB or BGR, and min_size, max_size and min_side in pixels."
+                f"{path}: image must name order RGB or BGR, and min_size, max_size and min_side in pixels, at most"
+                f" {LARGEST_SIDE}."
             )
-        if not self.classes or not all(isinstance(name, str) for name in self.classes):
+        if not self.classes:
             raise ValueError(f"{path}: classes must be a list of names.")
+        # They become columns of tables and labels on pages, and a spreadsheet runs what begins with one of these.
+        for name in (self.name, *self.classes, *self.trained_on):
+            if not isinstance(name, str) or not name.isprintable() or name[:1] in ("", *"=+-@"):
+                raise ValueError(f"{path}: {name!r} is no name; use letters that can be printed, no sign =+-@ first.")
         score = self.thresholds.get("score")
-        if not isinstance(score, (int, float)) or not math.isfinite(score):
-            raise ValueError(f"{path}: thresholds must have a score.")
+        # Compared, because math.isfinite cannot take an integer of hundreds of digits.
+        if type(score) not in (int, float) or not 0 <= score <= 1:
+            raise ValueError(f"{path}: thresholds must have a score, from 0 to 1.")
+        if not all(isinstance(digits, str) for digits in self.files.values()):
+            raise ValueError(f"{path}: files must name each file's sha256.")
 
     def check_file(self, path: str | Path) -> None:
         """Raise ValueError if a file is none of this card's, byte for byte."""

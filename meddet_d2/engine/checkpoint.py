@@ -1,6 +1,7 @@
 """A checkpointer that writes beside and renames, finds the newest whole file, and loads everything or nothing."""
 
 import re
+import shutil
 import uuid
 import zipfile
 from collections.abc import Iterator
@@ -62,6 +63,15 @@ class SafeCheckpointer(DetectionCheckpointer):
         """Name the newest checkpoint in ``<save_dir>/last_checkpoint``."""
         with replacing(Path(self.save_dir) / LAST) as partial:
             partial.write_text(last_filename_basename)
+
+    def finish(self, name: str) -> None:
+        """Make the newest checkpoint ``<name>.pth``, where a kill has come between a run's last step and that."""
+        newest = self._newest()
+        if newest and Path(newest).stem != name:
+            self.logger.info("%s is a finished run's: it becomes %s.pth as well", newest, name)
+            with replacing(Path(self.save_dir) / f"{name}.pth") as partial:
+                shutil.copyfile(newest, partial)
+            self.tag_last_checkpoint(f"{name}.pth")
 
     def keep_newest(self, count: int) -> None:
         """Delete the numbered checkpoints of ``save_dir`` but for the newest ``count``, up to the one just written."""

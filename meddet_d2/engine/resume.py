@@ -74,6 +74,11 @@ class Checkpoints(HookBase):
                 len(self._random), comm.get_world_size(),
             )  # fmt: skip
 
+        if trainer.start_iter >= trainer.max_iter:
+            if comm.is_main_process():
+                self.checkpointer.finish(FINAL)
+            comm.synchronize()
+
     def after_step(self) -> None:
         done = self.trainer.iter + 1
         if done % self.period == 0:

@@ -1,6 +1,8 @@
 """Loading a detector's weights: all of them, or an error that says what does not fit."""
 
 import pickle
+import struct
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +12,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 # How torch and safetensors say that a file is damaged or is something else.
-UNREADABLE = (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError)
+UNREADABLE = (
+    *(pickle.UnpicklingError, SafetensorError, struct.error, zipfile.BadZipFile, RuntimeError, EOFError, OSError),
+    *(ValueError, TypeError, LookupError, AttributeError, AssertionError, OverflowError, MemoryError),
+)
 # How files end that hold a plain pickle: Detectron2's zoo, pycls', and others'.
 PICKLES = (".pkl", ".pickle", ".pyth")
 
@@ -42,6 +47,7 @@ def read_weights(path: str) -> dict[str, Tensor]:
         if path.endswith(".safetensors"):
             content = load_file(path)
         else:
+            refuse_packed(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         raise ValueError(
@@ -61,6 +67,14 @@ def refuse_pickle(path: str) -> None:
             f"{path} is a pickle, which can run any code when it is opened; convert it: "
             f"python tools/convert_weights.py {path} {Path(path).with_suffix('.safetensors')}"
         )
+
+
+def refuse_packed(path: str) -> None:
+    """Raise a ValueError if a .pth is compressed: torch writes none, and a small one could unpack to any size."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+                raise ValueError(f"{path} is compressed, as torch writes no checkpoint.")
 
 
 def set_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:

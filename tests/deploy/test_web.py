@@ -97,6 +97,24 @@ def test_what_is_known_of_the_model(web):
     )
 
 
+def test_texts_of_a_card_and_of_a_file_are_no_markup(web, tmp_path):
+    script = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+    detector = Detector()
+    detector.classes = (script, f"b{script}")
+    empty = {"image": {}, "thresholds": {}, "network": {}, "made_by": {}}
+    card = ModelCard(script, detector.classes, trained_on=(script,), intended_use=script, **empty)
+    app = web.build_app(detector, name=script, card=card)
+    functions = {function.name: function.fn for function in app.fns.values()}
+    files = volume(tmp_path, 2)
+    bad = tmp_path / "uploads" / "cd" / "<script>alert(1).png"
+    bad.parent.mkdir()
+    bad.write_bytes(b"no image")
+    _, session, *_, html = functions["upload"]([*files, {"path": str(bad)}], 0.3)
+    shown = [str(getattr(block, "value", "")) for block in app.blocks.values()] + [str(html)]
+    assert session.problems and any("&lt;script&gt;" in text for text in shown)
+    assert "b&lt;script&gt;" in str(html) and not any("<script" in text or "<img src=x" in text for text in shown)
+
+
 def test_no_function_is_open_to_programs_and_one_image_runs_at_a_time(web):
     app = web.build_app(Detector(), name="tiny")
     assert len(app.fns) == 4 and not app.analytics_enabled

@@ -15,6 +15,7 @@ from checkpoints import checkpoint_state, differences
 
 from detectron2.engine import HookBase
 from meddet_d2.engine import DistillationTrainer, train_detector
+from meddet_d2.engine.checkpoint import SafeCheckpointer
 from meddet_d2.engine.resume import STOPPED, cut_metrics
 
 STOPS = int(os.environ.get("MEDDET_RESUME_STOPS", "1"))
@@ -211,6 +212,31 @@ def test_a_finished_run_that_is_resumed_trains_no_more(distil_cfg, tmp_path_fact
     shown, stopped = train(whole)
     assert shown == {} and not stopped
     assert (Path(whole.OUTPUT_DIR) / "model_final.pth").read_bytes() == before
+
+
+def test_a_run_killed_while_it_saves_its_end_has_one_after_all(distil_cfg, tmp_path_factory, whole_runs, monkeypatch):
+    """The last numbered checkpoint and model_final are two files: a kill may come between them."""
+    whole, _ = whole_run("adam", distil_cfg, tmp_path_factory, whole_runs)
+    cfg, save = distil_cfg(*RUN, *KINDS["adam"]), SafeCheckpointer.save
+
+    def cut_off(checkpointer, name, **arguments):
+        if name == "model_final":
+            raise Killed
+        save(checkpointer, name, **arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(SafeCheckpointer, "save", cut_off)
+        train(cfg)
+    # An earlier run's, which is not to be taken for this one's.
+    (Path(cfg.OUTPUT_DIR) / "model_final.pth").write_bytes(b"of another run")
+    assert (Path(cfg.OUTPUT_DIR) / "last_checkpoint").read_text() == f"model_{ITERATIONS - 1:07d}.pth"
+    shown, stopped = train(cfg)
+    assert (
+        shown == {}
+        and not stopped
+        and not differences(checkpoint_state(whole.OUTPUT_DIR), checkpoint_state(cfg.OUTPUT_DIR))
+    )
+    assert (Path(cfg.OUTPUT_DIR) / "last_checkpoint").read_text() == "model_final.pth"
 
 
 def test_metrics_are_cut_where_the_run_goes_on(tmp_path):

@@ -79,6 +79,19 @@ def test_anything_but_arrays_is_refused_in_one_line(tool, tmp_path, capsys, cont
     refused(tool, tmp_path, capsys, content)
 
 
+def test_numpy_builds_nothing_of_a_pickle(tool, tmp_path, capsys, monkeypatch):
+    """Its own __setstate__ can be made to end the process."""
+    content = pickle.dumps({"a": np.arange(4.0)}, protocol=2)
+    refused(tool, tmp_path, capsys, content.replace(b"f8", b"O8"))
+    refused(tool, tmp_path, capsys, content.replace(b"K\x04\x85", b"K\x7f\x85"))
+    big = np.arange(4.0).astype(">f8")
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"a": big, "s": np.float32(1.5)}, protocol=2))
+    found = tool.read_arrays(tmp_path / "a.pkl")
+    assert (
+        np.array_equal(found["a"], big) and found["a"].dtype.isnative and found["s"] == 1.5 and found["s"].shape == ()
+    )
+
+
 def test_nothing_is_overwritten_unless_forced(tool, tmp_path, capsys):
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(ARRAYS))
     (tmp_path / "a.safetensors").write_bytes(b"mine")

@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+import detectron2
 from detectron2.engine import default_argument_parser
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +47,22 @@ def test_each_mistake_is_told_in_one_line(train_net, finished_run, tmp_path, opt
     )
     device = ["MODEL.DEVICE", "cpu", "OUTPUT_DIR", tmp_path / "output", "DISTILL.TEACHERS.WEIGHTS", teachers]
     assert words in told(train_net, "--config-file", QUICKSTART, *device, *options)
+
+
+def test_a_mistake_leaves_its_traceback_and_a_bug_is_shown(train_net, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    place = Path(told(train_net, "--config-file", "nowhere.yaml").rpartition("(traceback: ")[2].rstrip(")"))
+    assert place.parent == tmp_path and place.stat().st_mode & 0o777 == 0o600
+    assert "FileNotFoundError" in place.read_text() and detectron2.__version__ in place.read_text()
+
+    def broken(args):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(train_net, "main", broken)
+    with pytest.raises(ZeroDivisionError):
+        run(train_net)
+    (other,) = set(tmp_path.iterdir()) - {place}
+    assert str(other) in capsys.readouterr().err and "a bug" in other.read_text()
 
 
 def test_missing_config_file_is_named(train_net):

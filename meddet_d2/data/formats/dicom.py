@@ -12,9 +12,11 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import MediaStorageDirectoryStorage
 
+from .dicom_deflated import inflated
 from .dicom_geometry import GEOMETRY, Geometry, geometry_of
 from .dicom_groups import GROUPS, acquisition, display_functions
-from .dicom_pixels import PIXEL_DATA, check_decodable, measured_values, set_transfer_syntax, to_picture
+from .dicom_pixels import PIXEL_DATA, PLAIN, check_decodable, measured_values, set_transfer_syntax, to_picture
+from .dicom_streams import check_stream
 from .identity import CODES, NUMBERS, Pseudonyms, allowed_tags, file_digest, numbers
 from .quiet import quiet
 from .records import MAX_PIXELS, MRSlice, ReadError
@@ -143,13 +145,15 @@ def decode(dataset: Dataset, frame: Frame) -> tuple[np.ndarray, list[str]]:
     with quiet():
         try:
             check_decodable(dataset)
+            check_stream(dataset, frame.index)
             functions = display_functions(dataset, frame.index)
             return to_picture(measured_values(dataset, frame.index, functions), dataset, functions)
         except ReadError as error:
             raise ReadError(error.reason, frame.path) from None
         except Exception as error:
             # pydicom and its decoders have no common type; their text may quote the file, so the type alone is told.
-            compressed = dataset.file_meta.TransferSyntaxUID.is_compressed
+            # A UID that is none of a transfer syntax has no is_compressed.
+            compressed = dataset.file_meta.TransferSyntaxUID not in PLAIN
             why = ", damaged, or compressed in a rare way (then save it uncompressed)" if compressed else " or damaged"
             reason = f"its pixels cannot be decoded ({type(error).__name__}): it is truncated{why}; fetch it again."
             raise ReadError(reason, frame.path) from None
@@ -160,6 +164,7 @@ def read_values(path: Path, index: int = 0) -> np.ndarray:
     dataset = _read(path, with_pixels=True)
     with quiet():
         check_decodable(dataset)
+        check_stream(dataset, index)
         return measured_values(dataset, index, display_functions(dataset, index))
 
 
@@ -167,9 +172,15 @@ def _read(path: Path, *, with_pixels: bool) -> Dataset:
     tags = [*HEADER_TAGS, *PIXEL_DATA] if with_pixels else HEADER_TAGS
     with quiet():
         try:
-            dataset = dcmread(path, force=True, stop_before_pixels=not with_pixels, specific_tags=tags)
+            content, meta = inflated(path)
+            source = path if content is None else content
+            dataset = dcmread(source, force=True, stop_before_pixels=not with_pixels, specific_tags=tags)
+            if meta is not None:
+                dataset.file_meta = meta
             set_transfer_syntax(dataset)
             return dataset
+        except ReadError as error:
+            raise ReadError(error.reason, path) from None
         except Exception:
             # Damaged files raise anything from KeyError to zlib.error, and the text quotes the file.
             raise ReadError(DAMAGED, path) from None

@@ -3,19 +3,33 @@
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, get_decoder, pixel_array
-from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGLSTransferSyntaxes,
+)
 
 from .records import ReadError
 from .windowing import why_not, window
 
 PIXEL_DATA = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 GREY = ("MONOCHROME1", "MONOCHROME2")
+PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 
 def set_transfer_syntax(dataset: Dataset) -> None:
-    """Where a file does not say how it is written, it is as pydicom has found it to be."""
-    if "TransferSyntaxUID" not in dataset.file_meta:
+    """Where a file does not say how it is written, it is as pydicom has found it to be.
+
+    Raises:
+        ValueError: it says several.
+    """
+    said = dataset.file_meta.get("TransferSyntaxUID")
+    if said is not None and not isinstance(said, UID):
+        raise ValueError("several transfer syntaxes")
+    if not said:
         implicit, little = dataset.original_encoding
         plain = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else plain
@@ -54,7 +68,10 @@ def measured_values(dataset: Dataset, index: int, functions: Dataset) -> np.ndar
     Raises:
         Exception: whatever pydicom and its plugins raise on a damaged file.
     """
-    values = pixel_array(dataset, index=index)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    # highdicom brings another decoder, which takes seconds over each damaged frame that gdcm has refused.
+    only = "gdcm" if syntax in JPEGLSTransferSyntaxes and "gdcm" in get_decoder(syntax).available_plugins else ""
+    values = pixel_array(dataset, index=index, decoding_plugin=only)
     photometric = dataset.PhotometricInterpretation
     if photometric == "PALETTE COLOR":
         colours = apply_color_lut(values, dataset)[..., :3]

@@ -11,6 +11,8 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
+from ...places import config_folder
+
 SALT_VARIABLE = "MEDDET_SALT"
 SALT_NAME = "salt"
 
@@ -130,7 +132,7 @@ class Pseudonyms:
         if salt is not None:
             return cls(salt.strip())
         try:
-            path = _config_folder() / SALT_NAME
+            path = config_folder() / SALT_NAME
         except RuntimeError as error:
             raise ValueError(f"No home folder for the salt of pseudonyms; set {SALT_VARIABLE} to a text.") from error
         try:
@@ -147,12 +149,6 @@ class Pseudonyms:
         if not salt:
             raise ValueError(f"{path}: the salt of pseudonyms is empty; delete the file, and a new one is made.")
         return cls(salt)
-
-
-def _config_folder() -> Path:
-    """Where this user's settings are."""
-    folder = os.environ.get("APPDATA" if os.name == "nt" else "XDG_CONFIG_HOME")
-    return (Path(folder) if folder else Path("~/.config").expanduser()) / "meddet_d2"
 
 
 def _make_salt(path: Path) -> None:

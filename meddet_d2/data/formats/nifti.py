@@ -1,6 +1,8 @@
 """NIfTI volumes: sagittal slices as a radiologist looks at them, superior up and anterior to the left."""
 
+import gzip
 import math
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,8 @@ from .windowing import window
 NIFTI = (nibabel.Nifti1Image, nibabel.Nifti1Pair, nibabel.Nifti2Image, nibabel.Nifti2Pair)
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img")
 MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+# Bytes before the voxels: the header and its extensions.
+MAX_HEAD = 2**26
 LEFT_RIGHT, FRONT_BACK, FOOT_HEAD = range(3)
 
 
@@ -110,6 +114,7 @@ def _open(path: Path) -> tuple[nibabel.Nifti1Pair, list[str]]:
     """A file by its header, checked, and remarks."""
     if not path.name.lower().endswith(SUFFIXES):
         raise ReadError("is a NIfTI file under another name; let it end in .nii or .nii.gz.")
+    _check_head(path)
     image = nibabel.load(header_of(path) or path)
     if not isinstance(image, NIFTI):
         raise ReadError("is NIfTI of another kind (CIFTI) and no volume; give the volume that it was made from.")
@@ -129,6 +134,29 @@ def _open(path: Path) -> tuple[nibabel.Nifti1Pair, list[str]]:
     if image.header["qform_code"] == 0 and image.header["sform_code"] == 0:
         remarks.append("the orientation is not stated, so it may not be a sagittal slice")
     return image, remarks
+
+
+def _check_head(path: Path) -> None:
+    """What lies before the voxels is of a sane size: nibabel reads all of it, and a packed file may hold gigabytes."""
+    with open(path, "rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    with gzip.open(path, "rb") if packed else open(path, "rb") as file:
+        head = file.read(nibabel.Nifti2Header.sizeof_hdr)
+        second = head[4:8] == b"n+2\0"
+        if not second and head[344:348] != b"n+1\0":
+            return  # a header by itself, or voxels: these are not packed
+        header = (nibabel.Nifti2Header if second else nibabel.Nifti1Header)(head[: 540 if second else 348], check=False)
+        end = header.get_data_offset()
+        if not 0 <= end <= MAX_HEAD:
+            raise ReadError(f"says that its voxels begin behind {MAX_HEAD >> 20} MB; convert it again.")
+        head += file.read(max(0, end - len(head)))
+    start = header.sizeof_hdr + 4
+    extended = head[header.sizeof_hdr : header.sizeof_hdr + 1] > b"\0"
+    while extended and start + 16 <= min(end, len(head)):
+        (size,) = struct.unpack(f"{header.endianness}i", head[start : start + 4])
+        if not 8 <= size <= end - start:
+            raise ReadError("has an extension of its header that does not end before its voxels; convert it again.")
+        start += size
 
 
 def _check_length(image: nibabel.Nifti1Pair, size: int) -> None:

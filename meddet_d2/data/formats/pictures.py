@@ -16,6 +16,8 @@ from .windowing import window
 
 # Those that Pillow decodes by itself. Its list has others that start programs (EPS) or are no pictures of anything.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")
+# No image that shows something is packed so well; memory is not given to a header alone.
+MAX_PIXELS_A_BYTE = 10_000
 TOO_LARGE = f"has more than {MAX_PIXELS // 10**6} million pixels; cut out the part that matters."
 
 
@@ -53,6 +55,8 @@ def _load(path: Path) -> tuple[Image.Image, bool]:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise ReadError(TOO_LARGE, path)
+            if width * height > MAX_PIXELS_A_BYTE * path.stat().st_size:
+                raise ReadError("is far too short for its size in pixels; it is damaged: replace it.", path)
             frames = getattr(image, "n_frames", 1)
             if frames > 1:
                 raise ReadError(f"holds {frames} images; write each slice into a file of its own.", path)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ..root import datasets_root
+from ...places import datasets_root
 from .findings import Findings
 
 # What a person can mend by reading one line.

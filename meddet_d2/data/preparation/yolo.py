@@ -4,12 +4,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
+from ...files import parse_yaml
 from .annotation import ImageAnnotation, Shape, bounding_box, make_shape, number, read_text
 
 # Where the names of the classes are looked for, in the folder of annotations and in the one above.
 NAMES_FILES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names")
+# One more in a table would need a name for each number below it.
+MOST_CLASSES = 10_000
 # Lists of images, and the names, beside the annotations.
 NOT_ANNOTATIONS = ("classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt")
 
@@ -50,15 +51,12 @@ def read_names(path: Path) -> list[str]:
 
 
 def _yaml_names(text: str) -> list[str]:
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"is no yaml ({' '.join(str(error).split())})") from error
+    content = parse_yaml(text)
     names: Any = content.get("names") if isinstance(content, dict) else None
-    if isinstance(names, dict) and all(isinstance(key, int) for key in names):
+    if isinstance(names, dict) and all(isinstance(key, int) and key < MOST_CLASSES for key in names):
         names = [names.get(index, "") for index in range(max(names, default=-1) + 1)]
     if not isinstance(names, list):
-        raise ValueError("has no list or table 'names'")
+        raise ValueError(f"has no list or table 'names' by numbers below {MOST_CLASSES}")
     return [str(name) for name in names]
 
 

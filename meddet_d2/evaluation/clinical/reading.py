@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import math
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -123,7 +123,8 @@ def _read_detections(
         )
     try:
         records = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    # RecursionError: brackets nested by the thousand.
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a json file ({error}); make the detections again.") from error
     if isinstance(records, dict) and {"images", "annotations"} <= records.keys():
         _check_names(records["images"], images, path, ground_truth)
@@ -152,12 +153,16 @@ def _read_detections(
 
 def _check_names(listed: Any, images: dict[int, dict], path: Path, ground_truth: Path) -> None:
     """Refuse a json that numbers other images with the same ids: its boxes would be those of other patients."""
+    if not isinstance(listed, list):
+        raise ValueError(f"{path}: 'images' is not a list of records; give a prediction as it was written.")
     here = {identity: Path(image["file_name"]).stem for identity, image in images.items()}
-    there = [(one.get("id"), Path(str(one.get("file_name"))).stem) for one in listed if isinstance(one, dict)]
+    records = [one for one in listed if isinstance(one, dict) and isinstance(one.get("id"), int | str)]
+    there = [(one["id"], Path(str(one.get("file_name"))).stem) for one in records]
     unknown = Counter(repr(identity) for identity, name in there if here.get(identity) != name)
-    if unknown or not isinstance(listed, list) or len(there) < len(listed):
+    wrong = sum(unknown.values()) + len(listed) - len(there)
+    if wrong:
         raise ValueError(
-            f"{path}: {sum(unknown.values())} of its images have another name in {ground_truth.name}, or none"
+            f"{path}: {wrong} of its images have another name in {ground_truth.name}, or none"
             f" (id {_some(unknown)}); ids and names must be those of the ground truth. Predictions under pseudonyms are"
             " not: evaluate the network with --config-file instead."
         )
@@ -179,7 +184,8 @@ def _check_record(record: dict, where: str) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # Compared, because math.isfinite cannot take an integer of hundreds of digits.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _some(counts: Counter) -> str:

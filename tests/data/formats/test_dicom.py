@@ -12,7 +12,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from meddet_d2.data.formats import Pseudonyms, ReadError, read_image, read_slices, window
+from meddet_d2.data.formats import Pseudonyms, ReadError, dicom_deflated, dicom_streams, read_image, read_slices, window
 
 PSEUDONYMS = Pseudonyms("a salt for tests")
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
@@ -214,6 +214,43 @@ def test_rle_and_deflated(tmp_path):
     dataset = dicom_files.make_dicom(RAMP, BitsStored=12)
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     assert np.array_equal(read_image(dicom_files.save(dataset, tmp_path / "deflated.dcm")), read_image(plain))
+
+
+def test_a_deflated_file_that_is_cut_off_too_large_or_bare(tmp_path, monkeypatch):
+    dataset = dicom_files.make_dicom(RAMP, BitsStored=12)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    path = dicom_files.save(dataset, tmp_path / "deflated.dcm")
+    whole, pixels = path.read_bytes(), read_image(path)
+    path.write_bytes(whole[132:])
+    assert np.array_equal(read_image(path), pixels), "without a preamble"
+    path.write_bytes(whole[:-9])
+    assert "truncated or damaged" in refusal(path)
+    path.write_bytes(whole)
+    monkeypatch.setattr(dicom_deflated, "MAX_INFLATED", 8000)
+    assert "unpacks to more than" in refusal(path)
+
+
+def test_a_file_of_two_transfer_syntaxes(tmp_path):
+    path = dicom_files.write_dicom(tmp_path / "a.dcm", RAMP)
+    syntax = ExplicitVRLittleEndian.encode()
+    path.write_bytes(path.read_bytes().replace(syntax, syntax[:9] + b"\\" + syntax[10:], 1))
+    assert "truncated or damaged" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("stream", "size"),
+    [
+        (b"\xff\xd8\xff\xe0\0\4ab\xff\xff\xc0\0\x0b\x08\0\x10\0\x20\1", (16, 32)),
+        (b"\xff\xd8\xff\xf7\0\x0b\x10\2\0\0\x40\1", (512, 64)),
+        (b"\xff\xd8\xff\xc4\0\x09\x08\0\x10\0\x20\1\2", None),
+        (b"\xff\xd8\xff\xc0\0", None),
+        (b"jP\xff\x4f\xff\x51\0\x29\0\0\0\0\1\4\0\0\0\x83\0\0\0\4\0\0\0\3" + bytes(8), (128, 256)),
+        (b"\xff\x4f\xff\x51\0\x29", None),
+        (b"nothing", None),
+    ],
+)
+def test_the_size_in_a_compressed_frame(stream, size):
+    assert dicom_streams.stream_size(stream) == size
 
 
 # --- several frames --------------------------------------------------------------------------------------------------

@@ -187,7 +187,7 @@ def test_the_names_of_yolos_classes_are_found(tmp_path, name, text, expected):
     [
         (None, "", "need the names of their classes"),
         ("data.yaml", "names: 7\n", "no list or table 'names'"),
-        ("data.yaml", "names: [a\n", "is no yaml"),
+        ("data.yaml", "names: [a\n", "is not valid yaml"),
         ("classes.txt", "\n", "no names of classes"),
     ],
 )

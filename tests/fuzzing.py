@@ -1,0 +1,612 @@
+"""Hostile files for every reader of the project: how they are made, and what a reader may do with one.
+
+`READERS` is the table. A reader may return, or raise one of its own error types with a message; nothing else, not for
+long and not in much memory. `test_fuzz.py` tries a few files on each, `fuzz_long.py` as many as you like.
+"""
+
+import csv
+import gzip
+import io
+import json
+import math
+import os
+import pickle
+import resource
+import signal
+import struct
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+from xml.etree import ElementTree
+
+import annotation_files
+import clinical_sets
+import cv2
+import dicom_files
+import layouts
+import nibabel
+import numpy as np
+import pydicom
+import tiny_runs
+import torch
+import yaml
+from PIL import Image
+from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
+from safetensors.torch import save_file
+
+import meddet_d2
+from meddet_d2.benchmark.suite import load_suite
+from meddet_d2.data.cdh1848 import load_cdh_layout
+from meddet_d2.data.checking.annotations import read_splits
+from meddet_d2.data.formats import MRSlice, Problem, Pseudonyms, ReadError, collect, read_slices
+from meddet_d2.data.preparation.boxes import make_boxes
+from meddet_d2.data.preparation.classes import ClassMap
+from meddet_d2.data.preparation.findings import Findings
+from meddet_d2.data.preparation.matching import ImageIndex
+from meddet_d2.data.preparation.reading import match, read_annotations
+from meddet_d2.data.preparation.spider import read_gradings, read_official_split
+from meddet_d2.data.preparation.table import read_table
+from meddet_d2.data.preparation.yolo import read_names
+from meddet_d2.deploy.card import ModelCard
+from meddet_d2.deploy.web_guard import Guard
+from meddet_d2.evaluation.clinical.reading import read_study
+from meddet_d2.modeling.weights import read_weights
+
+# For one case: seconds, and bytes that the process may grow by.
+SECONDS, GROWTH = 20.0, 512 * 2**20
+PSEUDONYMS = Pseudonyms("a salt for tests")
+VALUES = np.random.default_rng(0).integers(0, 4096, (12, 10), dtype=np.uint16)
+SCENE = [("a b.png", (64, 48), [("protrusion", (4.25, 6.5, 20.75, 14.0), "C5/6")]), ("c.png", (64, 48), [])]
+MISTAKES = (ValueError, FileNotFoundError)
+
+# fmt: off
+NUMBERS = [
+    0, -1, 1, 2, 255, 65535, 2**31 - 1, 2**31, 2**32 - 1, 2**63, 10**18, 10**400, 0.5, -0.0, 5e-324, 1e308, -1e308,
+    math.nan, math.inf, -math.inf,
+]
+TEXTS = [
+    "", " ", "\0", "\n", "\ud800", "ä", "../../etc/passwd", "/etc/passwd", "C:\\x\\..\\y", "a" * 3000, "=1+1",
+    "%s",
+    "<script>alert(1)</script>", "1e999", "nan", "-1", "true", "9" * 400, "\u0663", "{0}", "[", "_BASE_",
+]
+THINGS = [
+    None, True, False, [], {}, [[]], [None], {"": None}, [[1, 2], [3]], {"id": 1}, json.loads("[" * 60 + "]" * 60),
+]
+# What a yaml or a json may hold beside a tree of values.
+FRAGMENTS = [
+    "*a", "&a ", "&a [*a]", "<<: *a", "!!python/object/apply:os.getcwd []", "!!binary x", "!!float x", "!!set {a}",
+    "!!timestamp x", "!!int 9_", "[" * 2000, "{" * 2000, "9" * 5000, "0b_", "2001-99-99", "? [1]", "---", "%YAML 9",
+    "\t", "- ", ": ", "|", '"', "\\ud800", "NaN", "Infinity", "//", "/*", "1:2:3.4.5",
+    "{{1: 2}: 3}",
+]
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A row of the table.
+
+    Attributes:
+        name: of the kind of file.
+        make: sound files of it, in a new folder; other files beside them stay for ``read``.
+        read: reads one.
+        errors: what it may raise; exactly these types, not those below them.
+        change: makes another file of a sound one.
+        names_file: whether each message must name the file.
+    """
+
+    name: str
+    make: Callable[[Path], list[Path]]
+    read: Callable[[Path], Any]
+    errors: tuple[type[Exception], ...]
+    change: Callable[[Random, bytes], bytes]
+    names_file: bool = True
+
+
+class TooMuch(BaseException):
+    """A reader took too long or too much memory; no ``except Exception`` of the reader catches it."""
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Raises `TooMuch` in the block after SECONDS, and at its end if the process has grown by more than GROWTH."""
+
+    def ring(*_: Any) -> None:
+        raise TooMuch(f"took longer than {SECONDS:g} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) * 1024
+    if grown > GROWTH:
+        raise TooMuch(f"took {grown / 2**20:.0f} MiB of memory")
+
+
+def attack(reader: Reader, path: Path) -> bool:
+    """Read a file; whether it was accepted. Raises what the reader must not raise, or an AssertionError."""
+    with bounded():
+        try:
+            reader.read(path)
+        except reader.errors as error:
+            told = str(error)
+            assert type(error) in reader.errors, f"{type(error).__name__} is not the project's own: {told[:200]}"
+            assert told.strip(), "an error without a word"
+            assert not reader.names_file or str(path) in told, f"does not name the file: {told[:200]}"
+            assert not isinstance(error, ReadError) or "\n" not in told, "more than one line"
+            return False
+    return True
+
+
+def case(reader: Reader, sound: list[bytes], seed: int, number: int) -> bytes:
+    """The file of one number in a long run: the same each time."""
+    random = Random(f"{seed}/{reader.name}/{number}")
+    return reader.change(random, random.choice(sound))
+
+
+# --- changes ---------------------------------------------------------------------------------------------------------
+
+
+def change_bytes(random: Random, data: bytes) -> bytes:
+    """Up to four changes, half of them in the first 400 bytes, where sizes and kinds stand; maybe cut off."""
+    changed = bytearray(data)
+    for _ in range(random.randrange(5)):
+        end = max(len(changed), 1)
+        where = random.randrange(min(end, 400)) if random.random() < 0.5 else random.randrange(end)
+        kind = random.randrange(6)
+        if kind < 3:
+            changed[where : where + 1] = bytes([random.randrange(256)])
+        elif kind == 3:
+            number = random.choice([0, 1, -1, 2**15, 2**31 - 1, -(2**31), 10**6, 65535])
+            packed = struct.pack(random.choice(["<", ">"]) + "q", number)
+            width = random.choice([2, 4, 8])
+            changed[where : where + width] = packed[:width] if random.random() < 0.5 else packed[-width:]
+        elif kind == 4:
+            del changed[where : where + random.randrange(1, 64)]
+        else:
+            changed[where:where] = changed[where : where + random.randrange(1, 64)]
+    return bytes(changed[: random.randrange(len(changed) + 1)] if random.random() < 0.3 else changed)
+
+
+def change_inside_gzip(random: Random, data: bytes) -> bytes:
+    """The packed bytes, or what is in them."""
+    if random.random() < 0.3:
+        return change_bytes(random, data)
+    return gzip.compress(change_bytes(random, gzip.decompress(data)), 1)
+
+
+def change_inside_deflated(random: Random, data: bytes) -> bytes:
+    """The same of a deflated DICOM, which is packed from the end of its file meta information."""
+    start = 132 + 12 + struct.unpack("<I", data[140:144])[0]
+    if random.random() < 0.3:
+        return change_bytes(random, data)
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    inside = change_bytes(random, zlib.decompress(data[start:], -zlib.MAX_WBITS))
+    return data[:start] + packer.compress(inside) + packer.flush()
+
+
+def change_text(random: Random, data: bytes) -> bytes:
+    """A word put in the place of another, or bytes changed."""
+    if random.random() < 0.3:
+        return change_bytes(random, data)
+    words = data.decode().split(" ")
+    for _ in range(random.randrange(1, 4)):
+        cells = words[where := random.randrange(len(words))].split(",")
+        cells[random.randrange(len(cells))] = any_text(random)
+        words[where] = ",".join(cells)
+    return " ".join(words).encode("utf-8", "surrogatepass")
+
+
+def change_csv(random: Random, data: bytes) -> bytes:
+    """A cell, a row or bytes changed."""
+    if random.random() < 0.3:
+        return change_bytes(random, data)
+    rows = list(csv.reader(io.StringIO(data.decode())))
+    for _ in range(random.randrange(1, 4)):
+        row = random.choice(rows)
+        kind = random.randrange(4)
+        if kind == 0 and row:
+            row.pop()
+        elif kind == 1:
+            row.append(any_text(random))
+        elif row:
+            row[random.randrange(len(row))] = any_text(random)
+    text = io.StringIO()
+    csv.writer(text, delimiter=random.choice(",,,;\t")).writerows(rows)
+    return text.getvalue().encode("utf-8", "surrogatepass")
+
+
+def change_json(random: Random, data: bytes) -> bytes:
+    """A value of the tree changed; or a fragment put in, or bytes changed."""
+    if random.random() < 0.2:
+        return change_bytes(random, data)
+    tree = change_tree(random, json.loads(data))
+    text = json.dumps(tree, ensure_ascii=random.random() < 0.5)
+    return with_fragment(random, text).encode("utf-8", "surrogatepass")
+
+
+def change_yaml(random: Random, data: bytes) -> bytes:
+    """The same of a yaml."""
+    if random.random() < 0.2:
+        return change_bytes(random, data)
+    tree = change_tree(random, yaml.safe_load(data))
+    return with_fragment(random, yaml.safe_dump(tree, width=1000)).encode("utf-8", "surrogatepass")
+
+
+def change_xml(random: Random, data: bytes) -> bytes:
+    """A text, attribute or element changed; or a fragment put in, or bytes changed."""
+    if random.random() < 0.2:
+        return change_bytes(random, data)
+    root = ElementTree.fromstring(data)
+    for _ in range(random.randrange(1, 4)):
+        element = random.choice(list(root.iter()))
+        kind = random.randrange(5)
+        if kind == 0:
+            element.text = any_text(random)
+        elif kind == 1 and element.attrib:
+            element.set(random.choice(sorted(element.attrib)), any_text(random))
+        elif kind == 2 and len(element):
+            element.remove(random.choice(list(element)))
+        elif kind == 3 and len(element):
+            element.append(random.choice(list(element)))
+        else:
+            element.tag = random.choice(["annotation", "image", "box", "polygon", "object", "size", "x", "track"])
+    text = ElementTree.tostring(root, encoding="unicode")
+    if random.random() < 0.1:
+        text = random.choice(['<!DOCTYPE a [<!ENTITY b "c">]>', '<?xml version="1.0" encoding="utf-7"?>', "<a>"]) + text
+    return text.encode("utf-8", "surrogatepass")
+
+
+def change_tree(random: Random, tree: Any) -> Any:
+    """One to three places of a tree of dicts and lists replaced, removed or repeated."""
+    for _ in range(random.randrange(1, 4)):
+        places = list(_places(tree))
+        if not places or random.random() < 0.02:
+            return any_value(random)
+        holder, key = random.choice(places)
+        kind = random.randrange(8)
+        if kind == 0:
+            del holder[key]
+        elif kind == 1 and isinstance(holder, list):
+            holder.insert(key, holder[key])
+        elif kind == 2 and isinstance(holder, dict):
+            holder[any_text(random)] = holder.pop(key)
+        elif kind == 3:
+            # The value of another place.
+            other, there = random.choice(places)
+            if there in other if isinstance(other, dict) else there < len(other):
+                holder[key] = json.loads(json.dumps(other[there]))
+        else:
+            holder[key] = any_value(random)
+    return tree
+
+
+def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, value in items:
+        yield tree, key
+        yield from _places(value)
+
+
+def with_fragment(random: Random, text: str) -> str:
+    """The text, one time in five with a fragment of a yaml or json somewhere."""
+    if random.random() < 0.8:
+        return text
+    where = random.randrange(len(text) + 1)
+    return text[:where] + random.choice(FRAGMENTS) + text[where + random.choice([0, 0, 1, 5]) :]
+
+
+def any_value(random: Random) -> Any:
+    value = random.choice(random.choice([NUMBERS, TEXTS, THINGS]))
+    return json.loads(json.dumps(value)) if isinstance(value, list | dict) else value
+
+
+def any_text(random: Random) -> str:
+    return random.choice(TEXTS) if random.random() < 0.6 else str(random.choice(NUMBERS))
+
+
+# --- sound files -----------------------------------------------------------------------------------------------------
+
+
+def make_picture(kind: str, folder: Path) -> list[Path]:
+    eight = (VALUES // 16).astype(np.uint8)
+    Image.fromarray(eight).save(folder / f"eight.{kind}")
+    Image.fromarray(np.stack([eight] * 3, axis=2)).save(folder / f"colour.{kind}")
+    if kind in ("png", "tif"):
+        Image.fromarray(VALUES).save(folder / f"grey.{kind}")
+        cv2.imwrite(str(folder / f"deep.{kind}"), np.stack([VALUES] * 3, axis=2))
+    return sorted(folder.glob(f"*.{kind}"))
+
+
+def make_dicom_file(kind: str, folder: Path) -> list[Path]:
+    path = folder / f"a.{kind}.dcm"
+    display = {"WindowCenter": 2000, "WindowWidth": 4000, "RescaleSlope": 1, "RescaleIntercept": 0}
+    if kind == "plain":
+        dicom_files.write_dicom(path, VALUES, **display)
+        bare = folder / "bare.dcm"
+        bare.write_bytes(path.read_bytes()[132:])
+        return [path, bare]
+    if kind == "frames":
+        dicom_files.write_dicom(path, np.stack([VALUES] * 3), **display)
+    elif kind == "deflated":
+        dataset = dicom_files.make_dicom(VALUES, **display)
+        dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+        dicom_files.save(dataset, path)
+    elif kind == "rle":
+        dataset = dicom_files.make_dicom(VALUES)
+        dataset.compress(RLELossless)
+        dicom_files.save(dataset, path)
+    else:
+        name = {"jpeg2000": "MR_small_jp2klossless.dcm", "jpegls": "MR_small_jpeg_ls_lossless.dcm"}[kind]
+        # Copied by content: pydicom brings these files with it.
+        path.write_bytes((Path(pydicom.__file__).parent / "data" / "test_files" / name).read_bytes())
+    return [path]
+
+
+def make_nifti(kind: str, folder: Path) -> list[Path]:
+    volume = np.stack([VALUES] * 3).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), folder / f"one.{kind}")
+    nibabel.save(nibabel.Nifti2Image(volume.astype(np.float32), np.eye(4)), folder / f"two.{kind}")
+    return sorted(folder.glob(f"*.{kind}"))
+
+
+def make_annotation(kind: str, folder: Path) -> list[Path]:
+    images = folder / "images"
+    images.mkdir()
+    for name, size, _ in SCENE:
+        Image.new("L", size).save(images / name)
+    found = []
+    for polygons in (False, True):
+        options = {} if kind == "voc" else {"polygons": polygons}
+        where = annotation_files.write_scene(folder / f"polygons {polygons}", kind, SCENE, **options)
+        found += sorted(where.rglob("a b*")) if where.is_dir() else [where]
+    return found
+
+
+def read_annotation(kind: str, path: Path) -> None:
+    """Everything that a preparation does with an annotation file before it looks at an image."""
+    findings = Findings()
+    names = path.parent / "classes.txt"
+    if kind == "yolo" and not names.exists():
+        names.write_text("protrusion C5/6\n")
+    annotations = read_annotations(path, kind, findings, names_file=names if kind == "yolo" else None)
+    images = [path.parent / "images" / name for name, _, _ in SCENE]
+    index = ImageIndex(path.parent / "images", images)
+    match(annotations, index, findings)
+    classes = ClassMap()
+    try:
+        classes.check(shape.label for annotation in annotations for shape in annotation.shapes)
+    except ValueError:
+        return
+    for annotation in annotations:
+        for box in make_boxes(annotation, (64, 48), classes, findings, annotation.where):
+            assert all(map(math.isfinite, box.box))
+    list(findings.lines(verbose=True))
+
+
+def make_names(folder: Path) -> list[Path]:
+    listed, table = folder / "list.yaml", folder / "table.yaml"
+    listed.write_text(yaml.safe_dump({"path": "x", "nc": 2, "names": ["protrusion", "non-protrusion"]}))
+    table.write_text(yaml.safe_dump({"names": {0: "protrusion", 1: "non-protrusion"}}))
+    return [listed, table]
+
+
+def make_table(folder: Path) -> list[Path]:
+    path = folder / "table.csv"
+    path.write_text("image,patient,split\na b.png,7,train\nc.png,8,test\n")
+    return [path]
+
+
+def read_patients(path: Path) -> None:
+    root = path.parent / "images"
+    index = ImageIndex(root, [root / name for name, _, _ in SCENE])
+    columns = {"patient_column": "patient", "image_column": "image", "split_column": "split"}
+    read_table(path, index, Findings(), **columns)
+
+
+def make_gradings(folder: Path) -> list[Path]:
+    path = folder / "gradings.csv"
+    path.write_text("Patient,IVD label,Disc herniation,new_file_name,subset\n1,1,0,1_t2,training\n")
+    return [path]
+
+
+def read_release(path: Path) -> None:
+    read_gradings(path, Findings())
+    read_official_split(path)
+
+
+def make_layout(folder: Path) -> list[Path]:
+    layouts.Layout(folder / "data")
+    return [folder / "data" / "train.json"]
+
+
+def check_layout(path: Path) -> None:
+    """tools/check_data.py reports mistakes instead of raising them."""
+    splits, findings = read_splits(
+        [(path, path.parent / "images"), (path.parent / "test.json", path.parent / "images")]
+    )
+    assert all(math.isfinite(sum(box.corners)) for split in splits for image in split.images for box in image.boxes)
+    assert all("\n" not in finding.text for finding in findings)
+
+
+def make_detections(folder: Path) -> list[Path]:
+    cases = [
+        clinical_sets.make_case(1, 1, [(10, 10, 20, 8, 0)], [(11, 10, 20, 8, 0, 0.9)], levels=["C5/6"]),
+        clinical_sets.make_case(2, 2, [], [(40, 40, 20, 8, 1, 0.4)]),
+    ]
+    paths = clinical_sets.write_set(folder, cases)
+    truth = json.loads(paths[0].read_text())
+    named = folder / "named.json"
+    named.write_text(json.dumps({"images": truth["images"], "annotations": json.loads(paths[2].read_text())}))
+    return [paths[2], named]
+
+
+def read_detections(path: Path) -> None:
+    read_study(path.parent / "test.json", path.parent / "images", path)
+
+
+def make_card(folder: Path) -> list[Path]:
+    card = ModelCard(
+        name="net",
+        classes=("protrusion", "non-protrusion"),
+        image={
+            "order": "RGB",
+            "min_size": 512,
+            "max_size": 900,
+            "min_side": 32,
+            "mean": [1.0],
+            "std": [1.0],
+            "divisor": 32,
+        },
+        thresholds={"score": 0.05, "nms": 0.6, "topk": 1000, "max_detections": 100},
+        network={"config": "a.yaml", "config_hash": "x", "nmode": "none", "parameters": 7},
+        made_by={"version": "1", "commit": "x", "torch": "2", "engine": "x"},
+        trained_on=("phantom",),
+        files={"model.onnx": "0" * 64},
+    )
+    path = folder / "card.json"
+    path.write_text(card.to_json())
+    return [path]
+
+
+def read_card(path: Path) -> None:
+    """What is then done with a card: nothing in it may be a surprise."""
+    card = ModelCard.read(path)
+    assert all(isinstance(text, str) and text.isprintable() for text in (card.name, *card.classes, *card.trained_on))
+    assert card.image["min_size"] * card.image["max_size"] < 2**30
+    sorted(card.files)
+    card.to_json()
+
+
+def make_suite(folder: Path) -> list[Path]:
+    path = folder / "suite.yaml"
+    row = {"table": "I", "row": "a", "config": "../x.yaml", "seeds": [1, 2], "paper": {"map": 12.5}, "teacher": True}
+    path.write_text(
+        yaml.safe_dump({"seeds": [1], "teachers": {"seed": 3, "per_seed": True}, "rows": [row], "efficiency": [row]})
+    )
+    return [path]
+
+
+def make_config(folder: Path) -> list[Path]:
+    base, path = folder / "base.yaml", folder / "config.yaml"
+    base.write_text("SOLVER:\n  MAX_ITER: 7\n")
+    quickstart = (tiny_runs.ROOT / "configs" / "quickstart.yaml").read_text()
+    path.write_text(quickstart.replace("quickstart/Base-Quickstart.yaml", "base.yaml"))
+    return [path]
+
+
+def make_weights(kind: str, folder: Path) -> list[Path]:
+    weights = {"conv.weight": torch.arange(12.0).reshape(3, 4), "conv.bias": torch.zeros(3)}
+    path = folder / f"weights.{'safetensors' if kind == 'safetensors' else 'pth'}"
+    if kind == "safetensors":
+        save_file(weights, path)
+    else:
+        torch.save({"model": weights, "iteration": 7}, path, _use_new_zipfile_serialization=kind == "zip")
+    return [path]
+
+
+def make_pickle(folder: Path) -> list[Path]:
+    paths = []
+    for protocol in (2, 4):
+        paths.append(folder / f"{protocol}.pkl")
+        paths[-1].write_bytes(pickle.dumps({"model": {"a": np.arange(6.0)}, "b_momentum": 1}, protocol=protocol))
+    return paths
+
+
+def make_request(folder: Path) -> list[Path]:
+    path = folder / "request.json"
+    upload = {"path": str(folder / "uploads" / "x.png"), "meta": {"_type": "gradio.FileData"}}
+    path.write_text(json.dumps({"data": [[upload], 0.3], "fn_index": 1, "session_hash": "x"}))
+    return [path]
+
+
+def read_request(path: Path) -> None:
+    assert Guard(None, path.parent / "uploads")._allows(path.read_bytes()) in (True, False)
+
+
+def read_all_slices(path: Path) -> None:
+    found = list(collect([path], pseudonyms=PSEUDONYMS, slices="all"))
+    assert found and all(isinstance(one, MRSlice | Problem) for one in found)
+    for one in read_slices(path, pseudonyms=PSEUDONYMS, slices="all"):
+        assert isinstance(one, MRSlice) and one.pixels.dtype == np.uint8 and one.pixels.shape[2] == 3
+        assert one.spacing is None or all(map(math.isfinite, one.spacing))
+
+
+def _readers() -> Iterator[Reader]:
+    for kind in ("png", "tif", "jpg", "jp2", "bmp", "gif", "webp", "ppm"):
+        yield Reader(kind, partial(make_picture, kind), read_all_slices, (ReadError,), change_bytes)
+    for kind in ("plain", "frames", "rle", "jpeg2000", "jpegls"):
+        yield Reader(f"dicom {kind}", partial(make_dicom_file, kind), read_all_slices, (ReadError,), change_bytes)
+    deflated = partial(make_dicom_file, "deflated")
+    yield Reader("dicom deflated", deflated, read_all_slices, (ReadError,), change_inside_deflated)
+    yield Reader("nii", partial(make_nifti, "nii"), read_all_slices, (ReadError,), change_bytes)
+    yield Reader("nii.gz", partial(make_nifti, "nii.gz"), read_all_slices, (ReadError,), change_inside_gzip)
+    changes = {"labelme": change_json, "coco": change_json, "voc": change_xml, "cvat": change_xml, "yolo": change_text}
+    for kind, change in changes.items():
+        # A file that cannot be read is counted and named: nothing is raised.
+        yield Reader(kind, partial(make_annotation, kind), partial(read_annotation, kind), (), change)
+    yield Reader("yolo names", make_names, read_names, (ValueError,), change_yaml)
+    yield Reader("patients csv", make_table, read_patients, (ValueError,), change_csv)
+    yield Reader("gradings csv", make_gradings, read_release, (ValueError,), change_csv)
+    yield Reader("split json", make_layout, load_layout, MISTAKES, change_json, names_file=False)
+    yield Reader("check json", make_layout, check_layout, (), change_json)
+    yield Reader("detections", make_detections, read_detections, (ValueError,), change_json)
+    yield Reader("card", make_card, read_card, (ValueError,), change_json)
+    yield Reader("suite", make_suite, load_suite, (ValueError,), change_yaml)
+    # A config may name another file that is not there, by that file's name.
+    yield Reader("config", make_config, lambda path: meddet_d2.load_config(str(path)), MISTAKES, change_yaml, False)
+    for kind in ("safetensors", "zip", "legacy"):
+        read = lambda path: read_weights(str(path))  # noqa: E731
+        yield Reader(f"weights {kind}", partial(make_weights, kind), read, (ValueError,), change_bytes)
+    yield Reader("pickle", make_pickle, tiny_runs.load_tool("convert_weights").read_arrays, (ValueError,), change_bytes)
+    yield Reader("web request", make_request, read_request, (), change_json)
+
+
+def load_layout(path: Path) -> None:
+    load_cdh_layout(path, path.parent / "images", "meddet_fuzz")
+
+
+READERS = {reader.name: reader for reader in _readers()}
+
+
+def sound_files(reader: Reader, folder: Path) -> tuple[Path, list[bytes]]:
+    """Where a changed file goes, and the sound ones' contents. All of these are read once: they must be accepted."""
+    paths = reader.make(folder)
+    for path in paths:
+        reader.read(path)
+    target = paths[0].with_name(f"changed{''.join(paths[0].suffixes[-2:])}") if reader.name != "yolo" else paths[0]
+    return target, [path.read_bytes() for path in paths]
+
+
+# --- what a process opens --------------------------------------------------------------------------------------------
+
+_opened: list[str] | None = None
+
+
+def _listen(event: str, arguments: tuple) -> None:
+    if _opened is not None and event in ("open", "os.rename", "os.remove", "os.mkdir", "os.link", "os.symlink"):
+        _opened.extend(os.fsdecode(name) for name in arguments[:2] if isinstance(name, str | bytes | os.PathLike))
+
+
+@contextmanager
+def opened() -> Iterator[list[str]]:
+    """The paths that this process opens, makes, renames or removes in the block."""
+    global _opened
+    if not getattr(_listen, "hooked", False):
+        sys.addaudithook(_listen)
+        _listen.hooked = True
+    _opened = names = []
+    try:
+        yield names
+    finally:
+        _opened = None
