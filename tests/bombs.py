@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cv2
 import dicom_files
 import fuzzing
 import nibabel
@@ -45,6 +46,14 @@ def png_text(path: Path) -> None:
     body = b"zTXtComment\0\0" + zlib.compress(bytes(2**28), 9)
     chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
     path.write_bytes(data[:33] + chunk + data[33:])
+
+
+def png_chunk(path: Path) -> None:
+    """A chunk of 2 GB, by its header, in an image of 16-bit colours, which a decoder of its own reads."""
+    cv2.imwrite(str(path), np.full((12, 10, 3), 4000, np.uint16))
+    data = bytearray(path.read_bytes())
+    data[33] |= 0x80
+    path.write_bytes(data)
 
 
 def tiff(path: Path) -> None:
@@ -154,6 +163,7 @@ def bombs() -> Iterator[tuple[str, str, str, Callable[[Path], None]]]:
     yield "png of 900 million pixels", "png", "a.png", lambda path: png(path, 30000, 30000)
     yield "png of a line of 4 billion", "png", "a.png", lambda path: png(path, 2**31 - 1, 2)
     yield "png of 64 million that are not there", "png", "a.png", lambda path: png(path, 8000, 8000)
+    yield "png with a chunk of 2 GB", "png", "a.png", png_chunk
     yield "png with a long text", "png", "a.png", png_text
     yield "tif with large tiles", "tif", "a.tif", tiff
     yield "nii.gz that begins late", "nii.gz", "a.nii.gz", lambda path: nifti(path, 2.0**31)

@@ -71,9 +71,14 @@ def _load(path: Path) -> tuple[Image.Image, bool]:
     except Image.DecompressionBombError:
         raise ReadError(TOO_LARGE, path) from None
     except Exception as error:
-        # A damaged file makes Pillow raise a dozen types. Their text may quote the file, so only the type is told.
-        reason = f"cannot be read as an image ({type(error).__name__}): it is truncated or damaged; replace it."
-        raise ReadError(reason, path) from None
+        raise _damaged(error, path) from None
+
+
+def _damaged(error: Exception, path: Path) -> ReadError:
+    """For the dozen types that Pillow raises on a damaged file. Their text may quote it, so only the type is told."""
+    return ReadError(
+        f"cannot be read as an image ({type(error).__name__}): it is truncated or damaged; replace it.", path
+    )
 
 
 def _window_file(values: np.ndarray, path: Path) -> np.ndarray:
@@ -85,6 +90,12 @@ def _window_file(values: np.ndarray, path: Path) -> np.ndarray:
 
 def _read_deep_colour(path: Path) -> np.ndarray:
     """(H, W, 3) uint16 of a 16-bit colour file that Pillow has found sound; an alpha channel is left out."""
+    try:
+        with quiet(), Image.open(path, formats=FORMATS) as image:
+            # OpenCV makes room for a chunk of a PNG before it sees that the file is too short for it.
+            image.verify()
+    except Exception as error:
+        raise _damaged(error, path) from None
     flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_ANYDEPTH
     values = cv2.imdecode(np.fromfile(path, np.uint8), flags)
     if values is None or values.dtype != np.uint16 or values.ndim != 3:
