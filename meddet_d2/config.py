@@ -176,7 +176,7 @@ def _add_detector(cfg: CN) -> None:
     cfg.MODEL.BOTTOM_UP.WIDTH_MULT = 1.0
     # Load ImageNet weights if the machine can reach them; it warns and starts from random weights otherwise.
     cfg.MODEL.BOTTOM_UP.PRETRAINED = True
-    # "BN" as published, or "GN", which does not depend on the batch.
+    # "BN" as published; "GN", which does not depend on the batch; or "SyncBN", BatchNorm by all processes' images.
     cfg.MODEL.BOTTOM_UP.NORM = "BN"
     # Keep BatchNorm's running statistics as loaded (mmdetection's norm_eval). Only sensible with PRETRAINED.
     cfg.MODEL.BOTTOM_UP.NORM_EVAL = True

@@ -7,7 +7,6 @@ c3, c4, c5 are the bottom-up maps at strides 8, 16, 32, and p3..p7 the pyramid's
 (N, C, H / 8, W / 8).
 """
 
-import math
 from typing import Any
 
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
 
 from .bodies import STRIDES, TimmBody, TorchvisionBody
 from .nmode import build_nmode, nmode_kwargs
+from .norms import NORMS, replace_batch_norm
 from .shufflenet import ShuffleNetBody
 
 FEATURES = ("c3", "c4", "c5")
@@ -32,7 +32,8 @@ class BottomUp(Backbone):
         name: the network's name in that library.
         width_mult: channels relative to the published network; mobilenet_v2 and ShuffleNet v1 only.
         pretrained: load ImageNet weights. Where they cannot be had, a warning is logged and the weights are random.
-        norm: "BN" for the network's own, or "GN" to put GroupNorm in the place of every BatchNorm.
+        norm: "BN" for the network's own; "GN" or "SyncBN" to put GroupNorm, or BatchNorm over all processes, in the
+            place of every BatchNorm.
         norm_eval: keep BatchNorm in evaluation mode during training (its affine parameters still learn).
         freeze_at: how many stages are frozen: 0 none, 1 the stem (all before stride 4), 2 also the stage of stride 4,
             and so on to 5, all. BatchNorm of a frozen stage stays in evaluation mode.
@@ -56,8 +57,8 @@ class BottomUp(Backbone):
         nmode: dict[str, Any] | None = None,
     ):
         super().__init__()
-        if norm not in ("BN", "GN"):
-            raise ValueError(f"MODEL.BOTTOM_UP.NORM: unknown value {norm!r}; choose BN or GN.")
+        if norm not in NORMS:
+            raise ValueError(f"MODEL.BOTTOM_UP.NORM: unknown value {norm!r}; choose one of {', '.join(NORMS)}.")
         if freeze_at not in range(6):
             raise ValueError(f"MODEL.BACKBONE.FREEZE_AT must be an integer from 0 to 5, not {freeze_at}.")
         if library == "timm" and width_mult != 1.0:
@@ -76,7 +77,7 @@ class BottomUp(Backbone):
         # Before the conversion of the norms, which keeps their parameters and not their names.
         for parameter in body.stage_parameters(freeze_at):
             parameter.requires_grad_(False)
-        self.body = batch_norm_to_group_norm(body) if norm == "GN" else body
+        self.body = replace_batch_norm(body, norm)
         self.norm_eval = norm_eval
         self.nmode = None
         if nmode is not None:
@@ -210,27 +211,6 @@ def build_gfl_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> GFLFPN:
         norm=cfg.MODEL.FPN.NORM,
         nmode=nmode_kwargs(cfg, "fpn"),
     )
-
-
-def batch_norm_to_group_norm(module: nn.Module) -> nn.Module:
-    """Return ``module`` with GroupNorm in the place of every BatchNorm2d, which leaves its affine parameters to it.
-
-    There are 32 groups where 32 divides the channels, else the largest power of two that does; but never groups of
-    one channel, which could not be normalised on a 1x1 map.
-    """
-    if isinstance(module, nn.BatchNorm2d):
-        channels = module.num_features
-        groups = math.gcd(32, channels)
-        if groups == channels:
-            groups = max(groups // 2, 1)
-        norm = nn.GroupNorm(groups, channels)
-        norm.weight, norm.bias = module.weight, module.bias
-        # timm's BatchNormAct2d is also the activation that follows.
-        activation = getattr(module, "act", None)
-        return norm if activation is None else nn.Sequential(norm, activation)
-    for name, child in module.named_children():
-        module.add_module(name, batch_norm_to_group_norm(child))
-    return module
 
 
 def _learns(module: nn.Module) -> bool:

@@ -46,6 +46,7 @@ JOBS = {
     "FGD": {"double": True, "options": [*ONE_TEACHER, "DISTILL.METHOD", "FGD"]},
     "LD": {"double": True, "healthy": True, "test_images": 1, "options": [*ONE_TEACHER, "DISTILL.METHOD", "LD"]},
     "MGD": {"double": True, "options": [*ONE_TEACHER, "DISTILL.METHOD", "MGD", "DISTILL.MGD.DROP", 0.0]},
+    "SyncBN": {"double": True, "options": ["MODEL.BOTTOM_UP.NORM", "SyncBN", "MODEL.BOTTOM_UP.NORM_EVAL", False]},
     "frozen BN": {
         "options": ["MODEL.BOTTOM_UP.NORM", "BN", "MODEL.BOTTOM_UP.NORM_EVAL", True, "SOLVER.OPTIMIZER", "SGD"]
     },

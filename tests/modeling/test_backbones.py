@@ -15,8 +15,9 @@ from detectron2.config import get_cfg
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, build_backbone
 from meddet_d2.modeling import bodies
-from meddet_d2.modeling.backbones import GFLFPN, BottomUp, TopBlockP6P7, batch_norm_to_group_norm
+from meddet_d2.modeling.backbones import GFLFPN, BottomUp, TopBlockP6P7
 from meddet_d2.modeling.nmode import NMODEBlock
+from meddet_d2.modeling.norms import SyncBatchNorm2d, replace_batch_norm
 
 SMALL = {"library": "timm", "name": "resnet10t"}
 RESNET = {"library": "torchvision", "name": "resnet50"}
@@ -167,8 +168,26 @@ def test_group_norm_takes_the_place_of_every_batch_norm(network):
     "channels, groups", [(256, 32), (64, 32), (96, 32), (32, 16), (24, 8), (16, 8), (2, 1), (7, 1), (1, 1)]
 )
 def test_groups_divide_the_channels(channels, groups):
-    norm = batch_norm_to_group_norm(nn.BatchNorm2d(channels))
+    norm = replace_batch_norm(nn.BatchNorm2d(channels), "GN")
     assert (norm.num_groups, norm.num_channels) == (groups, channels)
+
+
+@pytest.mark.parametrize("network", [MOBILENET, SMALL])
+def test_sync_batch_norm_is_batch_norm_in_one_process(network):
+    """In several: tests/engine/test_distributed.py."""
+    torch.manual_seed(0)
+    plain = BottomUp(**network)
+    torch.manual_seed(0)
+    synced = BottomUp(**network, norm="SyncBN")
+    norms = [m for m in synced.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms and all(type(m) is SyncBatchNorm2d for m in norms)
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    for mode in (True, False):
+        a, b = plain.train(mode)(images), synced.train(mode)(images)
+        assert all(torch.equal(a[name], b[name]) for name in a)
+    state = dict(plain.state_dict())
+    assert len(state) == len(synced.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(state.values(), synced.state_dict().values(), strict=True))
 
 
 @pytest.mark.parametrize("network", [SMALL, EFFICIENTNET, SHUFFLENET, SHUFFLENET_V2])
@@ -259,7 +278,7 @@ def test_nmode_after_every_output():
         ({"library": "timm", "name": "vit_tiny_patch16_224"}, r"strides \[16\]"),
         ({"library": "meddet_d2", "name": "shufflenet_v1_g5"}, r"MODEL\.BOTTOM_UP\.NAME.*_g1,.*_g2,.*_g3,.*_g4,.*_g8"),
         ({"library": "keras", "name": "resnet50"}, r"MODEL\.BOTTOM_UP\.LIBRARY.*'keras'"),
-        ({**SMALL, "norm": "SyncBN"}, r"MODEL\.BOTTOM_UP\.NORM.*'SyncBN'"),
+        ({**SMALL, "norm": "LN"}, r"MODEL\.BOTTOM_UP\.NORM.*'LN'"),
         ({**SMALL, "freeze_at": 6}, r"MODEL\.BACKBONE\.FREEZE_AT.*not 6"),
         ({**SMALL, "width_mult": 0.5}, r"MODEL\.BOTTOM_UP\.WIDTH_MULT"),
         ({**RESNET, "width_mult": 0.5}, r"MODEL\.BOTTOM_UP\.WIDTH_MULT.*resnet50"),
