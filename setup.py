@@ -85,6 +85,7 @@ setup(
             "playwright>=1.45",  # drives a browser that is there already; tests of pages are skipped where none is
             "meddet_d2[export,noise,dicom,web]",
         ],
-        "dev": ["ruff>=0.9"],
+        # tests/coverage.ini follows coverage into other processes, which it can from 7.10 on.
+        "dev": ["ruff>=0.9", "pytest-cov>=6", "coverage>=7.10"],
     },
 )
