@@ -2,8 +2,10 @@
 
 import difflib
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,6 +16,11 @@ from .files import read_yaml
 
 # A config and all the files under it.
 MOST_BASES = 100
+# What a config says of a value of another type; between these words it quotes both values, a whole section even.
+_WRONG_TYPE = re.compile(
+    r"Type mismatch \(<class '(?P<expected>[^']*)'> vs\. <class '(?P<given>[^']*)'>\) .* for config key: (?P<key>\S+)",
+    re.DOTALL,
+)
 
 
 def load_config(path: str, overrides: Sequence = (), *, overlay: str | None = None) -> CN:
@@ -45,19 +52,39 @@ def load_config(path: str, overrides: Sequence = (), *, overlay: str | None = No
         raise ValueError(f"The overrides must be KEY VALUE pairs, but the last one has no value: {overrides[-1]}.")
     cfg = get_cfg()
     add_meddet_config(cfg)
+    optional = {key for key, value in _entries(cfg) if value is None}
     try:
         for file in files:
+            where = str(file)
             # Detectron2's default would build whatever object the file asks for (!!python).
             cfg.merge_from_file(str(file), allow_unsafe=False)
+            _refuse_empty(cfg, optional, where)
             names = cfg.DISTILL.TEACHERS.CONFIGS
             if not all(isinstance(name, str) for name in names):
                 raise ValueError(f"{file}: DISTILL.TEACHERS.CONFIGS must name config files, but it is {names}.")
             cfg.DISTILL.TEACHERS.CONFIGS = tuple(_find(name, folders[file]) for name in names)
+        where = f"{file} with its overrides"
         cfg.merge_from_list(list(overrides))
+        _refuse_empty(cfg, optional, where)
     except (KeyError, AssertionError) as error:
         message = str(error.args[0]) if error.args else "a key that does not exist"
-        raise ValueError(f"{file} with its overrides: {message}{_suggestion(cfg, message)}") from error
+        raise ValueError(f"{where}: {message}{_suggestion(cfg, message)}") from error
+    except ValueError as error:
+        wrong = _WRONG_TYPE.fullmatch(str(error))
+        if wrong is None:
+            raise
+        is_section = wrong["expected"].endswith("CfgNode")
+        expected = "a section of keys" if is_section else f"of type {wrong['expected']}"
+        given = "nothing" if wrong["given"] == "NoneType" else wrong["given"]
+        raise ValueError(f"{where}: {wrong['key']} must be {expected}, not {given}.") from error
     return cfg
+
+
+def _refuse_empty(cfg: CN, optional: set[str], where: str) -> None:
+    """Raise a ValueError for a key without a value, which a config takes for any type."""
+    empty = [key for key, value in _entries(cfg) if value is None and key not in optional]
+    if empty:
+        raise ValueError(f"{where}: {empty[0]} has no value; give it one, or leave it out.")
 
 
 def _folders(path: Path) -> list[Path]:
@@ -104,15 +131,16 @@ def _find(name: str, folders: Sequence[Path]) -> str:
 
 def _suggestion(cfg: CN, message: str) -> str:
     """The existing keys that look most like the one a message ends with."""
-    close = difflib.get_close_matches(message.split()[-1], list(_keys(cfg)), n=2)
+    close = difflib.get_close_matches(message.split()[-1], [key for key, _ in _entries(cfg)], n=2)
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
-def _keys(node: CN, prefix: str = "") -> Iterator[str]:
+def _entries(node: CN, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key, by its whole name, with its value; sections too."""
     for key, value in node.items():
-        yield prefix + key
+        yield prefix + key, value
         if isinstance(value, CN):
-            yield from _keys(value, f"{prefix}{key}.")
+            yield from _entries(value, f"{prefix}{key}.")
 
 
 def add_meddet_config(cfg: CN) -> None:

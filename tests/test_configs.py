@@ -104,10 +104,13 @@ def test_a_misspelt_key_is_told_with_its_neighbour(tmp_path):
         ("_BASE_: 7\n", "_BASE_ is 7"),
         ("7: a\n", "a key that is no text"),
         ("DISTILL: {TEACHERS: {CONFIGS: [7]}}\n", "must name config files"),
+        ("DISTILL: {TEACHERS: {CONFIGS: }}\n", "a.yaml: DISTILL.TEACHERS.CONFIGS has no value"),
+        ("SOLVER:\n", "a.yaml: SOLVER must be a section of keys, not nothing"),
+        ("SOLVER:\n  MAX_ITER: many\n", "a.yaml: SOLVER.MAX_ITER must be of type int, not str"),
         ("SEED: !!python/object/apply:os.mkdir ['canary']\n", "could not determine a constructor"),
     ],
 )
-def test_configs_that_lead_nowhere_or_run_something(tmp_path, monkeypatch, text, words):
+def test_configs_that_lead_nowhere_run_something_or_are_unfinished(tmp_path, monkeypatch, text, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.yaml").write_text(text)
     (tmp_path / "b.yaml").write_text("_BASE_: a.yaml\n")
@@ -127,6 +130,14 @@ def test_a_broken_yaml_is_told_in_one_line(tmp_path):
     with pytest.raises(ValueError, match=r"broken\.yaml is not valid yaml") as caught:
         load_config(str(path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [("None", "SEED has no value"), ("many", "SEED must be of type int, not str")]
+)
+def test_overrides_of_no_or_another_type_are_told(value, words):
+    with pytest.raises(ValueError, match=f"meddet.yaml with its overrides: {words}"):
+        load_config(str(ROOT / "configs" / "meddet.yaml"), ["SEED", value])
 
 
 def test_overrides_without_a_value_are_told():
