@@ -24,7 +24,7 @@ def test_a_changed_file_is_read_or_refused(tmp_path, name):
     reader = fuzzing.READERS[name]
     path, sound = fuzzing.sound_files(reader, tmp_path)
 
-    @settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(random=st.randoms(use_true_random=False), index=st.integers(0, len(sound) - 1))
     def check(random, index):
         path.write_bytes(reader.change(random, sound[index]))

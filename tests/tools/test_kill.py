@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkpoints import checkpoint_state, differences
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = [
@@ -57,25 +58,8 @@ def finish(*arguments: str) -> str:
     return said
 
 
-def trained(output: Path) -> dict:
-    content = torch.load(output / "model_final.pth", weights_only=True)
-    return {**content["trainer"]["hooks"]["DiscriminatorHook"], **{key: content[key] for key in ("model", "distiller")}}
-
-
-def flat(content, path=""):
-    items = content.items() if isinstance(content, dict) else enumerate(content)
-    for key, value in items:
-        if isinstance(value, (dict, list, tuple)):
-            yield from flat(value, f"{path}/{key}")
-        else:
-            yield f"{path}/{key}", value
-
-
 def assert_same(a: Path, b: Path) -> None:
-    one, other = dict(flat(trained(a))), dict(flat(trained(b)))
-    assert one.keys() == other.keys()
-    for key, x in one.items():
-        assert torch.equal(x, other[key]) if torch.is_tensor(x) else x == other[key], key
+    assert not differences(checkpoint_state(a), checkpoint_state(b))
 
 
 @pytest.fixture(scope="module")
@@ -133,14 +117,9 @@ def test_two_processes_stop_together_and_go_on(whole, tmp_path, use_datasets_roo
     assert process.returncode == 143, said
     assert (tmp_path / "parts" / "last_checkpoint").read_text() != "model_final.pth"
     finish(*commands[1])
-    one, other = (torch.load(tmp_path / name / "model_final.pth", weights_only=True) for name in ("whole", "parts"))
-    for key in ("model", "distiller"):
-        assert all(torch.equal(value, other[key][name]) for name, value in one[key].items()), key
-    states = [content["trainer"]["hooks"]["Checkpoints"]["random"] for content in (one, other)]
-    assert [len(state) for state in states] == [2, 2]
-    assert not torch.equal(states[0][0]["torch"], states[0][1]["torch"])
-    for a, b in zip(*states, strict=True):
-        assert torch.equal(a["torch"], b["torch"]) and a["python"] == b["python"]
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+    states = checkpoint_state(tmp_path / "parts")["trainer"]["hooks"]["Checkpoints"]["random"]
+    assert len(states) == 2 and not torch.equal(states[0]["torch"], states[1]["torch"])
 
 
 def test_the_stages_go_on_where_they_were(finished_run, tmp_path, use_datasets_root):
