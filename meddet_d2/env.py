@@ -3,6 +3,8 @@
 import importlib.metadata
 import os
 import platform
+import re
+import subprocess
 import sys
 import tempfile
 import traceback
@@ -40,12 +42,39 @@ def describe_engine() -> str:
     return f"{kind} {detectron2.__version__} from {folder}"
 
 
+def source_commit() -> tuple[str | None, bool | None]:
+    """The git commit that this package's files are of, and whether any was changed since; None, None without git."""
+    folder = Path(__file__).parent
+    # Not that of a repository in which somebody has an environment with this package installed.
+    if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
+        return None, None
+    return _git(folder, "rev-parse", "HEAD"), bool(_git(folder, "status", "--porcelain"))
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def cpu_name() -> str:
+    """The processor's name as the system gives it; its architecture where it gives none."""
+    try:
+        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        names = []
+    return names[0].strip() if names else platform.processor() or platform.machine()
+
+
 def report() -> str:
     """The whole report. It holds paths of this user, and no secret."""
     lines = [
-        f"meddet_d2 {meddet_d2.__version__} from {Path(__file__).parent}",
+        f"meddet_d2 {meddet_d2.__version__}{_source()} from {Path(__file__).parent}",
         f"runs on {describe_engine()}",
-        f"Python {platform.python_version()} ({sys.executable}) on {platform.platform()}",
+        f"Python {platform.python_version()} ({sys.executable}) on {platform.platform()}, {cpu_name()}",
         "",
         *_libraries(),
         "",
@@ -81,6 +110,11 @@ def version_of(name: str) -> str:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
+
+
+def _source() -> str:
+    commit, changed = source_commit()
+    return f" (commit {commit}{', with changes' if changed else ''})" if commit else ""
 
 
 def _libraries() -> Iterator[str]:

@@ -3,12 +3,14 @@
 import ast
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import pytest
 import torch
 from packaging.requirements import Requirement
 from tiny_runs import ROOT
@@ -24,7 +26,8 @@ def test_the_command_says_what_there_is(tmp_path):
     command = [sys.executable, "-m", "meddet_d2.env"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     said = done.stdout
-    assert said.startswith(f"meddet_d2 {meddet_d2.__version__} from {ROOT}")
+    first = said.splitlines()[0]
+    assert first.startswith(f"meddet_d2 {meddet_d2.__version__} ") and first.endswith(f" from {ROOT / 'meddet_d2'}")
     for text in (detectron2.__version__, torch.__version__, sys.executable, f"working directory: {tmp_path}"):
         assert text in said
     assert f"data sets: {tmp_path / 'data'} ($DETECTRON2_DATASETS; not there)" in said
@@ -42,6 +45,32 @@ def test_the_salts_file_is_named_and_not_read(tmp_path, monkeypatch):
     said = env.report()
     assert f"salt of pseudonyms: {place}\n" in said and "secret" not in said
     assert "data sets: " in said and "weights from torch: " in said
+
+
+def git(folder, *arguments):
+    name = ["-c", "user.name=x", "-c", "user.email=x"]
+    subprocess.run(["git", "-C", str(folder), *name, *arguments], check=True, capture_output=True)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
+def test_the_commit_is_of_these_files_and_no_others(tmp_path, monkeypatch):
+    package = tmp_path / "meddet_d2"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    monkeypatch.setattr(env, "__file__", str(package / "env.py"))
+    git(tmp_path, "init")
+    git(tmp_path, "commit", "--allow-empty", "-m", "an environment lies in this repository")
+    assert env.source_commit() == (None, None) and "commit" not in env.report().splitlines()[0]
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "now the package does")
+    commit, changed = env.source_commit()
+    assert re.fullmatch("[0-9a-f]{40}", commit) and changed is False
+    assert f"(commit {commit})" in env.report().splitlines()[0]
+    (package / "__init__.py").write_text("1")
+    assert env.source_commit() == (commit, True)
+    assert f"(commit {commit}, with changes)" in env.report().splitlines()[0]
+    monkeypatch.setenv("PATH", "")
+    assert env.source_commit() == (None, None)
 
 
 def test_the_libraries_are_those_of_setup_py():

@@ -2,14 +2,12 @@
 
 import hashlib
 import os
-import platform
 import re
-import subprocess
 from pathlib import Path
 
 import torch
 
-from meddet_d2.env import describe_engine
+from meddet_d2.env import cpu_name, describe_engine, source_commit
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # Of the benchmark only this file takes part in a run; the others may change between runs without changing a figure.
@@ -31,11 +29,11 @@ def source_hash(package: Path = PACKAGE) -> str:
 
 def provenance_now() -> dict:
     """What every result carries: commit, dirty, sources, engine, torch."""
-    commit = _git("rev-parse", "HEAD")
+    commit, dirty = source_commit()
     return {
+        # Both null without git.
         "commit": commit,
-        # Not known without git, and then null.
-        "dirty": None if commit is None else bool(_git("status", "--porcelain")),
+        "dirty": dirty,
         "sources": source_hash(),
         "engine": engine_name(),
         "torch": torch.__version__,
@@ -62,27 +60,9 @@ def describe_hardware(record: dict) -> str:
     return f"{record['cpu']}, {record['threads']} thread(s){gpu}"
 
 
-def cpu_name() -> str:
-    """The processor's name as the system gives it; its architecture where it gives none."""
-    try:
-        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-    except OSError:
-        names = []
-    return names[0].strip() if names else platform.processor() or platform.machine()
-
-
 def without_home(text: str) -> str:
     """``text`` with the working directory and the home folder shortened to ``.`` and ``~``: results are passed on."""
     for folder, short in ((os.getcwd(), "."), (str(Path.home()), "~")):
         if len(folder) > 1:
             text = re.sub(re.escape(folder) + r"(?![\w.-])", short, text)
     return text
-
-
-def _git(*arguments: str) -> str | None:
-    command = ["git", "-C", str(PACKAGE.parent), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
