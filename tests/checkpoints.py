@@ -1,8 +1,26 @@
-"""Comparing the checkpoints of two runs."""
+"""Comparing the checkpoints and logs of two runs."""
 
+import json
 from pathlib import Path
 
 import torch
+
+
+def logged(folder):
+    """metrics.json by iteration, without what the clock gives: the last word on each value."""
+    rows = {}
+    for line in (Path(folder) / "metrics.json").read_text().splitlines():
+        row = json.loads(line)
+        rows.setdefault(row["iteration"], {}).update(
+            {key: value for key, value in row.items() if "time" not in key and "eta" not in key}
+        )
+    return rows
+
+
+def same_log(whole, parts):
+    """Whether all that one run has logged is in the log of another, which was stopped: a stop adds lines of its own."""
+    rows = logged(parts)
+    return all(rows.get(iteration, {}).items() >= row.items() for iteration, row in logged(whole).items())
 
 
 def checkpoint_state(folder, name="model_final"):

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from checkpoints import checkpoint_state, differences, tensors
+from checkpoints import checkpoint_state, differences, same_log, tensors
 from tiny_runs import ROOT, tiny_options
 from tqdm import tqdm
 
@@ -157,13 +157,6 @@ def last_step(folder: Path) -> int:
     return max((int(path.stem[-7:]) + 1 for path in folder.glob("model_0*.pth")), default=0)
 
 
-def metrics(folder: Path) -> list[dict]:
-    """metrics.json without what is measured in seconds."""
-    lines = map(json.loads, (folder / "metrics.json").read_text().splitlines())
-    own = ("time", "eta_seconds")
-    return [{key: value for key, value in line.items() if not key.endswith(own)} for line in lines]
-
-
 def main(arguments: list[str]) -> int:
     """Run the command line; returns the exit status."""
     args = parse_args(arguments)
@@ -183,14 +176,14 @@ def main(arguments: list[str]) -> int:
         "killed": broken,
         "values_compared": len(dict(tensors(states[0]))),
         "values_unequal": differences(*states),
-        "metrics_equal": metrics(whole) == metrics(parts),
+        "same_log": same_log(whole, parts),
         "same_checkpoints": names[0] == names[1],
         "left_over": hidden,
     }
     write_json(args.output / "soak.json", result)
     print(json.dumps(result, indent=2))
     halves = [name for name in hidden if name.startswith(".model_")]
-    good = not result["values_unequal"] and not halves and result["metrics_equal"] and result["same_checkpoints"]
+    good = not result["values_unequal"] and not halves and result["same_log"] and result["same_checkpoints"]
     return 0 if good and broken["kills"] >= args.kills else 1
 
 

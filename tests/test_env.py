@@ -60,7 +60,7 @@ def test_the_commit_is_of_these_files_and_no_others(tmp_path, monkeypatch):
     monkeypatch.setattr(env, "__file__", str(package / "env.py"))
     git(tmp_path, "init")
     git(tmp_path, "commit", "--allow-empty", "-m", "an environment lies in this repository")
-    assert env.source_commit() == (None, None) and "commit" not in env.report().splitlines()[0]
+    assert env.source_commit() == (None, None) and "(commit" not in env.report().splitlines()[0]
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-m", "now the package does")
     commit, changed = env.source_commit()
