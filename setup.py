@@ -73,7 +73,7 @@ setup(
         # tools/export_model.py. What it writes needs onnxruntime, numpy, pillow and opencv alone: docs/deploy.md.
         "export": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
         # Augmentation by MRI noise, and tools/benchmark.py robustness.
-        "noise": ["torchio>=0.20,<2", "monai>=1.4"],
+        "noise": ["torchio>=0.20,<2", "monai>=1.4", "SimpleITK>=2.3"],
         # tools/predict.py --dicom: structured reports and secondary captures.
         "dicom": ["highdicom>=0.25"],
         # tools/web_app.py: the page to try a detector on.

@@ -20,6 +20,7 @@ import meddet_d2
 from meddet_d2.data.preparation.assembly import assemble, draw_split, follow_split
 from meddet_d2.data.preparation.command import add_common_arguments, fractions_of, guarded, summarize
 from meddet_d2.data.preparation.findings import Findings
+from meddet_d2.data.preparation.metaimage import load_torchio
 from meddet_d2.data.preparation.spider import (
     GRADINGS,
     OVERVIEW,
@@ -27,7 +28,6 @@ from meddet_d2.data.preparation.spider import (
     SpiderSlice,
     Volume,
     find_volumes,
-    load_torchio,
     read_gradings,
     read_official_split,
     read_slices_of,

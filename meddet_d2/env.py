@@ -26,7 +26,7 @@ LIBRARIES = {
         "markupsafe",
     ),
     "export": ("onnx", "onnxscript", "onnxruntime"),
-    "noise": ("torchio", "monai"),
+    "noise": ("torchio", "monai", "SimpleITK"),
     "dicom": ("highdicom",),
     "web": ("gradio",),
 }

@@ -12,6 +12,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,7 @@ import dicom_files
 import fuzzing
 import nibabel
 import numpy as np
+import SimpleITK
 import torch
 from PIL import Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian
@@ -92,6 +94,12 @@ def nifti_volume(path: Path, shape: tuple[int, ...]) -> None:
     data = bytearray(gzip.decompress(path.read_bytes()))
     data[40:56] = struct.pack("<8h", len(shape), *shape, *(1,) * (7 - len(shape)))
     path.write_bytes(gzip.compress(bytes(data)) + packed_zeros(2))
+
+
+def metaimage(path: Path, size: str, packed: bool) -> None:
+    """A sound volume but for its size, which its header says."""
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.zeros((3, 12, 10), np.int16)), path, packed)
+    path.write_bytes(path.read_bytes().replace(b"DimSize = 10 12 3", f"DimSize = {size}".encode()))
 
 
 def deflated(path: Path, blocks: int = BLOCKS) -> None:
@@ -173,6 +181,11 @@ def bombs() -> Iterator[tuple[str, str, str, Callable[[Path], None]]]:
     yield "nii.gz of many voxels", "nii.gz", "a.nii.gz", lambda path: nifti_volume(path, (30000, 30000, 30000))
     yield "nii.gz cut off", "nii.gz", "a.nii.gz", lambda path: nifti_volume(path, (500, 1000, 1000))
     yield "gz that is no nifti", "nii.gz", "a.nii.gz", lambda path: path.write_bytes(packed_zeros())
+    for packed in (False, True):
+        make = partial(metaimage, size="60000 60000 3", packed=packed)
+        yield f"mha of 10 billion voxels, packed {packed}", "mha", "a.mha", make
+        make = partial(metaimage, size="4000 8000 3", packed=packed)
+        yield f"mha of 96 million that are not there, packed {packed}", "mha", "a.mha", make
     yield "deflated dicom", "dicom deflated", "a.dcm", deflated
     yield "jpeg 2000 of another size", "dicom jpeg2000", "b.dcm", lambda path: stream_size("jpeg2000", path)
     yield "jpeg-ls of another size", "dicom jpegls", "b.dcm", lambda path: stream_size("jpegls", path)

@@ -33,6 +33,7 @@ import layouts
 import nibabel
 import numpy as np
 import pydicom
+import SimpleITK
 import tiny_runs
 import torch
 import yaml
@@ -49,6 +50,7 @@ from meddet_d2.data.preparation.boxes import make_boxes
 from meddet_d2.data.preparation.classes import ClassMap
 from meddet_d2.data.preparation.findings import Findings
 from meddet_d2.data.preparation.matching import ImageIndex
+from meddet_d2.data.preparation.metaimage import read_volume
 from meddet_d2.data.preparation.reading import match, read_annotations
 from meddet_d2.data.preparation.spider import read_gradings, read_official_split
 from meddet_d2.data.preparation.table import read_table
@@ -360,6 +362,13 @@ def make_nifti(kind: str, folder: Path) -> list[Path]:
     return sorted(folder.glob(f"*.{kind}"))
 
 
+def make_volume(folder: Path) -> list[Path]:
+    paths = [folder / "plain.mha", folder / "packed.mha"]
+    for path in paths:
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.stack([VALUES] * 3)), path, path.stem == "packed")
+    return paths
+
+
 def make_annotation(kind: str, folder: Path) -> list[Path]:
     images = folder / "images"
     images.mkdir()
@@ -551,6 +560,7 @@ def _readers() -> Iterator[Reader]:
     yield Reader("dicom deflated", deflated, read_all_slices, (ReadError,), change_inside_deflated)
     yield Reader("nii", partial(make_nifti, "nii"), read_all_slices, (ReadError,), change_bytes)
     yield Reader("nii.gz", partial(make_nifti, "nii.gz"), read_all_slices, (ReadError,), change_inside_gzip)
+    yield Reader("mha", make_volume, partial(read_volume, labels=False), (ValueError,), change_bytes)
     changes = {"labelme": change_json, "coco": change_json, "voc": change_xml, "cvat": change_xml, "yolo": change_text}
     for kind, change in changes.items():
         # A file that cannot be read is counted and named: nothing is raised.

@@ -18,12 +18,10 @@ off, and the release does not say with whom. A disc 0, in gradings or mask, is a
 
 import math
 import re
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
@@ -32,6 +30,7 @@ from ..levels import DISCS
 from .annotation import number
 from .findings import Findings
 from .matching import walk
+from .metaimage import read_volume
 from .table import SPLIT_NAMES, read_rows
 from .writing import Box
 
@@ -141,21 +140,6 @@ def read_official_split(path: Path) -> dict[int, set[str]]:
     return found
 
 
-def load_torchio() -> ModuleType:
-    """TorchIO, which reads .mha through SimpleITK and turns volumes.
-
-    Raises:
-        ImportError: it is not installed; the message names the extra.
-    """
-    try:
-        import torchio
-    except ImportError as error:
-        raise ImportError(
-            "SPIDER's .mha files need torchio, which is not installed: pip install -c constraints.txt -e '.[noise]'"
-        ) from error
-    return torchio
-
-
 def read_slices_of(volume: Volume, grades: dict[int, int], findings: Findings, *, central: bool) -> list[SpiderSlice]:
     """The middle slice of a volume, or all central ones, with the boxes of its graded discs.
 
@@ -168,8 +152,8 @@ def read_slices_of(volume: Volume, grades: dict[int, int], findings: Findings, *
     Raises:
         ValueError: a file cannot be read, image and mask do not fit, or there is no disc in the mask.
     """
-    image, spacing = _read(volume.image, labels=False)
-    mask, _ = _read(volume.mask, labels=True)
+    image, spacing = read_volume(volume.image, labels=False)
+    mask, _ = read_volume(volume.mask, labels=True)
     if image.shape != mask.shape:
         raise ValueError(f"{volume.image}: {image.shape} voxels, but its mask has {mask.shape}.")
     discs = [int(label) for label in np.unique(mask) if FIRST_DISC <= label <= LAST_DISC]
@@ -191,22 +175,6 @@ def read_slices_of(volume: Volume, grades: dict[int, int], findings: Findings, *
     if not found:
         raise ValueError(f"{volume.image}: no graded disc in the slices that were asked for.")
     return found
-
-
-def _read(path: Path, *, labels: bool) -> tuple[np.ndarray, tuple[float, float, float]]:
-    """A volume as (left to right, back to front, below to above), and the millimetres of a voxel."""
-    torchio = load_torchio()
-    try:
-        with warnings.catch_warnings():
-            # That SimpleITK could not read a file; the error below says it.
-            warnings.simplefilter("ignore", UserWarning)
-            image = torchio.ToCanonical()((torchio.LabelMap if labels else torchio.ScalarImage)(path))
-    except (RuntimeError, ValueError, OSError) as error:
-        raise ValueError(f"{path}: cannot be read as a volume; unpack it again from the release.") from error
-    values = image.data.numpy()
-    if values.shape[0] != 1 or min(values.shape) < 1 or not np.isfinite(values).all():
-        raise ValueError(f"{path}: is no volume of single finite values.")
-    return values[0], image.spacing
 
 
 def _middle(areas: dict[int, np.ndarray]) -> int:
