@@ -60,6 +60,10 @@ def _load(path: Path) -> tuple[Image.Image, bool]:
             frames = getattr(image, "n_frames", 1)
             if frames > 1:
                 raise ReadError(f"holds {frames} images; write each slice into a file of its own.", path)
+            # The checksums of a PNG, which loading it does not compare; and OpenCV, for 16-bit colour, would make room
+            # for a chunk before it sees that the file is too short for it. After this, an image must be opened anew.
+            image.verify()
+        with quiet(), Image.open(path, formats=FORMATS) as image:
             # Which file is 16-bit colour stands in the decoder's raw mode only.
             deep = image.mode in ("RGB", "RGBA", "LA") and any(";16" in str(tile[3]) for tile in image.tile)
             image.load()
@@ -90,12 +94,6 @@ def _window_file(values: np.ndarray, path: Path) -> np.ndarray:
 
 def _read_deep_colour(path: Path) -> np.ndarray:
     """(H, W, 3) uint16 of a 16-bit colour file that Pillow has found sound; an alpha channel is left out."""
-    try:
-        with quiet(), Image.open(path, formats=FORMATS) as image:
-            # OpenCV makes room for a chunk of a PNG before it sees that the file is too short for it.
-            image.verify()
-    except Exception as error:
-        raise _damaged(error, path) from None
     flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_ANYDEPTH
     values = cv2.imdecode(np.fromfile(path, np.uint8), flags)
     if values is None or values.dtype != np.uint16 or values.ndim != 3:

@@ -199,6 +199,19 @@ def test_truncated(tmp_path, suffix, share):
     assert "truncated" in refusal(path)
 
 
+@pytest.mark.parametrize("volumes", [1, 2])
+def test_a_flipped_bit_in_a_packed_file_is_seen(tmp_path, volumes):
+    """By the checksum at its end, though the wanted slice lies in the middle."""
+    values = np.random.default_rng(0).integers(0, 999, (9, 16, 16, volumes), dtype=np.int16)
+    path = saved(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "a.nii.gz")
+    data = path.read_bytes()
+    for place in range(len(data) // 8, len(data) - 8, len(data) // 50):
+        damaged = bytearray(data)
+        damaged[place] ^= 4
+        path.write_bytes(damaged)
+        assert "again" in refusal(path)
+
+
 def header_with(tmp_path, **fields):
     image = nibabel.Nifti1Image(world(), np.eye(4))
     path = saved(image, tmp_path / "a.nii")

@@ -21,6 +21,21 @@ def saved(path, array, **options):
     return path
 
 
+@pytest.mark.parametrize("array", [RAMP, COLOURS, RAMP.astype(np.uint16) * 200], ids=["grey", "colour", "16 bit"])
+def test_a_flipped_bit_in_a_png_is_seen(tmp_path, array):
+    """Also one that gives as many pixels, which Pillow takes for the image."""
+    noisy = array + np.random.default_rng(0).integers(0, 20, array.shape).astype(array.dtype)
+    path = saved(tmp_path / "a.png", noisy)
+    data = path.read_bytes()
+    start = data.index(b"IDAT") + 4
+    for place in range(start, len(data) - 16, max(1, len(data) // 300)):
+        damaged = bytearray(data)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(ReadError, match=r"a\.png"):
+            read_image(path)
+
+
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_grey_is_kept(tmp_path, suffix):
     image = read_image(saved(tmp_path / f"grey.{suffix}", RAMP))
