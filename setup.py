@@ -60,8 +60,10 @@ setup(
         "huggingface_hub>=0.23",
         "pyyaml>=6.0",
         "filelock>=3.12",
-        # Scanners' files; python-gdcm decodes what pydicom alone does not (JPEG, JPEG-LS, JPEG 2000).
+        # Scanners' files; the others decode what pydicom alone does not (JPEG 2000; lossless JPEG, JPEG-LS).
         "pydicom>=3.0",
+        "pylibjpeg>=2.0",
+        "pylibjpeg-openjpeg>=2.3",
         "python-gdcm>=3.0.24",
         "nibabel>=5.2",
         # The evaluation's figures, and the pages that show them.

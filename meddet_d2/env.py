@@ -22,8 +22,8 @@ LIBRARIES = {
     "needed": (
         *("torch", "torchvision", "timm", "torchdiffeq", "fvcore", "iopath", "pycocotools", "tensorboard", "tabulate"),
         *("termcolor", "tqdm", "matplotlib", "numpy", "pillow", "opencv-python-headless", "safetensors"),
-        *("huggingface-hub", "pyyaml", "filelock", "pydicom", "python-gdcm", "nibabel", "scikit-learn", "jinja2"),
-        "markupsafe",
+        *("huggingface-hub", "pyyaml", "filelock", "pydicom", "pylibjpeg", "pylibjpeg-openjpeg", "python-gdcm"),
+        *("nibabel", "scikit-learn", "jinja2", "markupsafe"),
     ),
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "noise": ("torchio", "monai", "SimpleITK"),

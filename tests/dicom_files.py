@@ -6,6 +6,7 @@ No file is a patient's. ``CANARIES`` are the texts to look for in whatever is wr
 from pathlib import Path
 from typing import Any
 
+import gdcm
 import numpy as np
 from pydicom import dcmwrite
 from pydicom.datadict import DicomDictionary, dictionary_VR
@@ -186,6 +187,22 @@ def canary_dicom(path: Path, pixels: np.ndarray | None = None, **changes: Any) -
             else:
                 setattr(dataset, keyword, value)
         return save(dataset, path)
+
+
+def write_lossless_jpeg(path: Path, values: np.ndarray, **tags: Any) -> Path:
+    """The same as `write_dicom`, compressed as JPEG Lossless, which pydicom writes none of."""
+    write_dicom(path, values, **tags)
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer.SetFileName(str(path))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
+    return path
 
 
 def _canaries(item: Dataset) -> Dataset:

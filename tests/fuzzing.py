@@ -330,8 +330,15 @@ def make_picture(kind: str, folder: Path) -> list[Path]:
     return sorted(folder.glob(f"*.{kind}"))
 
 
+SAMPLES = {
+    "jpeg": "SC_rgb_jpeg_dcmtk.dcm",
+    "jpeg2000": "MR_small_jp2klossless.dcm",
+    "jpegls": "MR_small_jpeg_ls_lossless.dcm",
+}
+
+
 def make_dicom_file(kind: str, folder: Path) -> list[Path]:
-    path = folder / f"a.{kind}.dcm"
+    path = folder / f"{kind}.dcm"
     display = {"WindowCenter": 2000, "WindowWidth": 4000, "RescaleSlope": 1, "RescaleIntercept": 0}
     if kind == "plain":
         dicom_files.write_dicom(path, VALUES, **display)
@@ -348,10 +355,11 @@ def make_dicom_file(kind: str, folder: Path) -> list[Path]:
         dataset = dicom_files.make_dicom(VALUES)
         dataset.compress(RLELossless)
         dicom_files.save(dataset, path)
+    elif kind == "lossless jpeg":
+        dicom_files.write_lossless_jpeg(path, VALUES)
     else:
-        name = {"jpeg2000": "MR_small_jp2klossless.dcm", "jpegls": "MR_small_jpeg_ls_lossless.dcm"}[kind]
         # Copied by content: pydicom brings these files with it.
-        path.write_bytes((Path(pydicom.__file__).parent / "data" / "test_files" / name).read_bytes())
+        path.write_bytes((Path(pydicom.__file__).parent / "data" / "test_files" / SAMPLES[kind]).read_bytes())
     return [path]
 
 
@@ -554,7 +562,7 @@ def read_all_slices(path: Path) -> None:
 def _readers() -> Iterator[Reader]:
     for kind in ("png", "tif", "jpg", "jp2", "bmp", "gif", "webp", "ppm"):
         yield Reader(kind, partial(make_picture, kind), read_all_slices, (ReadError,), change_bytes)
-    for kind in ("plain", "frames", "rle", "jpeg2000", "jpegls"):
+    for kind in ("plain", "frames", "rle", "jpeg", "lossless jpeg", "jpeg2000", "jpegls"):
         yield Reader(f"dicom {kind}", partial(make_dicom_file, kind), read_all_slices, (ReadError,), change_bytes)
     deflated = partial(make_dicom_file, "deflated")
     yield Reader("dicom deflated", deflated, read_all_slices, (ReadError,), change_inside_deflated)

@@ -87,8 +87,9 @@ class SafeCheckpointer(DetectionCheckpointer):
         has left in ``save_dir`` will not be resumed from any more.
         """
         if self.save_dir and self.save_to_disk:
-            for partial in Path(self.save_dir).glob(".model_*.pth"):
-                partial.unlink()  # of a run that was killed while it saved
+            for name in (".model_*.pth", f".{LAST}.*", f".{RUN}.*"):
+                for partial in Path(self.save_dir).glob(name):
+                    partial.unlink()  # of a run that was killed while it saved
         newest = self.get_checkpoint_file() if resume else ""
         if newest:
             return self.load(newest)

@@ -165,9 +165,10 @@ def test_another_runs_checkpoints_are_not_resumed(tmp_path):
 
 def test_what_a_killed_save_left_is_cleared_away(tmp_path):
     saved(tmp_path)
-    (tmp_path / ".model_0000003.99.pth").write_bytes(b"half")
+    for name in (".model_0000003.99.pth", ".last_checkpoint.99", ".current_run.99"):
+        (tmp_path / name).write_bytes(b"half")
     assert resumed(tmp_path) == 2
-    assert not list(tmp_path.glob(".model_*"))
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_the_newest_are_kept(tmp_path):

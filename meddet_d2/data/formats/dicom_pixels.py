@@ -8,15 +8,32 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
     JPEGLSTransferSyntaxes,
+    RLELossless,
 )
 
+from .dicom_streams import frame_of
+from .gdcm_process import GDCM
 from .records import ReadError
 from .windowing import why_not, window
 
 PIXEL_DATA = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 GREY = ("MONOCHROME1", "MONOCHROME2")
 PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
+# Of several decoders for a compression only this one: any other is tried where the first refuses a damaged frame.
+PLUGINS = {
+    RLELossless: "pydicom",
+    JPEGBaseline8Bit: "pillow",
+    **dict.fromkeys(JPEG2000TransferSyntaxes, "pylibjpeg"),
+}
+# What gdcm decodes; elsewhere it would end this process at some damaged frames. (highdicom brings another decoder for
+# JPEG-LS, which takes seconds over each of those.)
+BY_GDCM = (JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, *JPEGLSTransferSyntaxes)
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 
@@ -51,7 +68,7 @@ def check_decodable(dataset: Dataset) -> None:
             "its transfer syntax is not known or is a video's; save it again as Explicit VR Little Endian."
         ) from None
     if not decoder.is_available:
-        raise ReadError("its compression needs a decoder that is not installed; run: pip install python-gdcm")
+        raise ReadError("its compression needs a decoder; run: pip install pylibjpeg-openjpeg python-gdcm")
 
 
 def measured_values(dataset: Dataset, index: int, functions: Dataset) -> np.ndarray:
@@ -69,9 +86,12 @@ def measured_values(dataset: Dataset, index: int, functions: Dataset) -> np.ndar
         Exception: whatever pydicom and its plugins raise on a damaged file.
     """
     syntax = dataset.file_meta.TransferSyntaxUID
-    # highdicom brings another decoder, which takes seconds over each damaged frame that gdcm has refused.
-    only = "gdcm" if syntax in JPEGLSTransferSyntaxes and "gdcm" in get_decoder(syntax).available_plugins else ""
-    values = pixel_array(dataset, index=index, decoding_plugin=only)
+    available = get_decoder(syntax).available_plugins
+    if syntax in BY_GDCM and "gdcm" in available:
+        values = GDCM.decode(dataset, frame_of(dataset, index))
+    else:
+        plugin = PLUGINS.get(syntax, "")
+        values = pixel_array(dataset, index=index, decoding_plugin=plugin if plugin in available else "")
     photometric = dataset.PhotometricInterpretation
     if photometric == "PALETTE COLOR":
         colours = apply_color_lut(values, dataset)[..., :3]

@@ -1,6 +1,6 @@
 """The size that a compressed frame has by its own header, which need not be the DICOM header's.
 
-A decoder gives memory to the size in the frame, and gdcm ends the whole process where that cannot be had.
+A decoder gives memory to the size in the frame.
 """
 
 from pydicom.dataset import Dataset
@@ -24,13 +24,17 @@ def check_stream(dataset: Dataset, index: int) -> None:
     """
     if dataset.file_meta.TransferSyntaxUID not in STREAMS:
         return
+    if stream_size(frame_of(dataset, index)) != (dataset.Rows, dataset.Columns):
+        raise ReadError("its compressed picture has another size than its header says; fetch it again or leave it out.")
+
+
+def frame_of(dataset: Dataset, index: int) -> bytes:
+    """A compressed frame; raises whatever pydicom raises on a damaged file."""
     count = int(dataset.get("NumberOfFrames") or 1)
     offsets = dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths")
-    frame = get_frame(
+    return get_frame(
         dataset.PixelData, index, number_of_frames=count, extended_offsets=offsets if all(offsets) else None
     )
-    if stream_size(frame) != (dataset.Rows, dataset.Columns):
-        raise ReadError("its compressed picture has another size than its header says; fetch it again or leave it out.")
 
 
 def stream_size(frame: bytes) -> tuple[int, int] | None:

@@ -13,7 +13,7 @@ from .pictures import read_picture
 from .records import MRSlice, ReadError
 from .spacing import spacing_remarks
 
-PACKAGES = {"dicom": "pydicom python-gdcm", "nifti": "nibabel"}
+PACKAGES = {"dicom": "pydicom pylibjpeg pylibjpeg-openjpeg python-gdcm", "nifti": "nibabel"}
 SLICES = ("middle", "all")
 
 

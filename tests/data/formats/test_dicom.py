@@ -3,12 +3,14 @@
 import dicom_files
 import numpy as np
 import pytest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEGLosslessSV1,
     RLELossless,
 )
 
@@ -214,6 +216,14 @@ def test_rle_and_deflated(tmp_path):
     dataset = dicom_files.make_dicom(RAMP, BitsStored=12)
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     assert np.array_equal(read_image(dicom_files.save(dataset, tmp_path / "deflated.dcm")), read_image(plain))
+
+
+def test_lossless_jpeg(tmp_path):
+    plain = dicom_files.write_dicom(tmp_path / "plain.dcm", RAMP, BitsStored=12)
+    packed = dicom_files.write_lossless_jpeg(tmp_path / "packed.dcm", RAMP, BitsStored=12)
+    assert dcmread(packed).file_meta.TransferSyntaxUID == JPEGLosslessSV1
+    assert packed.stat().st_size < plain.stat().st_size
+    assert np.array_equal(read_image(packed), read_image(plain))
 
 
 def test_a_deflated_file_that_is_cut_off_too_large_or_bare(tmp_path, monkeypatch):
