@@ -4,8 +4,8 @@
     python tests/soak.py --steps 3000 --kills 100 --output /tmp/soak
 
 The quickstart at 96 x 96 with teachers of two steps. Each kill comes at a random moment after a start, also while it
-starts or saves; it is SIGKILL or SIGTERM, to all processes of the run. Exits with 1 if a bit differs, half a
-file is left over, a run ends with anything but its own end or the signal's, or comes to it before all kills (then take more
+starts or saves; it is SIGKILL or SIGTERM, to all processes of the run. Exits with 1 if a bit differs, half a file is
+left over, a run ends with anything but its own end or the signal's, or comes to it before all kills (then take more
 steps). OUTPUT/soak.json has the figures.
 """
 
