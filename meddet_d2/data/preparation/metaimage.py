@@ -107,8 +107,7 @@ def _unpacked_size(file: BinaryIO, most: int) -> int | None:
         while not unpack.eof and size <= most:
             packed = unpack.unconsumed_tail or file.read(BLOCK)
             if not packed:
-                size += len(unpack.flush())
-                break
+                return None
             size += len(unpack.decompress(packed, BLOCK))
     except zlib.error:
         return None

@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import dicom_files
 import numpy as np
 import pytest
+from pydicom import dcmread
 
 from meddet_d2.data.formats import ReadError, gdcm_process, read_image
+from meddet_d2.data.formats.dicom_streams import frame_of
 from meddet_d2.data.formats.gdcm_process import GdcmProcess
 
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
@@ -99,23 +101,24 @@ def test_a_damaged_frame_leaves_the_process_alone(gdcm, packed, expected):
 
 
 def test_threads_get_their_own_frames(gdcm, tmp_path):
-    paths, pictures = [], []
+    frames = []
     for index in range(8):
         values = np.roll(RAMP, 500 * index)
-        paths.append(dicom_files.write_lossless_jpeg(tmp_path / f"{index}.dcm", values, BitsStored=12))
-        pictures.append(read_image(dicom_files.write_dicom(tmp_path / f"plain{index}.dcm", values, BitsStored=12)))
+        dataset = dcmread(dicom_files.write_lossless_jpeg(tmp_path / f"{index}.dcm", values, BitsStored=12))
+        frames.append((dataset, frame_of(dataset, 0), values))
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda index: read_image(paths[index % 8]), range(40)))
-    assert all(np.array_equal(picture, pictures[index % 8]) for index, picture in enumerate(found))
+        found = list(pool.map(lambda frame: gdcm.decode(*frame[:2]), frames * 20))
+    assert all(np.array_equal(values, frame[2]) for values, frame in zip(found, frames * 20, strict=True))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_process_has_its_own(gdcm, packed, expected):
     """As a data loader's workers are."""
     read_image(packed)
+    parents = gdcm._process.pid
     child = os.fork()
     if child == 0:
-        good = np.array_equal(read_image(packed), expected)
+        good = np.array_equal(read_image(packed), expected) and gdcm._process.pid != parents
         gdcm._stop()
         os._exit(0 if good else 1)
     assert os.waitpid(child, 0)[1] == 0
