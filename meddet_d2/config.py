@@ -69,6 +69,9 @@ def load_config(path: str, overrides: Sequence = (), *, overlay: str | None = No
     except (KeyError, AssertionError) as error:
         message = str(error.args[0]) if error.args else "a key that does not exist"
         raise ValueError(f"{where}: {message}{_suggestion(cfg, message)}") from error
+    except (MemoryError, RecursionError, TypeError) as error:
+        # Texts are read as Python's literals, whose parser says these of brackets by the hundred and of lists as keys.
+        raise ValueError(f"{where}: one of the values cannot be read, for its brackets; see configs/.") from error
     except ValueError as error:
         wrong = _WRONG_TYPE.fullmatch(str(error))
         if wrong is None:

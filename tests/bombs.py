@@ -120,7 +120,7 @@ def deflated(path: Path, blocks: int = BLOCKS) -> None:
 def stream_size(kind: str, path: Path) -> None:
     """A compressed DICOM frame whose own header says another size than the file's."""
     READERS[f"dicom {kind}"].make(path.parent)
-    data = bytearray((path.parent / f"a.{kind}.dcm").read_bytes())
+    data = bytearray((path.parent / f"{kind}.dcm").read_bytes())
     if kind == "jpeg2000":
         place = data.index(b"\xff\x4f\xff\x51") + 8
         data[place : place + 8] = struct.pack(">II", 60000, 60000)
@@ -223,6 +223,8 @@ def bombs() -> Iterator[tuple[str, str, str, Callable[[Path], None]]]:
     yield "pickle with a large memo", "pickle", "a.pkl", lambda path: path.write_bytes(place)
     claimed = b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b"x."
     yield "pickle with long bytes", "pickle", "b.pkl", lambda path: path.write_bytes(claimed)
+    array = b"\x80\x05\x96" + struct.pack("<Q", 2**30) + b"x."
+    yield "pickle with a long bytearray", "pickle", "c.pkl", lambda path: path.write_bytes(array)
 
 
 def annotation_bombs() -> Iterator[tuple[str, str, str, Callable[[Path], None]]]:

@@ -105,6 +105,9 @@ def test_a_misspelt_key_is_told_with_its_neighbour(tmp_path):
         ("7: a\n", "a key that is no text"),
         ("DISTILL: {TEACHERS: {CONFIGS: [7]}}\n", "must name config files"),
         ("DISTILL: {TEACHERS: {CONFIGS: }}\n", "a.yaml: DISTILL.TEACHERS.CONFIGS has no value"),
+        # What is told of this one depends on Python: its parser gives up, or finds no literal.
+        ("SOLVER: {STEPS: '(1, 0" + "{" * 2000 + ", 1)'}\n", "a.yaml: "),
+        ("SOLVER: {STEPS: '({[]: 1},)'}\n", "a.yaml: one of the values cannot be read"),
         ("SOLVER:\n", "a.yaml: SOLVER must be a section of keys, not nothing"),
         ("SOLVER:\n  MAX_ITER: many\n", "a.yaml: SOLVER.MAX_ITER must be of type int, not str"),
         ("SEED: !!python/object/apply:os.mkdir ['canary']\n", "could not determine a constructor"),

@@ -11,6 +11,7 @@ import argparse
 import io
 import pickle
 import re
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,13 @@ class ArraysOnly(pickle._Unpickler):
 
     def persistent_load(self, identifier: Any) -> Any:
         raise pickle.UnpicklingError("it refers to data outside of it")
+
+    def load_bytearray(self) -> None:
+        """The library's own makes room for as many bytes as the file says that there are."""
+        (length,) = struct.unpack("<Q", self.read(8))
+        self.append(bytearray(self.read(length)))
+
+    dispatch = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: load_bytearray}
 
 
 def parse_args(arguments: list[str]) -> argparse.Namespace:
