@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """A distillation that is killed again and again and resumed, against the same one left alone; and its memory.
 
-    python tests/soak.py --steps 3000 --kills 100 --output /tmp/soak
+    python tests/soak.py --steps 5000 --kills 100 --output /tmp/soak
 
 The quickstart at 96 x 96 with teachers of two steps. Each kill comes at a random moment after a start, also while it
 starts or saves; it is SIGKILL or SIGTERM, to all processes of the run. Exits with 1 if a bit differs, half a file is
@@ -36,7 +36,7 @@ LOOK = 1.0
 
 def parse_args(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=3000, metavar="N", help="of the student (default: 3000)")
+    parser.add_argument("--steps", type=int, default=5000, metavar="N", help="of the student (default: 5000)")
     parser.add_argument("--kills", type=int, default=100, metavar="N", help="that hit a running process (default: 100)")
     parser.add_argument("--longest", type=float, default=12.0, metavar="S", help="a start's life before its kill")
     parser.add_argument("--period", type=int, default=10, metavar="N", help="steps between checkpoints")
