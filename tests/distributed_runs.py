@@ -3,9 +3,11 @@
     python tests/distributed_runs.py <processes> <jobs.json>
 
 Each job is a training: {"options": ..., "test_images": ..., "double": ..., "healthy": ..., "stop": ..., "poison": ...}.
-One that fails as it should leaves its error in OUTPUT_DIR/error_<rank>.txt.
+One that fails as it should leaves its error in OUTPUT_DIR/error_<rank>.txt, and one that does not the SHA-256 of the
+process's detector in OUTPUT_DIR/detector_<rank>.txt.
 """
 
+import hashlib
 import json
 import os
 import signal
@@ -88,7 +90,10 @@ def train(job):
 
     def once(resume=False):
         trainer_class = DoubleTrainer if job.get("double") else DistillationTrainer
-        train_detector(cfg, resume=resume, trainer_class=trainer_class, before_training=prepare)
+        trainer = train_detector(cfg, resume=resume, trainer_class=trainer_class, before_training=prepare)
+        parameters = trainer.detector.state_dict()
+        own = hashlib.sha256(b"".join(value.cpu().numpy().tobytes() for value in parameters.values())).hexdigest()
+        (Path(cfg.OUTPUT_DIR) / f"detector_{comm.get_rank()}.txt").write_text(own)
 
     try:
         once()

@@ -151,6 +151,13 @@ def test_two_processes_are_as_good_as_one(name, one, two):
     assert losses(one / name) == pytest.approx(losses(two / name), rel=near, abs=near, nan_ok=True)
 
 
+@pytest.mark.parametrize("name", [*JOBS, "whole", "stopped"])
+def test_both_processes_end_with_the_same_detector(name, two):
+    """Also with the same statistics, where each normalises by its own images."""
+    one, other = ((two / name / f"detector_{rank}.txt").read_text() for rank in range(2))
+    assert one == other
+
+
 @pytest.mark.parametrize("name", ["stopped", "stopped late"])
 def test_a_stopped_run_of_two_processes_ends_with_the_bits_of_the_whole_one(name, two):
     assert (two / name / "model_0000001.pth").is_file() or (two / name / "model_0000003.pth").is_file()
