@@ -48,7 +48,8 @@ def source_commit() -> tuple[str | None, bool | None]:
     # Not that of a repository in which somebody has an environment with this package installed.
     if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None, None
-    return _git(folder, "rev-parse", "HEAD"), bool(_git(folder, "status", "--porcelain"))
+    # Results that lie beside the sources are no change of them.
+    return _git(folder, "rev-parse", "HEAD"), bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

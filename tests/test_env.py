@@ -66,6 +66,8 @@ def test_the_commit_is_of_these_files_and_no_others(tmp_path, monkeypatch):
     commit, changed = env.source_commit()
     assert re.fullmatch("[0-9a-f]{40}", commit) and changed is False
     assert f"(commit {commit})" in env.report().splitlines()[0]
+    (tmp_path / "a result").write_text("")
+    assert env.source_commit() == (commit, False)
     (package / "__init__.py").write_text("1")
     assert env.source_commit() == (commit, True)
     assert f"(commit {commit}, with changes)" in env.report().splitlines()[0]
