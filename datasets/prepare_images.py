@@ -17,15 +17,15 @@ import sys
 from pathlib import Path
 
 import meddet_d2
-from meddet_d2.data.formats import Pseudonyms
-from meddet_d2.data.preparation.annotation import read_text
-from meddet_d2.data.preparation.assembly import assemble, draw_split, follow_list, follow_split
-from meddet_d2.data.preparation.classes import ClassMap
-from meddet_d2.data.preparation.command import add_common_arguments, fractions_of, guarded, summarize
-from meddet_d2.data.preparation.findings import Findings
-from meddet_d2.data.preparation.images import ImageSettings, prepare_images
-from meddet_d2.data.preparation.reading import FORMATS
-from meddet_d2.data.preparation.writing import check_key, check_output, new_folder, new_key, write_key
+from meddet_d2.curation.preparation.annotation import read_text
+from meddet_d2.curation.preparation.annotation_files import FORMATS
+from meddet_d2.curation.preparation.assembly import assemble, draw_split, follow_list, follow_split
+from meddet_d2.curation.preparation.classes import ClassMap
+from meddet_d2.curation.preparation.image_folder import ImageSettings, prepare_images
+from meddet_d2.curation.preparation.omissions import Findings
+from meddet_d2.curation.preparation.preparation_command import add_common_arguments, fractions_of, guarded, summarize
+from meddet_d2.curation.preparation.writing import check_key, check_output, new_folder, new_key, write_key
+from meddet_d2.formats import Pseudonyms
 from meddet_d2.places import datasets_root
 
 SPLITS = (("train", "test"), ("train", "val", "test"))

@@ -17,11 +17,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 import meddet_d2
-from meddet_d2.data.preparation.assembly import assemble, draw_split, follow_split
-from meddet_d2.data.preparation.command import add_common_arguments, fractions_of, guarded, summarize
-from meddet_d2.data.preparation.findings import Findings
-from meddet_d2.data.preparation.metaimage import load_torchio
-from meddet_d2.data.preparation.spider import (
+from meddet_d2.curation.preparation.assembly import assemble, draw_split, follow_split
+from meddet_d2.curation.preparation.metaimage import load_torchio
+from meddet_d2.curation.preparation.omissions import Findings
+from meddet_d2.curation.preparation.preparation_command import add_common_arguments, fractions_of, guarded, summarize
+from meddet_d2.curation.preparation.spider import (
     GRADINGS,
     OVERVIEW,
     SEQUENCES,
@@ -32,7 +32,7 @@ from meddet_d2.data.preparation.spider import (
     read_official_split,
     read_slices_of,
 )
-from meddet_d2.data.preparation.writing import Record, check_output, new_folder, write_image
+from meddet_d2.curation.preparation.writing import Record, check_output, new_folder, write_image
 from meddet_d2.places import datasets_root
 
 SPLITS = (("train", "val"), ("train", "val", "test"))

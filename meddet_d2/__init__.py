@@ -5,7 +5,7 @@ fusions and distillation methods. The engine is Detectron2 where it is installed
 small implementation of the same API in ``meddet_d2/embedded`` is put at the END of ``sys.path``, so that
 it can never hide an installed Detectron2. Import this package before ``detectron2``.
 
-Where torch is not installed nothing is registered, and ``meddet_d2.deploy`` and ``meddet_d2.data.formats`` alone can be
+Where torch is not installed nothing is registered, and ``meddet_d2.deploy`` and ``meddet_d2.formats`` alone can be
 imported: they are what a deployed detector needs.
 """
 

@@ -13,7 +13,7 @@ from pydicom.datadict import DicomDictionary, dictionary_VR
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
 
-from meddet_d2.data.formats.quiet import quiet
+from meddet_d2.formats.quiet import quiet
 
 ROOT_UID = "1.2.826.0.1.3680043.8.498.31415926535"
 SAGITTAL = [0.0, 1.0, 0.0, 0.0, 0.0, -1.0]

@@ -43,21 +43,21 @@ from safetensors.torch import save_file
 
 import meddet_d2
 from meddet_d2.benchmark.suite import load_suite
+from meddet_d2.curation.checking.annotation_checks import read_splits
+from meddet_d2.curation.preparation.annotation_files import match, read_annotations
+from meddet_d2.curation.preparation.classes import ClassMap
+from meddet_d2.curation.preparation.matching import ImageIndex
+from meddet_d2.curation.preparation.metaimage import read_volume
+from meddet_d2.curation.preparation.omissions import Findings
+from meddet_d2.curation.preparation.shape_boxes import make_boxes
+from meddet_d2.curation.preparation.spider import read_gradings, read_official_split
+from meddet_d2.curation.preparation.table import read_table
+from meddet_d2.curation.preparation.yolo import read_names
 from meddet_d2.data.cdh1848 import load_cdh_layout
-from meddet_d2.data.checking.annotations import read_splits
-from meddet_d2.data.formats import MRSlice, Problem, Pseudonyms, ReadError, collect, read_slices
-from meddet_d2.data.preparation.boxes import make_boxes
-from meddet_d2.data.preparation.classes import ClassMap
-from meddet_d2.data.preparation.findings import Findings
-from meddet_d2.data.preparation.matching import ImageIndex
-from meddet_d2.data.preparation.metaimage import read_volume
-from meddet_d2.data.preparation.reading import match, read_annotations
-from meddet_d2.data.preparation.spider import read_gradings, read_official_split
-from meddet_d2.data.preparation.table import read_table
-from meddet_d2.data.preparation.yolo import read_names
 from meddet_d2.deploy.card import ModelCard
 from meddet_d2.deploy.web_guard import Guard
-from meddet_d2.evaluation.clinical.reading import read_study
+from meddet_d2.evaluation.clinical.study import read_study
+from meddet_d2.formats import MRSlice, Problem, Pseudonyms, ReadError, collect, read_slices
 from meddet_d2.modeling.weights import read_weights
 
 # For one case: seconds, and bytes that the process may grow by.

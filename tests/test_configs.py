@@ -151,22 +151,23 @@ def test_overrides_without_a_value_are_told():
 def test_teachers_configs_are_found_beside_the_students():
     cfg = load_config(str(ROOT / "configs" / "meddet.yaml"))
     assert [Path(path) for path in cfg.DISTILL.TEACHERS.CONFIGS] == [
-        ROOT / "configs" / f"gfl_{name}.yaml" for name in ("r50", "r101", "r152")
+        ROOT / "configs" / "backbones" / f"gfl_{name}.yaml" for name in ("r50", "r101", "r152")
     ]
 
 
 def test_teachers_configs_are_found_beside_the_config_under_it(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    expected = [str(ROOT / "configs" / f"gfl_{name}.yaml") for name in ("r50", "r101", "r152")]
-    for path in ("table1/ld.yaml", "table3/kd_nmode2.yaml", "table4/fpn.yaml"):
+    expected = [str(ROOT / "configs" / "backbones" / f"gfl_{name}.yaml") for name in ("r50", "r101", "r152")]
+    for path in ("baselines/ld.yaml", "ablations/kd_nmode2.yaml", "ablations/fpn.yaml"):
         cfg = load_config(str(ROOT / "configs" / path))
         assert list(cfg.DISTILL.TEACHERS.CONFIGS) == expected, "also two files below, and without a .. in it"
     # What lies beside the config itself comes first; what lies nowhere stays as it is.
     own = tmp_path / "own.yaml"
     own.write_text(f"_BASE_: {ROOT / 'configs' / 'meddet.yaml'}\n")
-    (tmp_path / "gfl_r101.yaml").touch()
+    (tmp_path / "backbones").mkdir()
+    (tmp_path / "backbones" / "gfl_r101.yaml").touch()
     found = load_config(str(own)).DISTILL.TEACHERS.CONFIGS
-    assert list(found) == [expected[0], str(tmp_path / "gfl_r101.yaml"), expected[2]]
+    assert list(found) == [expected[0], str(tmp_path / "backbones" / "gfl_r101.yaml"), expected[2]]
     own.write_text("DISTILL: {TEACHERS: {CONFIGS: ['nowhere.yaml']}}\n")
     assert list(load_config(str(own)).DISTILL.TEACHERS.CONFIGS) == ["nowhere.yaml"]
 
@@ -179,15 +180,15 @@ def test_the_tables_rows_say_which_part_of_meddet_they_leave_out():
 
     head = ("head",)
     for name, method in (("fitnets", "FitNets"), ("mgd", "MGD"), ("fgd", "FGD"), ("ld", "LD")):
-        assert row(f"table1/{name}.yaml")[:2] == (method, "none") and row(f"table1/{name}.yaml")[-1] == (2,)
-    assert row("table3/kd.yaml") == ("MedDet", "none", head, "Sum", False, ())
-    assert row("table3/kd_nmode2.yaml") == ("MedDet", "nmode2", head, "Sum", False, ())
-    assert row("table3/kd_nmode2_lwff.yaml") == ("MedDet", "nmode2", head, "LWFF", False, ())
+        assert row(f"baselines/{name}.yaml")[:2] == (method, "none") and row(f"baselines/{name}.yaml")[-1] == (2,)
+    assert row("ablations/kd.yaml") == ("MedDet", "none", head, "Sum", False, ())
+    assert row("ablations/kd_nmode2.yaml") == ("MedDet", "nmode2", head, "Sum", False, ())
+    assert row("ablations/kd_nmode2_lwff.yaml") == ("MedDet", "nmode2", head, "LWFF", False, ())
     assert row("meddet.yaml") == ("MedDet", "nmode2", head, "LWFF", True, ())
     for place in ("backbone", "fpn", "head"):
-        assert row(f"table4/{place}.yaml") == ("MedDet", "nmode2", (place,), "Sum", False, ())
-    assert row("table5/sum.yaml") == ("MedDet", "nmode2", head, "Sum", True, ())
-    assert row("table5/concat.yaml") == ("MedDet", "nmode2", head, "Concat", True, ())
+        assert row(f"ablations/{place}.yaml") == ("MedDet", "nmode2", (place,), "Sum", False, ())
+    assert row("ablations/sum.yaml") == ("MedDet", "nmode2", head, "Sum", True, ())
+    assert row("ablations/concat.yaml") == ("MedDet", "nmode2", head, "Concat", True, ())
 
 
 def test_the_default_loss_is_gfls_own():

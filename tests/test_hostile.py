@@ -12,7 +12,7 @@ from labelled_study import BOXES, SIZE, Study, load_script, write_png
 from layouts import Layout
 from tiny_runs import load_tool
 
-from meddet_d2.data.formats.quiet import quiet
+from meddet_d2.formats.quiet import quiet
 
 SECRET = "secret.png"
 

@@ -18,29 +18,36 @@ EMBEDDED_LINES = 2500
 
 # DESIGN: tools -> benchmark -> engine -> deploy, evaluation -> distillation -> modeling, and data beside them on the
 # ground.
+_FILES = {"formats", "layout"}
+_NETWORKS = {"modeling", "distillation"}
 ROOMS = {
-    "data": set(),
+    "formats": set(),
+    "layout": {"formats"},
+    "phantom": _FILES,
+    "curation": _FILES,
+    "data": _FILES | {"phantom"},
     "modeling": set(),
     "distillation": {"modeling"},
-    "evaluation": {"distillation", "modeling", "data"},
-    "deploy": {"distillation", "modeling", "data"},
-    "engine": {"deploy", "evaluation", "distillation", "modeling", "data"},
-    "benchmark": {"engine", "deploy", "evaluation", "distillation", "modeling", "data"},
+    "evaluation": _FILES | _NETWORKS | {"data"},
+    "deploy": _FILES | _NETWORKS | {"data"},
+    "engine": _FILES | _NETWORKS | {"data", "deploy", "evaluation"},
+    "benchmark": _FILES | _NETWORKS | {"data", "deploy", "evaluation", "engine"},
 }
 # Files beside the rooms. Every room may use these; they use no room.
-GROUND = {"config", "drawing", "env", "files", "pages", "places"}
+GROUND = {"config", "drawing", "env", "files", "pages", "places", "provenance"}
 MATHEMATICS = [
-    "modeling/losses.py",
-    "modeling/assigner.py",
-    "modeling/nmode.py",
-    "modeling/nmode_solvers.py",
-    "modeling/flow_map.py",
-    "distillation/alignment.py",
-    "distillation/fusion.py",
-    "distillation/adversarial.py",
-    "distillation/cache.py",
-    "distillation/outputs.py",
-    "distillation/methods/*.py",
+    "modeling/gfl/gfl_losses.py",
+    "modeling/gfl/assigner.py",
+    "modeling/nmode/nmode_block.py",
+    "modeling/nmode/nmode_solvers.py",
+    "modeling/nmode/flow_map.py",
+    "distillation/methods/meddet/alignment.py",
+    "distillation/methods/meddet/fusion.py",
+    "distillation/methods/meddet/adversarial.py",
+    "distillation/feature_cache.py",
+    "distillation/head_outputs.py",
+    "distillation/distiller.py",
+    "distillation/methods/**/*.py",
 ]
 IMPORT_NAMES = {
     "pillow": "PIL",

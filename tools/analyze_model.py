@@ -2,7 +2,7 @@
 """Parameters and multiply-adds of a config's detector, in all and per part.
 
     python tools/analyze_model.py --config-file configs/meddet.yaml
-    python tools/analyze_model.py --config-file configs/gfl_r50.yaml --size 640 --json
+    python tools/analyze_model.py --config-file configs/backbones/gfl_r50.yaml --size 640 --json
 
 ``KEY VALUE`` pairs at the end override the config. With ``--json``, standard output is one json object: params, macs
 (convolution and linear layers only), macs_mmcv (as mmcv counts, which is how papers do), size, and under

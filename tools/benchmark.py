@@ -35,16 +35,16 @@ from meddet_d2.benchmark import (
     efficiency,
     latency,
     load_suite,
-    networks,
-    plots,
     provenance_now,
     robustness,
     robustness_report,
     write_report,
 )
+from meddet_d2.benchmark import result_plots as plots
+from meddet_d2.benchmark import trained_networks as networks
 from meddet_d2.benchmark.plan import relative
-from meddet_d2.benchmark.provenance import without_home
 from meddet_d2.data.mri_noise import CORRUPTIONS, SEVERITIES, check_libraries
+from meddet_d2.provenance import without_home
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 SUITE = CONFIGS / "benchmark" / "tables.yaml"
@@ -92,8 +92,12 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
     parts.add_argument(
         "--student", type=Path, default=CONFIGS / "meddet.yaml", metavar="FILE", help="a distillation's yaml"
     )
-    parts.add_argument("--nano", type=Path, default=CONFIGS / "meddet_nano.yaml", metavar="FILE", help="a lighter one")
-    parts.add_argument("--teacher", type=Path, default=CONFIGS / "gfl_r50.yaml", metavar="FILE", help="to compare with")
+    parts.add_argument(
+        "--nano", type=Path, default=CONFIGS / "meddet" / "meddet_nano.yaml", metavar="FILE", help="a lighter one"
+    )
+    parts.add_argument(
+        "--teacher", type=Path, default=CONFIGS / "backbones" / "gfl_r50.yaml", metavar="FILE", help="to compare with"
+    )
     parts.add_argument("--size", type=int, default=512, help="height and width in pixels (default: 512)")
     parts.add_argument("--images", type=int, default=8, help="images in a training step (default: 8)")
     parts.add_argument("--rounds", type=int, default=11, help="timed calls of each part (default: 11)")

@@ -16,12 +16,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import meddet_d2
-from meddet_d2.data.checking import Report, check_data
-from meddet_d2.data.checking.annotations import find_json_files
-from meddet_d2.data.checking.findings import count
-from meddet_d2.data.checking.page import write_page
-from meddet_d2.data.validate import CLASSES
+from meddet_d2.curation.checking import Report, check_data
+from meddet_d2.curation.checking.annotation_checks import find_json_files
+from meddet_d2.curation.checking.data_page import write_page
+from meddet_d2.curation.checking.findings import count
 from meddet_d2.files import write_json
+from meddet_d2.layout.validate import CLASSES
 
 MISTAKES = (ValueError, OSError, KeyError)
 FINDINGS, COUNTS, PAGE = "findings.json", "counts.json", "data.html"

@@ -25,16 +25,16 @@ import detectron2
 from detectron2.data import MetadataCatalog
 from detectron2.utils.logger import setup_logger
 from meddet_d2.data import register_datasets
-from meddet_d2.data.validate import CLASSES
 from meddet_d2.deploy import ModelCard
 from meddet_d2.engine import evaluate
 from meddet_d2.engine.guards import check_config
 from meddet_d2.evaluation.clinical import Measurement, Settings, Study, read_study
-from meddet_d2.evaluation.clinical.output import RECORD, REPORT, TABLES, write_figures
-from meddet_d2.evaluation.clinical.reading import sha256
-from meddet_d2.evaluation.clinical.report import interval, percent, write_page
-from meddet_d2.evaluation.detection import data_note
+from meddet_d2.evaluation.clinical.clinical_page import interval, percent, write_page
+from meddet_d2.evaluation.clinical.figure_files import RECORD, REPORT, TABLES, write_figures
+from meddet_d2.evaluation.clinical.study import sha256
+from meddet_d2.evaluation.detection_evaluator import data_note
 from meddet_d2.files import replacing
+from meddet_d2.layout.validate import CLASSES
 from meddet_d2.pages import RESEARCH_USE
 
 MISTAKES = (ValueError, OSError, KeyError, FloatingPointError)

@@ -23,7 +23,6 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 import meddet_d2
-from meddet_d2.data.formats import MRSlice, Problem, Pseudonyms, collect
 from meddet_d2.deploy import Predictor, overlay, read_slice
 from meddet_d2.deploy.card import sha256
 from meddet_d2.deploy.dicom_report import DicomWriter, kinds_of
@@ -42,6 +41,7 @@ from meddet_d2.deploy.results import (
     without_paths,
     write_key,
 )
+from meddet_d2.formats import MRSlice, Problem, Pseudonyms, collect
 
 # What a person can mend by reading one line: a wrong path, key, name or number.
 MISTAKES = (ValueError, OSError, KeyError)

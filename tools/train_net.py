@@ -7,7 +7,7 @@
     python tools/train_net.py --config-file configs/meddet.yaml --eval-only MODEL.WEIGHTS output/meddet/model_final.pth
 
 ``KEY VALUE`` pairs at the end override the config. The main path goes on in meddet_d2/engine/trainer.py, then
-meddet_d2/distillation/step.py, then meddet_d2/modeling/gfl.py.
+meddet_d2/distillation/step.py, then meddet_d2/modeling/gfl/gfl_detector.py.
 """
 
 import sys

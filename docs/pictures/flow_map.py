@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import torch
 
 import meddet_d2  # noqa: F401  finds the engine
-from meddet_d2.modeling.flow_map import flow_map, flow_table
+from meddet_d2.modeling.nmode.flow_map import flow_map, flow_table
 
 gamma = torch.linspace(-torch.pi, torch.pi, 4001, dtype=torch.float64).requires_grad_()
 figure, (values, slopes) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")

@@ -21,7 +21,7 @@ from meddet_d2.evaluation.complexity import count
 from meddet_d2.evaluation.summary import Throughput
 from meddet_d2.files import replacing, write_json
 
-from .provenance import describe_hardware, hardware, provenance_now
+from ..provenance import describe_hardware, hardware, provenance_now
 from .suite import Row
 
 EFFICIENCY = "efficiency.json"

@@ -7,11 +7,11 @@ from meddet_d2.engine import MedDetTrainer
 from meddet_d2.files import write_json
 from meddet_d2.modeling.weights import load_detector_weights
 
+from ..provenance import hardware
 from .efficiency import measure
-from .folder import ResultsFolder
 from .plan import config_hash
-from .provenance import hardware
-from .report import read_json
+from .result_tables import read_json
+from .results_folder import ResultsFolder
 
 LATENCY = "latency.json"
 

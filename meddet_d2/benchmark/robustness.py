@@ -26,10 +26,10 @@ from meddet_d2.evaluation import DetectionEvaluator
 from meddet_d2.files import write_json
 from meddet_d2.modeling.weights import load_detector_weights
 
-from .networks import Network
+from ..provenance import hardware
 from .plan import config_hash
-from .provenance import hardware
-from .report import read_json
+from .result_tables import read_json
+from .trained_networks import Network
 
 ROBUSTNESS = "robustness.json"
 CLEAN = "clean"

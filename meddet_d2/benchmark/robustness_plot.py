@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from meddet_d2.evaluation.detection import data_note
+from meddet_d2.evaluation.detection_evaluator import data_note
 from meddet_d2.files import replacing
 
-from .plots import INK, LINES, SIZE, STYLES, style
+from .result_plots import INK, LINES, SIZE, STYLES, style
 from .robustness import CLEAN, condition_name
 
 METRIC = "AP50"

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from meddet_d2.evaluation.detection import data_note
+from meddet_d2.evaluation.detection_evaluator import data_note
 from meddet_d2.files import replacing, write_json
 
-from .provenance import describe_hardware
+from ..provenance import describe_hardware
 from .robustness import CLEAN, METRICS, ROBUSTNESS, condition_name
 from .robustness_plot import draw
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from .folder import ResultsFolder
+from ..provenance import hardware, source_hash, without_home
 from .plan import Run
-from .process import LOG, WORKER, RunProcess, stop, thread_share
-from .progress import Progress
-from .provenance import hardware, source_hash, without_home
+from .results_folder import ResultsFolder
+from .run_process import LOG, WORKER, RunProcess, stop, thread_share
+from .run_progress import Progress
 
 # Seconds between two looks at the runs at work.
 POLL = 0.5

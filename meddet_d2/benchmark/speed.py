@@ -27,15 +27,15 @@ from meddet_d2.data import MedDetDatasetMapper
 from meddet_d2.deploy.export import detector_graph, network_graph
 from meddet_d2.deploy.quantize import quantized
 from meddet_d2.distillation import DistillationModel, TeacherBank, build_distiller
+from meddet_d2.engine.distillation_hooks import DiscriminatorHook
 from meddet_d2.engine.guards import FiniteGuard
-from meddet_d2.engine.hooks import DiscriminatorHook
 from meddet_d2.engine.optimizer import build_optimizer
 from meddet_d2.files import replacing, write_json
-from meddet_d2.modeling.flow_map import flow_map, flow_table
-from meddet_d2.modeling.nmode_solvers import odeint_solve
+from meddet_d2.modeling.nmode.flow_map import flow_map, flow_table
+from meddet_d2.modeling.nmode.nmode_solvers import odeint_solve
 
+from ..provenance import describe_hardware, hardware, provenance_now
 from .efficiency import interleaved_seconds, noise_batch
-from .provenance import describe_hardware, hardware, provenance_now
 
 SPEED = "speed.json"
 # The map of the ratios of nmODE^2: P3 of an image of 512 x 512.

@@ -1,6 +1,6 @@
 from importlib.util import find_spec
 
-from .formats import read_image
+from ..formats import read_image
 
 # A deployed detector reads its images here, where torch may be missing.
 if find_spec("torch") is None:
@@ -9,14 +9,14 @@ else:
     from detectron2.config import get_cfg
 
     from ..config import add_meddet_config
+    from ..phantom import PhantomParams
+    from ..phantom.scanner import add_bias_field, add_rician_noise
     from ..places import datasets_root
     from .builtin import register_datasets
     from .cdh1848 import load_cdh_layout, register_cdh_layout
     from .mapper import MedDetDatasetMapper
     from .mri_noise import MRINoiseTransform, RandomMRINoise
-    from .phantom import PhantomParams
-    from .phantom.scanner import add_bias_field, add_rician_noise
-    from .stream import build_train_loader
+    from .training_stream import build_train_loader
 
     __all__ = [
         "MRINoiseTransform",

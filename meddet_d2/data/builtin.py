@@ -4,9 +4,9 @@ from functools import partial
 
 from detectron2.config import CfgNode
 
+from ..phantom import SPLITS, PhantomParams, generate
 from ..places import datasets_root
 from .cdh1848 import register_cdh_layout
-from .phantom import SPLITS, PhantomParams, generate
 
 
 def register_datasets(cfg: CfgNode) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
-from .validate import CLASSES, SPLIT_FILES, check_layout, check_patient_split, read_json
+from ..layout.validate import CLASSES, SPLIT_FILES, check_layout, check_patient_split, read_json
 
 # Protrusion red, non-protrusion green.
 COLORS = [(220, 40, 40), (40, 190, 80)]
@@ -25,7 +25,7 @@ def load_cdh_layout(json_file: str | Path, image_root: str | Path, name: str) ->
         json has it, `spacing`; annotations keep `level`.
 
     Raises:
-        FileNotFoundError, ValueError: as in data/validate.py, one line each.
+        FileNotFoundError, ValueError: as in layout/validate.py, one line each.
     """
     json_file, image_root = Path(json_file), Path(image_root)
     content = read_json(json_file)

@@ -9,12 +9,12 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
-from .formats import read_image
+from ..formats import read_image
 from .mri_noise import RandomMRINoise
 
 
 class MedDetDatasetMapper:
-    """Reads an image with data/formats (DICOM and NIfTI too), augments it, and makes tensors.
+    """Reads an image with formats (DICOM and NIfTI too), augments it, and makes tensors.
 
     It differs from Detectron2's DatasetMapper in its reader (16-bit, CMYK, ... without saturation), in its errors,
     which name the file, and in what it leaves out (masks, keypoints, proposals). Images without boxes are kept. All

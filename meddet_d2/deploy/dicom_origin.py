@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..data.formats import MRSlice, Pseudonyms
-from ..data.formats.kinds import kind_of
+from ..formats import MRSlice, Pseudonyms
+from ..formats.kinds import kind_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from ..data.formats import Pseudonyms
-from ..data.formats.quiet import quiet
 from ..files import replacing
+from ..formats import Pseudonyms
+from ..formats.quiet import quiet
 from .dicom_origin import Origin, derived_uid, origin_of, without_identity
 from .reading import RESEARCH_USE, Reading, disc_numbers
 

@@ -1,7 +1,7 @@
 """What stands before and behind the network in an exported graph: normalisation and padding; decoding and NMS.
 
-Both are written in ONNX operators, because their sizes depend on the image. They do what modeling/gfl.py
-(preprocess_image) and modeling/decoding.py do; tests/deploy compares the two.
+Both are written in ONNX operators, because their sizes depend on the image. They do what modeling/gfl/gfl_detector.py
+(preprocess_image) and modeling/gfl/decoding.py do; tests/deploy compares the two.
 
 Shape legend:
     N: images; H, W: height and width of the input; C: classes; R: reg_max

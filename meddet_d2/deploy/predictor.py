@@ -85,7 +85,7 @@ class Predictor:
         """Find the discs of one picture.
 
         Args:
-            image: (H, W, 3) uint8, RGB, as ``meddet_d2.data.formats.read_image`` gives it.
+            image: (H, W, 3) uint8, RGB, as ``meddet_d2.formats.read_image`` gives it.
 
         Raises:
             ValueError: the array is no such image, or too small.

@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..data.formats import MRSlice
 from ..drawing import BACKGROUND, CAPTION, FAINT, Box, draw_legend, draw_panel, font_of
+from ..formats import MRSlice
 from .predictor import Detections
 
 RESEARCH_USE = "Research use only. Not a medical device."

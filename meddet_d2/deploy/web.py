@@ -11,8 +11,8 @@ from typing import Any
 
 import gradio as gr
 
-from ..data.formats import Pseudonyms
 from ..drawing import COLORS
+from ..formats import Pseudonyms
 from ..pages import RESEARCH_USE, render
 from .card import INTENDED_USE, ModelCard
 from .reading import Detector

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.formats import MRSlice, Pseudonyms, ReadError, read_slices
+from ..formats import MRSlice, Pseudonyms, ReadError, read_slices
 from ..pages import picture, render
 from .predictor import Detections
 from .reading import Detector, Reading, disc_numbers, overlay, read_slice

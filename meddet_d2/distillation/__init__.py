@@ -1,10 +1,10 @@
 """Distillation: several frozen teachers, one student, and what stands between them in training."""
 
-from .adversarial import Discriminator, Generator
-from .alignment import AdaptiveFeatureAlignment
-from .fusion import FUSION_REGISTRY, build_fusion
+from .head_outputs import HeadOutputs, Regions, localization_regions
 from .methods import DISTILLER_REGISTRY, DistillationBatch, Distiller, build_distiller
-from .outputs import HeadOutputs, Regions, localization_regions
+from .methods.meddet.adversarial import Discriminator, Generator
+from .methods.meddet.alignment import AdaptiveFeatureAlignment
+from .methods.meddet.fusion import FUSION_REGISTRY, build_fusion
 from .step import DistillationModel
 from .taps import FeatureTap
 from .teachers import TeacherBank, load_detector_weights

@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
+from .head_outputs import HeadOutputs, localization_regions
 from .methods import DistillationBatch, Distiller
-from .outputs import HeadOutputs, localization_regions
 from .taps import FeatureTap
 from .teachers import TeacherBank
 

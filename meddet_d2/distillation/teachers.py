@@ -14,10 +14,10 @@ from detectron2.modeling import build_model
 from meddet_d2.files import checksum
 from meddet_d2.modeling.weights import load_detector_weights
 
-from .cache import FeatureCache, digest
-from .outputs import HeadOutputs
+from .feature_cache import FeatureCache, digest
+from .feature_store import FeatureStore, fingerprint
+from .head_outputs import HeadOutputs
 from .precision import Precision, choose_precision
-from .store import FeatureStore, fingerprint
 from .taps import FeatureTap
 
 

@@ -1,6 +1,6 @@
 """Training loops: plain detectors, distillation, and the stages that join them into one run."""
 
-from .hooks import DiscriminatorHook
+from .distillation_hooks import DiscriminatorHook
 from .stages import evaluate, run_distillation, train_detector
 from .trainer import DistillationTrainer, MedDetTrainer
 

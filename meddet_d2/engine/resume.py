@@ -10,9 +10,9 @@ from typing import Any
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from meddet_d2.data.randomness import random_state, set_random_state
-from meddet_d2.data.stream import TrainingStream
+from meddet_d2.data.training_stream import TrainingStream
 
-from .checkpoint import FINAL, SafeCheckpointer
+from .safe_checkpointer import FINAL, SafeCheckpointer
 
 logger = logging.getLogger(__name__)
 

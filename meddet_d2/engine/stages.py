@@ -14,11 +14,11 @@ from detectron2.utils.env import seed_all_rng
 from meddet_d2.distillation import TeacherBank, build_distiller
 from meddet_d2.distillation import teachers as teacher_files
 from meddet_d2.evaluation import summary
-from meddet_d2.evaluation.pictures import draw_test_images
+from meddet_d2.evaluation.comparison_pictures import draw_test_images
 
-from .checkpoint import SafeCheckpointer
 from .guards import make_deterministic
 from .parallel import check_same
+from .safe_checkpointer import SafeCheckpointer
 from .trainer import DistillationTrainer, MedDetTrainer
 
 logger = logging.getLogger(__name__)

@@ -17,12 +17,12 @@ from meddet_d2.data import MedDetDatasetMapper, build_train_loader
 from meddet_d2.distillation import DistillationModel, TeacherBank, build_distiller
 from meddet_d2.evaluation import DetectionEvaluator
 
-from .checkpoint import SafeCheckpointer
+from .distillation_hooks import DiscriminatorHook, TeacherRecord
 from .guards import FiniteGuard, scaled_to_batch
-from .hooks import DiscriminatorHook, TeacherRecord
 from .optimizer import build_optimizer
 from .parallel import average_statistics, averaged, check_same, parallel, share_padding
 from .resume import Checkpoints, StopOnSignal
+from .safe_checkpointer import SafeCheckpointer
 from .validation import EarlyEnd, Validation, build_loss_loader, flat_metrics, validation_losses
 
 

@@ -16,8 +16,8 @@ from detectron2.utils import comm
 from meddet_d2.data import MedDetDatasetMapper
 from meddet_d2.data.randomness import preserved_randomness
 
-from .checkpoint import FINAL, SafeCheckpointer
 from .resume import Checkpoints
+from .safe_checkpointer import FINAL, SafeCheckpointer
 
 logger = logging.getLogger(__name__)
 

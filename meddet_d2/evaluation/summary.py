@@ -14,7 +14,7 @@ from torch import nn
 
 from meddet_d2.files import replacing, write_json
 
-from .detection import data_note
+from .detection_evaluator import data_note
 
 HEADERS = ("network", "AP50", "AP", "recall50", "parameters", "images/s", "(quartiles)")
 

@@ -1,9 +1,9 @@
-from .assigner import ATSSAssigner
 from .backbones import GFLFPN, BottomUp, TopBlockP6P7, build_gfl_fpn_backbone
-from .gfl import GFL
-from .gfl_head import GFLHead, Integral
-from .losses import distribution_focal_loss, quality_focal_loss
-from .nmode import build_nmode
+from .gfl.assigner import ATSSAssigner
+from .gfl.gfl_detector import GFL
+from .gfl.gfl_head import GFLHead, Integral
+from .gfl.gfl_losses import distribution_focal_loss, quality_focal_loss
+from .nmode.nmode_block import build_nmode
 
 __all__ = [
     "GFL",

@@ -16,7 +16,7 @@ from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
 
 from .bodies import STRIDES, TimmBody, TorchvisionBody
-from .nmode import build_nmode, nmode_kwargs
+from .nmode.nmode_block import build_nmode, nmode_kwargs
 from .norms import NORMS, replace_batch_norm
 from .shufflenet import ShuffleNetBody
 

@@ -13,7 +13,7 @@ SMOKE = ROOT / "configs" / "benchmark" / "smoke.yaml"
 
 SUITE = f"""
 rows:
-- {{table: I, row: Alone, config: {ROOT}/configs/gfl_mobilenetv2.yaml, paper: {{map: 80.8, recall: 0.976}}}}
+- {{table: I, row: Alone, config: {ROOT}/configs/backbones/gfl_mobilenetv2.yaml, paper: {{map: 80.8, recall: 0.976}}}}
 - {{table: I, row: MedDet, config: {ROOT}/configs/meddet.yaml, paper: {{map: 85.5, recall: 0.972}}}}
 - {{table: V, row: LWFF, config: {ROOT}/configs/meddet.yaml}}
 """

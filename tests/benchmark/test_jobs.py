@@ -9,8 +9,9 @@ import time
 
 import pytest
 
-from meddet_d2.benchmark import Runner, process, runner
-from meddet_d2.benchmark.progress import Progress
+from meddet_d2.benchmark import Runner, runner
+from meddet_d2.benchmark import run_process as process
+from meddet_d2.benchmark.run_progress import Progress
 
 # Long enough for a busy machine; nobody waits so long if all is well.
 PATIENCE = 60

@@ -9,7 +9,7 @@ from meddet_d2.benchmark.plan import METHOD_KEYS, config_hash, lookup, scaled_co
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLES = ROOT / "configs" / "benchmark" / "tables.yaml"
-STUDENT = ROOT / "configs" / "gfl_mobilenetv2.yaml"
+STUDENT = ROOT / "configs" / "backbones" / "gfl_mobilenetv2.yaml"
 SMOKE = ROOT / "configs" / "benchmark" / "smoke.yaml"
 
 
@@ -128,7 +128,7 @@ def test_mistakes_name_the_row(plan, suite, folder):
 
 def test_checks_find_an_unknown_backbone_and_method_and_list_the_known(tmp_path, suite, folder, use_datasets_root):
     for name, base, text, words in (
-        ("backbone", "gfl_mobilenetv2", "MODEL: {BOTTOM_UP: {NAME: mobilenet_v9}}", "mobilenet_v2"),
+        ("backbone", "backbones/gfl_mobilenetv2", "MODEL: {BOTTOM_UP: {NAME: mobilenet_v9}}", "mobilenet_v2"),
         ("method", "meddet", "DISTILL: {METHOD: MedDat}", "MedDet"),
     ):
         (tmp_path / f"{name}.yaml").write_text(f"_BASE_: {ROOT}/configs/{base}.yaml\n{text}\n")

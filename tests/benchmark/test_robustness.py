@@ -8,9 +8,9 @@ import torch
 
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
-from meddet_d2.benchmark import networks as choice
 from meddet_d2.benchmark import robustness, robustness_report
-from meddet_d2.benchmark.networks import Network
+from meddet_d2.benchmark import trained_networks as choice
+from meddet_d2.benchmark.trained_networks import Network
 from meddet_d2.data.mri_noise import corrupt, image_seed
 from meddet_d2.files import write_json
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from meddet_d2.benchmark import Runner, runner
-from meddet_d2.benchmark.progress import Progress, last_line
+from meddet_d2.benchmark.run_progress import Progress, last_line
 from meddet_d2.benchmark.worker import learning_curve
 
 

@@ -6,7 +6,7 @@ import pytest
 from tiny_runs import ROOT
 
 from meddet_d2.benchmark import speed
-from meddet_d2.benchmark.plots import draw_speed
+from meddet_d2.benchmark.result_plots import draw_speed
 
 TINY = """
 _BASE_: "{root}/configs/quickstart.yaml"

@@ -13,7 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from meddet_d2.data import load_cdh_layout, register_cdh_layout
-from meddet_d2.data.validate import CLASSES
+from meddet_d2.layout.validate import CLASSES
 
 
 def split(first_patient: int = 1) -> dict:

@@ -15,7 +15,7 @@ from detectron2.config import get_cfg
 from detectron2.data import transforms as T
 from detectron2.structures import BoxMode
 from meddet_d2.data import MedDetDatasetMapper
-from meddet_d2.data.formats import ReadError
+from meddet_d2.formats import ReadError
 
 HEIGHT, WIDTH = 60, 80
 BOX = (10, 20, 24, 8)  # x, y, width, height of a white block on black

@@ -11,9 +11,9 @@ from dicom_files import ROOT_UID, write_dicom
 from PIL import Image
 from pydicom.sr.codedict import codes
 
-from meddet_d2.data.formats import Pseudonyms, read_slices
 from meddet_d2.deploy import Finding, Reading, overlay
 from meddet_d2.deploy.dicom_report import DicomWriter, kinds_of
+from meddet_d2.formats import Pseudonyms, read_slices
 
 CLASSES = ("protrusion", "non-protrusion")
 SALT = Pseudonyms("salt")

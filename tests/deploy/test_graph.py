@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from meddet_d2.deploy.graph import DecodingSettings, decoder, front, join, network_outputs
-from meddet_d2.modeling.anchors import anchor_pyramid, join_levels
-from meddet_d2.modeling.decoding import decode_detections
-from meddet_d2.modeling.gfl_head import Integral
+from meddet_d2.modeling.gfl.anchors import anchor_pyramid, join_levels
+from meddet_d2.modeling.gfl.decoding import decode_detections
+from meddet_d2.modeling.gfl.gfl_head import Integral
 
 STRIDES, SIZES, REG_MAX = (8, 16, 32), ((8, 12), (4, 6), (2, 3)), 7
 

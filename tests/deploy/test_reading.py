@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from meddet_d2.data.formats import MRSlice
 from meddet_d2.deploy import Detections, Finding, overlay, read_slice
 from meddet_d2.deploy.reading import RESEARCH_USE, SMALLEST_PICTURE, disc_numbers
 from meddet_d2.drawing import CAPTION, COLORS
+from meddet_d2.formats import MRSlice
 
 CLASSES = ("protrusion", "non-protrusion")
 

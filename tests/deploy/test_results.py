@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from meddet_d2.data.formats import MRSlice
 from meddet_d2.deploy import Finding, Reading, overlay
 from meddet_d2.deploy.results import (
     NAMES,
@@ -23,6 +22,7 @@ from meddet_d2.deploy.results import (
     without_paths,
     write_key,
 )
+from meddet_d2.formats import MRSlice
 
 CLASSES = ("protrusion", "non-protrusion")
 UPPER = Finding((10.0, 20.0, 30.5, 28.0), "non-protrusion", 0.81234567, (5.125, 4.0))

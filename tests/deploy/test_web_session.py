@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from meddet_d2.data.formats import MRSlice, Pseudonyms, ReadError
 from meddet_d2.deploy import Detections, read_slice, web_session
 from meddet_d2.deploy.web_session import Session, csv_of, receive, show
+from meddet_d2.formats import MRSlice, Pseudonyms, ReadError
 
 PSEUDONYMS = Pseudonyms(b"of a test")
 BOXES = [[40, 70, 60, 84], [38, 10, 60, 22.5], [39, 11, 60, 22], [41, 40, 61, 52]]

@@ -9,8 +9,8 @@ from torch import nn
 
 from detectron2.engine import HookBase
 from meddet_d2.engine import DistillationTrainer, MedDetTrainer
+from meddet_d2.engine.distillation_hooks import DiscriminatorHook
 from meddet_d2.engine.guards import check_config, make_deterministic, not_finite, scaled_to_batch
-from meddet_d2.engine.hooks import DiscriminatorHook
 
 OPTIONS = ["SOLVER.MAX_ITER", 6, "SOLVER.CHECKPOINT_PERIOD", 2, "DISTILL.AATM.WARMUP", 0.0]
 

@@ -15,8 +15,8 @@ from checkpoints import checkpoint_state, differences, logged, same_log
 
 from detectron2.engine import HookBase
 from meddet_d2.engine import DistillationTrainer, train_detector
-from meddet_d2.engine.checkpoint import SafeCheckpointer
 from meddet_d2.engine.resume import STOPPED, cut_metrics
+from meddet_d2.engine.safe_checkpointer import SafeCheckpointer
 
 STOPS = int(os.environ.get("MEDDET_RESUME_STOPS", "1"))
 ITERATIONS = 9

@@ -8,7 +8,7 @@ import torch
 
 from detectron2.modeling import build_model
 from meddet_d2.engine import DistillationTrainer, MedDetTrainer, evaluate, train_detector
-from meddet_d2.engine.checkpoint import SafeCheckpointer
+from meddet_d2.engine.safe_checkpointer import SafeCheckpointer
 
 
 def copy(module) -> dict:

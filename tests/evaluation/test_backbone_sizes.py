@@ -18,7 +18,7 @@ from meddet_d2.evaluation.complexity import count
 from meddet_d2.modeling import BottomUp
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = sorted((ROOT / "configs").glob("gfl_*.yaml"))
+CONFIGS = sorted((ROOT / "configs" / "backbones").glob("gfl_*.yaml"))
 
 
 class Sum:

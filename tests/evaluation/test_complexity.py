@@ -137,7 +137,7 @@ def test_teachers_and_the_wider_student(name, width_mult, params, macs, macs_mmc
 
 
 def test_the_light_student_is_light():
-    cfg = meddet_d2.load_config(str(ROOT / "configs/meddet_nano.yaml"), ["MODEL.BOTTOM_UP.PRETRAINED", False])
+    cfg = meddet_d2.load_config(str(ROOT / "configs/meddet/meddet_nano.yaml"), ["MODEL.BOTTOM_UP.PRETRAINED", False])
     cfg.MODEL.DEVICE = "cpu"
     figures = count(build_model(cfg), 512, 512)
     # A tower of two separable convolutions, predictors, scales and nmODE^2; three laterals and three convolutions.
@@ -224,8 +224,8 @@ def run_here(monkeypatch, *arguments):
     "arguments, message",
     [
         (("--config-file", "no/such.yaml"), "no/such.yaml"),
-        (("--config-file", "configs/gfl_r50.yaml", "MODEL.BOTTOM_UP.NAM", "resnet50"), "MODEL.BOTTOM_UP.NAM"),
-        (("--config-file", "configs/gfl_r50.yaml", "MODEL.BOTTOM_UP.NAME", "resnet500"), "resnet500"),
+        (("--config-file", "configs/backbones/gfl_r50.yaml", "MODEL.BOTTOM_UP.NAM", "resnet50"), "MODEL.BOTTOM_UP.NAM"),
+        (("--config-file", "configs/backbones/gfl_r50.yaml", "MODEL.BOTTOM_UP.NAME", "resnet500"), "resnet500"),
     ],
 )
 def test_command_tells_a_mistake_in_one_line(monkeypatch, capsys, arguments, message):
@@ -239,5 +239,5 @@ def test_command_tells_a_mistake_in_one_line(monkeypatch, capsys, arguments, mes
 def test_command_prints_a_table_and_downloads_nothing(monkeypatch, capsys):
     for place in ("torch.hub", "torchvision.models._api"):
         monkeypatch.setattr(f"{place}.load_state_dict_from_url", lambda *_, **__: pytest.fail("it downloads"))
-    run_here(monkeypatch, "--config-file", str(ROOT / "configs/gfl_mobilenetv2.yaml"))
+    run_here(monkeypatch, "--config-file", str(ROOT / "configs/backbones/gfl_mobilenetv2.yaml"))
     assert capsys.readouterr().out.splitlines()[-1].split() == ["all", "10.4195", "31.55", "31.69"]

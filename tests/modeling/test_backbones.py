@@ -16,7 +16,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, build_backbone
 from meddet_d2.modeling import bodies
 from meddet_d2.modeling.backbones import GFLFPN, BottomUp, TopBlockP6P7
-from meddet_d2.modeling.nmode import NMODEBlock
+from meddet_d2.modeling.nmode.nmode_block import NMODEBlock
 from meddet_d2.modeling.norms import SyncBatchNorm2d, replace_batch_norm
 
 SMALL = {"library": "timm", "name": "resnet10t"}

@@ -17,13 +17,13 @@ ROOT = Path(__file__).resolve().parents[2]
 SMOKE = str(ROOT / "configs" / "benchmark" / "smoke.yaml")
 SUITE = f"""
 rows:
-- {{table: I, row: Alone, config: {ROOT}/configs/gfl_mobilenetv2.yaml, paper: {{map: 80.8, recall: 0.976}}}}
+- {{table: I, row: Alone, config: {ROOT}/configs/backbones/gfl_mobilenetv2.yaml, paper: {{map: 80.8, recall: 0.976}}}}
 - {{table: I, row: Breaks, config: breaks.yaml}}
 - {{table: I, row: Distilled, config: distilled.yaml, paper: {{map: 85.5, recall: 0.972}}}}
 - {{table: III, row: The same, config: distilled.yaml}}
 """
 # A loss beyond what a float holds: it dies in its first step.
-BREAKS = f"_BASE_: {ROOT}/configs/gfl_mobilenetv2.yaml\nMODEL: {{GFL: {{LOSS_GAIN: 1.0e+39}}}}\n"
+BREAKS = f"_BASE_: {ROOT}/configs/backbones/gfl_mobilenetv2.yaml\nMODEL: {{GFL: {{LOSS_GAIN: 1.0e+39}}}}\n"
 # One teacher is enough here.
 DISTILLED = f"_BASE_: {ROOT}/configs/meddet.yaml\nDISTILL: {{TEACHERS: {{USE: [0]}}}}\n"
 
@@ -116,7 +116,7 @@ def test_overrides_end_the_list_of_rows_or_seeds(benchmark):
 def test_the_list_has_every_row_and_the_papers_figures(benchmark, capsys):
     assert benchmark.main(["list"]) == 0
     text = capsys.readouterr().out
-    assert len(text.splitlines()) == 2 + 26 + 4 and "configs/table1/mgd.yaml" in text and "84.2" in text
+    assert len(text.splitlines()) == 2 + 26 + 4 and "configs/baselines/mgd.yaml" in text and "84.2" in text
 
 
 @pytest.fixture

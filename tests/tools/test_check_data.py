@@ -12,8 +12,8 @@ import pytest
 from layouts import HEIGHT, WIDTH, Layout, picture
 from PIL import Image
 
-from meddet_d2.data import formats
-from meddet_d2.data.checking import facts
+from meddet_d2 import formats
+from meddet_d2.curation.checking import image_facts as facts
 
 ROOT = Path(__file__).resolve().parents[2]
 spec = importlib.util.spec_from_file_location("check_data", ROOT / "tools" / "check_data.py")

@@ -21,10 +21,10 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 
-from meddet_d2.data.formats import Pseudonyms, read_slices
 from meddet_d2.deploy import ModelCard, Predictor, read_slice
 from meddet_d2.deploy.card import FORMAT, sha256
 from meddet_d2.deploy.web_session import csv_of
+from meddet_d2.formats import Pseudonyms, read_slices
 
 ROOT = Path(__file__).resolve().parents[2]
 CANARY = "CANARY"
@@ -401,7 +401,7 @@ def test_mistakes_are_told_in_one_line(told, tmp_path, monkeypatch, web_app):
     assert "--port is 70000" in told("--onnx", "a", "--port", 70000)
     assert "--host a..b: there is no such host" in told("--onnx", "a", "--host", "a..b")
     assert "192.0.2.1: that is no address of this machine" in told("--onnx", "a", "--host", "192.0.2.1", "--port", 0)
-    config = ROOT / "configs" / "gfl_r50.yaml"
+    config = ROOT / "configs" / "backbones" / "gfl_r50.yaml"
     assert "No weights: give --weights" in told("--config-file", config, "--port", 0)
     assert "no.pth" in told("--config-file", config, "--weights", tmp_path / "no.pth", "--port", 0)
     assert "no.yaml" in told("--config-file", tmp_path / "no.yaml", "--weights", "a", "--port", 0)

@@ -1,11 +1,11 @@
 """The distillation methods, one file each, under ``DISTILLER_REGISTRY``."""
 
-from .base import DISTILLER_REGISTRY, DistillationBatch, Distiller, build_distiller
-from .fgd import FGD
-from .fitnets import FitNets
-from .ld import LD
-from .meddet import MedDet
-from .mgd import MGD
+from ..distiller import DISTILLER_REGISTRY, DistillationBatch, Distiller, build_distiller
+from .baselines.fgd import FGD
+from .baselines.fitnets import FitNets
+from .baselines.ld import LD
+from .baselines.mgd import MGD
+from .meddet.meddet_distiller import MedDet
 
 __all__ = [
     "DISTILLER_REGISTRY",

@@ -6,6 +6,6 @@ Plain data and numpy, no torch: ``reading`` makes cases from COCO's files, ``mea
 
 from .cases import Case
 from .measure import Measurement, Settings
-from .reading import Study, read_study
+from .study import Study, read_study
 
 __all__ = ["Case", "Measurement", "Settings", "Study", "read_study"]

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from meddet_d2.data.formats import read_image
 from meddet_d2.drawing import Box, draw_panel
+from meddet_d2.formats import read_image
 
 from .measure import Measurement
-from .reading import Picture
+from .study import Picture
 
 SHOWN = 4
 # Pixels of a panel's longer side: about as large as the page shows it, so that scores can be read.

@@ -12,9 +12,9 @@ from .cases import Case, patients_of
 from .confusion import confusion
 from .curves import PrecisionRecall, average_precision, precision_recall
 from .froc import RATES, Froc, froc, sensitivity_at
-from .levels import by_level
+from .level_counts import by_level
 from .matching import Matches, match
-from .patients import Readings, image_readings, limit_where_all_alike, patient_readings
+from .patient_readings import Readings, image_readings, limit_where_all_alike, patient_readings
 
 # Where FROC's band is drawn: false boxes per image.
 GRID = np.geomspace(1 / 16, 8, 57)

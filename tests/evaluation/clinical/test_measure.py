@@ -11,9 +11,9 @@ from sklearn.metrics import roc_auc_score
 from meddet_d2.evaluation.clinical import Measurement, Settings, bootstrap, calibration
 from meddet_d2.evaluation.clinical.confusion import confusion
 from meddet_d2.evaluation.clinical.gallery import choose
-from meddet_d2.evaluation.clinical.levels import UNKNOWN, UNNAMED, level_name
+from meddet_d2.evaluation.clinical.level_counts import UNKNOWN, UNNAMED, level_name
 from meddet_d2.evaluation.clinical.matching import match
-from meddet_d2.evaluation.clinical.patients import limit_where_all_alike, patient_readings
+from meddet_d2.evaluation.clinical.patient_readings import limit_where_all_alike, patient_readings
 from meddet_d2.files import write_json
 
 A, B, C = (10, 10, 20, 10), (50, 10, 20, 10), (10, 50, 20, 10)

@@ -1,0 +1,35 @@
+"""Keys of the data sets and of what is done to images in training."""
+
+from detectron2.config import CfgNode as CN
+
+
+def add_data(cfg: CN) -> None:
+    # The synthetic cervical MR images (phantom). A data set is a pure function of these keys.
+    cfg.DATASETS.PHANTOM = CN()
+    cfg.DATASETS.PHANTOM.SEED = 1848
+    # Height and width of an image in pixels.
+    cfg.DATASETS.PHANTOM.SIZE = 512
+    # Magnification about the middle of the neck: 1.0 shows the whole field of view, 230 mm.
+    cfg.DATASETS.PHANTOM.ZOOM = 1.0
+    # Two slices are made of every patient; a patient is on one side of the split only.
+    cfg.DATASETS.PHANTOM.TRAIN_PATIENTS = 150
+    cfg.DATASETS.PHANTOM.TEST_PATIENTS = 40
+    # How far a disc reaches backward, as a fraction of the field of view: protruding and healthy discs.
+    # The two ranges are the difficulty of the classification; they stay as they are between experiments.
+    cfg.DATASETS.PHANTOM.PROTRUSION_DEPTH = (0.007, 0.021)
+    cfg.DATASETS.PHANTOM.HEALTHY_DEPTH = (0.0, 0.004)
+    # Share of discs that protrude.
+    cfg.DATASETS.PHANTOM.PROTRUSION_RATE = 0.35
+    # Standard deviation of the Rician noise, as a fraction of the image's largest value: a range to draw from.
+    cfg.DATASETS.PHANTOM.NOISE = (0.02, 0.05)
+
+    # Greatest random change of brightness and contrast in training: 0.1 means factors in [0.9, 1.1].
+    cfg.INPUT.INTENSITY_JITTER = 0.0
+    # Scanner artefacts in training (data/mri_noise.py; the extra "noise"): how often an image gets one, which, and how
+    # strong, 1 to 5. Off by default: what a network is to withstand is for its user to decide, and a network trained on
+    # an artefact says nothing about the others.
+    cfg.INPUT.MRI_NOISE = CN()
+    cfg.INPUT.MRI_NOISE.PROB = 0.0
+    cfg.INPUT.MRI_NOISE.KINDS = ("rician", "motion", "ghosting", "spike", "bias_field", "gibbs", "low_resolution")
+    # The least and the greatest; 4 and 5 hide small protrusions, whose labels would then teach what cannot be seen.
+    cfg.INPUT.MRI_NOISE.SEVERITY = (1, 3)

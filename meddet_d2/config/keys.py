@@ -1,0 +1,23 @@
+"""Every configuration key of this project, with its default and the reason for it."""
+
+from detectron2.config import CfgNode as CN
+
+from .data_keys import add_data
+from .distill_keys import add_distillation, add_other_methods
+from .model_keys import add_detector, add_nmode
+from .solver_keys import add_solver, add_validation
+
+
+def add_meddet_config(cfg: CN) -> None:
+    """Add MedDet's keys to a Detectron2 config.
+
+    Args:
+        cfg: the node returned by ``detectron2.config.get_cfg()``; changed in place.
+    """
+    add_data(cfg)
+    add_detector(cfg)
+    add_nmode(cfg)
+    add_distillation(cfg)
+    add_other_methods(cfg)
+    add_solver(cfg)
+    add_validation(cfg)

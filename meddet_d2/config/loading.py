@@ -1,0 +1,145 @@
+"""Reading a config file: its bases, its overrides, and one line for every mistake in it."""
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode as CN
+from detectron2.config import get_cfg
+
+from ..files import read_yaml
+from .keys import add_meddet_config
+
+# A config and all the files under it.
+MOST_BASES = 100
+# What a config says of a value of another type; between these words it quotes both values, a whole section even.
+_WRONG_TYPE = re.compile(
+    r"Type mismatch \(<class '(?P<expected>[^']*)'> vs\. <class '(?P<given>[^']*)'>\) .* for config key: (?P<key>\S+)",
+    re.DOTALL,
+)
+
+
+def load_config(path: str, overrides: Sequence = (), *, overlay: str | None = None) -> CN:
+    """Read a config file of this project.
+
+    The teachers' config files that it names are looked up beside it and then beside the files under it (``_BASE_``);
+    one that is not there is left as it is, to be found from the working directory.
+
+    Args:
+        path: a yaml file.
+        overrides: KEY, VALUE, KEY, VALUE, ...
+        overlay: a second yaml file, read after the first and before the overrides.
+
+    Returns:
+        The whole config, not frozen.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a key does not exist, a value is of the wrong type, the overrides do not pair up, or the file is no
+            yaml.
+    """
+    files = [path] if overlay is None else [path, overlay]
+    folders = {}
+    for file in files:
+        if not Path(file).is_file():
+            raise FileNotFoundError(f"The config file {file or '(none)'} does not exist; configs/ holds the project's.")
+        folders[file] = _folders(Path(file))
+    if len(overrides) % 2:
+        raise ValueError(f"The overrides must be KEY VALUE pairs, but the last one has no value: {overrides[-1]}.")
+    cfg = get_cfg()
+    add_meddet_config(cfg)
+    optional = {key for key, value in _entries(cfg) if value is None}
+    try:
+        for file in files:
+            where = str(file)
+            # Detectron2's default would build whatever object the file asks for (!!python).
+            cfg.merge_from_file(str(file), allow_unsafe=False)
+            _refuse_empty(cfg, optional, where)
+            names = cfg.DISTILL.TEACHERS.CONFIGS
+            if not all(isinstance(name, str) for name in names):
+                raise ValueError(f"{file}: DISTILL.TEACHERS.CONFIGS must name config files, but it is {names}.")
+            cfg.DISTILL.TEACHERS.CONFIGS = tuple(_find(name, folders[file]) for name in names)
+        where = f"{file} with its overrides"
+        cfg.merge_from_list(list(overrides))
+        _refuse_empty(cfg, optional, where)
+    except (KeyError, AssertionError) as error:
+        message = str(error.args[0]) if error.args else "a key that does not exist"
+        raise ValueError(f"{where}: {message}{_suggestion(cfg, message)}") from error
+    except (MemoryError, RecursionError, TypeError) as error:
+        # Texts are read as Python's literals, whose parser says these of brackets by the hundred and of lists as keys.
+        raise ValueError(f"{where}: one of the values cannot be read, for its brackets; see configs/.") from error
+    except ValueError as error:
+        wrong = _WRONG_TYPE.fullmatch(str(error))
+        if wrong is None:
+            raise
+        is_section = wrong["expected"].endswith("CfgNode")
+        expected = "a section of keys" if is_section else f"of type {wrong['expected']}"
+        given = "nothing" if wrong["given"] == "NoneType" else wrong["given"]
+        raise ValueError(f"{where}: {wrong['key']} must be {expected}, not {given}.") from error
+    return cfg
+
+
+def _refuse_empty(cfg: CN, optional: set[str], where: str) -> None:
+    """Raise a ValueError for a key without a value, which a config takes for any type."""
+    empty = [key for key, value in _entries(cfg) if value is None and key not in optional]
+    if empty:
+        raise ValueError(f"{where}: {empty[0]} has no value; give it one, or leave it out.")
+
+
+def _folders(path: Path) -> list[Path]:
+    """The folder of a config file and those of the files that its ``_BASE_`` names, nearest first.
+
+    Raises:
+        FileNotFoundError: a file under it is not there.
+        ValueError: one of the files is no yaml of keys and values, or there is no end to them.
+    """
+    folders, waiting = [], [path]
+    while waiting:
+        file = waiting.pop(0)
+        folders.append(file.parent)
+        if len(folders) > MOST_BASES:
+            raise ValueError(f"{path} stands on more than {MOST_BASES} files; does a _BASE_ lead back to its own file?")
+        content = read_yaml(file)
+        if not isinstance(content, dict) or not _all_texts(content):
+            raise ValueError(f"{file} holds no keys and values, or a key that is no text; see configs/.")
+        bases = content.get("_BASE_", [])
+        bases = [bases] if isinstance(bases, str) else bases
+        if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+            raise ValueError(f"{file}: _BASE_ is {bases!r}; give the name of a config file, or a list of them.")
+        below = [file.parent / Path(base).expanduser() for base in bases]
+        for base in below:
+            # A name that is too long for the system is no file either.
+            if not os.path.isfile(base):
+                raise FileNotFoundError(f"{file}: its _BASE_ {base} does not exist; correct it.")
+        waiting[:0] = below
+    return list(dict.fromkeys(folders))
+
+
+def _all_texts(content: dict) -> bool:
+    """Whether all keys of a table, and of the tables in it, are texts."""
+    return all(
+        isinstance(key, str) and (not isinstance(value, dict) or _all_texts(value)) for key, value in content.items()
+    )
+
+
+def _find(name: str, folders: Sequence[Path]) -> str:
+    """The first of ``folders`` joined with ``name`` that is a file, or ``name`` itself."""
+    places = (os.path.normpath(folder / name) for folder in folders)
+    return next((place for place in places if os.path.isfile(place)), name)
+
+
+def _suggestion(cfg: CN, message: str) -> str:
+    """The existing keys that look most like the one a message ends with."""
+    close = difflib.get_close_matches(message.split()[-1], [key for key, _ in _entries(cfg)], n=2)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def _entries(node: CN, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key, by its whole name, with its value; sections too."""
+    for key, value in node.items():
+        yield prefix + key, value
+        if isinstance(value, CN):
+            yield from _entries(value, f"{prefix}{key}.")

@@ -1,0 +1,82 @@
+"""Keys of the detector: backbone, GFL, nmODE."""
+
+import torch
+
+from detectron2.config import CfgNode as CN
+
+
+def add_detector(cfg: CN) -> None:
+    # Detectron2's default is cuda everywhere; most of this project's users have none.
+    cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+    # The bottom-up network under the FPN (modeling/backbones.py).
+    cfg.MODEL.BOTTOM_UP = CN()
+    # "torchvision" (resnet50, resnet101, resnet152, mobilenet_v2, efficientnet_b0, efficientnet_b1,
+    # shufflenet_v2_x1_0), "timm" (any features_only model) or "meddet_d2" (shufflenet_v1_g1, _g2, _g3, _g4, _g8).
+    cfg.MODEL.BOTTOM_UP.LIBRARY = "torchvision"
+    cfg.MODEL.BOTTOM_UP.NAME = "mobilenet_v2"
+    # Channels relative to the published network; mobilenet_v2 and shufflenet_v1_* only.
+    cfg.MODEL.BOTTOM_UP.WIDTH_MULT = 1.0
+    # Load ImageNet weights if the machine can reach them; it warns and starts from random weights otherwise.
+    cfg.MODEL.BOTTOM_UP.PRETRAINED = True
+    # "BN" as published; "GN", which does not depend on the batch; or "SyncBN", BatchNorm by all processes' images.
+    cfg.MODEL.BOTTOM_UP.NORM = "BN"
+    # Keep BatchNorm's running statistics as loaded (mmdetection's norm_eval). Only sensible with PRETRAINED.
+    cfg.MODEL.BOTTOM_UP.NORM_EVAL = True
+
+    cfg.MODEL.GFL = CN()
+    cfg.MODEL.GFL.IN_FEATURES = ("p3", "p4", "p5", "p6", "p7")
+    # Protrusion and non-protrusion.
+    cfg.MODEL.GFL.NUM_CLASSES = 2
+    # Convolutions in each of the two towers, and their channels.
+    cfg.MODEL.GFL.NUM_CONVS = 4
+    cfg.MODEL.GFL.CHANNELS = 256
+    # "full" 3x3 convolutions in the towers, or "separable" ones: depth-wise 3x3 and 1x1, an eighth of the work.
+    cfg.MODEL.GFL.TOWER_CONV = "full"
+    # One tower for classes and boxes, as the lightest detectors have it.
+    cfg.MODEL.GFL.SHARED_TOWER = False
+    # Distances are distributions over the bins 0..REG_MAX, in units of the level's stride.
+    cfg.MODEL.GFL.REG_MAX = 16
+    # Initialisation of the towers: "normal" is GFL's N(0, 0.01); "he" trains faster from random weights.
+    cfg.MODEL.GFL.TOWER_INIT = "normal"
+    cfg.MODEL.GFL.PRIOR_PROB = 0.01
+    # Side of the anchor square in strides, and where its centre lies in the cell (0.0: the upper left corner).
+    cfg.MODEL.GFL.ANCHOR_SCALE = 8
+    cfg.MODEL.GFL.ANCHOR_OFFSET = 0.0
+    cfg.MODEL.GFL.ATSS_TOPK = 9
+    cfg.MODEL.GFL.QFL_BETA = 2.0
+    # Eq. 12: L_det = lambda L_QF + mu L_DF + (1 - lambda - mu) L_GIoU. The paper gives no values; 4/13 and 1/13
+    # are GFL's own 1 : 0.25 : 2 divided by its sum 3.25, and the gain gives the sum back.
+    cfg.MODEL.GFL.LOSS_LAMBDA = 4 / 13
+    cfg.MODEL.GFL.LOSS_MU = 1 / 13
+    cfg.MODEL.GFL.LOSS_GAIN = 3.25
+    cfg.MODEL.GFL.SCORE_THRESH_TEST = 0.05
+    cfg.MODEL.GFL.TOPK_CANDIDATES_TEST = 1000
+    cfg.MODEL.GFL.NMS_THRESH_TEST = 0.6
+
+
+def add_nmode(cfg: CN) -> None:
+    # The neural-memory ODE as an activation (modeling/nmode/nmode_block.py).
+    cfg.MODEL.NMODE = CN()
+    # "none", "nmode" (eq. 2) or "nmode2" (eq. 4).
+    cfg.MODEL.NMODE.KIND = "none"
+    # Any of "backbone", "fpn", "head" (Table IV).
+    cfg.MODEL.NMODE.PLACES = ("head",)
+    # What the next layer sees: "plain" y (figure 3), "residual" x + y, or "gated" x * y. Plain folds the sign of x
+    # and hurts early training: docs/nmode.md has the measured comparison behind this default and the next.
+    cfg.MODEL.NMODE.READOUT = "residual"
+    # In a tower: in place of the last ReLU ("before") or "after" it. In its place costs the head a nonlinearity.
+    cfg.MODEL.NMODE.RELU = "after"
+    # Where gamma = w * x + b starts, per channel. At pi / 2 y(gamma) has its lowest point, 0, so that the residual
+    # form starts close to x; w is small enough for x + y to rise everywhere (the slope of y(gamma) is at most 1.4).
+    cfg.MODEL.NMODE.INIT_W = 0.3
+    cfg.MODEL.NMODE.INIT_B = 1.5708
+    # Integration runs over [0, T_END]. Near 1: the slope of y(gamma) is 1.4 at 1, 3.9 at 2, 17 at 5.
+    cfg.MODEL.NMODE.T_END = 1.0
+    # "flow_map" (y(T_END) tabulated once, at about the price of an activation; T_END up to about 5), "rk4" (ours, fixed
+    # steps) or "odeint" (torchdiffeq): the latter two as the reference, and for a y(0) other than 0.
+    cfg.MODEL.NMODE.SOLVER = "flow_map"
+    cfg.MODEL.NMODE.RK4_STEPS = 4
+    cfg.MODEL.NMODE.ODEINT_METHOD = "dopri5"
+    cfg.MODEL.NMODE.ODEINT_RTOL = 1e-3
+    cfg.MODEL.NMODE.ODEINT_ATOL = 1e-3

@@ -1,0 +1,1 @@
+"""Getting data in (preparation) and looking at it (checking)."""

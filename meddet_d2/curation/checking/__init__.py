@@ -1,0 +1,8 @@
+"""A look at a data set before anyone trains on it; tools/check_data.py is its command.
+
+Neither torch nor detectron2 is imported.
+"""
+
+from .data_report import Report, check_data
+
+__all__ = ["Report", "check_data"]

@@ -1,0 +1,282 @@
+"""The json files of a data set: which belong together, what they hold, and every mistake in them.
+
+Nothing is trusted: what cannot be used is a finding, and what can be used is kept for the other checks.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from ...layout.validate import (
+    CLASSES,
+    SPLIT_FILES,
+    box_mistake,
+    find_mistakes,
+    is_size,
+    leaves_folder,
+    patient_of,
+    read_json,
+)
+from .findings import Finding, printable
+
+# Image numbers named in one line.
+SHOWN = 10
+# Millimetres of a pixel: MR images from coils for mice to low-field whole bodies.
+SPACING = (0.02, 10.0)
+
+
+@dataclass(frozen=True)
+class BoxRecord:
+    """A box that can be measured.
+
+    Attributes:
+        number: the annotation's id; None where it has none.
+        label: 0 for the first of CLASSES, 1 for the second, None for any other category.
+        corner: left, top; pixels.
+        size: width, height; pixels.
+        level: as the json names it.
+        crowd: iscrowd is set.
+    """
+
+    number: int | None
+    label: int | None
+    corner: tuple[float, float]
+    size: tuple[float, float]
+    level: str | None
+    crowd: bool
+
+    @property
+    def corners(self) -> tuple[float, float, float, float]:
+        """x0, y0, x1, y1."""
+        (x, y), (width, height) = self.corner, self.size
+        return x, y, x + width, y + height
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """An image as the json describes it.
+
+    Attributes:
+        split: the split's name.
+        number: its id; None where it has none.
+        file: its file name; "" where it has none.
+        path: None where no file may be opened for it.
+        patient: None where the json names none.
+        size: width, height; None where the json does not say.
+        spacing: millimetres of a pixel, between rows (y) and between columns (x).
+        annotated: how many annotations name it; 0 for a healthy image.
+        boxes: those that can be measured.
+    """
+
+    split: str
+    number: int | None
+    file: str
+    path: Path | None
+    patient: str | None
+    size: tuple[int, int] | None
+    spacing: tuple[float, float] | None
+    annotated: int
+    boxes: list[BoxRecord] = field(default_factory=list)
+
+    def finding(self, name: str, text: str, *, annotation: int | None = None, quotes: bool = False) -> Finding:
+        """Something found in this image."""
+        return Finding(name, text, self.split, self.number, annotation, self.file or None, quotes)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One json. ``region`` is "phantom", "lumbar" or ""."""
+
+    name: str
+    json_file: Path
+    image_root: Path
+    images: list[ImageRecord]
+    region: str
+
+
+def find_json_files(inputs: Iterable[Path]) -> list[Path]:
+    """The json files to check, each once.
+
+    Args:
+        inputs: a folder stands for its train.json, val.json and test.json; one of these stands for those beside it,
+            too. What does not exist is returned as it is, to be reported.
+    """
+    found: dict[Path, Path] = {}
+    for given in inputs:
+        files = [given]
+        if given.is_dir():
+            files = [given / name for name in SPLIT_FILES if (given / name).exists()] or [given / SPLIT_FILES[0]]
+        elif given.name in SPLIT_FILES:
+            beside = [given.with_name(name) for name in SPLIT_FILES]
+            files = [file for file in beside if file == given or file.exists()]
+        for file in files:
+            found.setdefault(Path(os.path.abspath(file)), file)
+    return list(found.values())
+
+
+def read_splits(sources: Sequence[tuple[Path, Path]]) -> tuple[list[Split], list[Finding]]:
+    """Read and check json files.
+
+    Args:
+        sources: for each split its json and the folder of its images.
+
+    Returns:
+        The splits that could be read, and the findings of all.
+    """
+    splits, findings = [], []
+    for name, (json_file, image_root) in zip(split_names([json for json, _ in sources]), sources, strict=True):
+        try:
+            content = read_json(json_file)
+        except FileNotFoundError:
+            text = f"there is no {json_file.name}; put it there (datasets/README.md describes the layout)."
+            findings.append(Finding("json-missing", text, name, quotes=True))
+            continue
+        except (ValueError, OSError) as error:
+            text = str(error).removeprefix(f"{json_file}: ").replace(str(json_file), json_file.name)
+            findings.append(Finding("json-broken", text, name, quotes=True))
+            continue
+        for mistake in find_mistakes(content, json_file, image_root):
+            image, annotation = mistake.image or {}, mistake.annotation or {}
+            file = image.get("file_name")
+            findings.append(
+                Finding(
+                    mistake.kind,
+                    mistake.text,
+                    name,
+                    _integer(image.get("id")),
+                    _integer(annotation.get("id")),
+                    file if isinstance(file, str) else None,
+                    quotes=True,
+                )
+            )
+        images, more = _records(content, name, image_root)
+        findings += more
+        splits.append(Split(name, json_file, image_root, images, _region(content)))
+    return splits, findings + find_leaks(splits)
+
+
+def split_names(json_files: Sequence[Path]) -> list[str]:
+    """A name for each split: the file's, with its folder's and then with a number where others have it."""
+    names = [printable(file.stem) for file in json_files]
+    if len(set(names)) < len(names):
+        names = [printable(f"{Path(os.path.abspath(file)).parent.name}/{file.stem}") for file in json_files]
+    return [f"{name} ({index + 1})" if names.count(name) > 1 else name for index, name in enumerate(names)]
+
+
+def find_leaks(splits: Sequence[Split]) -> list[Finding]:
+    """Patients of two splits, each by the numbers of its images: an id may be more than a pseudonym."""
+    by_patient = []
+    for split in splits:
+        images: dict[str, list[ImageRecord]] = {}
+        for image in split.images:
+            if image.patient is not None:
+                images.setdefault(image.patient, []).append(image)
+        by_patient.append(images)
+    findings = []
+    for (one, here), (other, there) in combinations(zip(splits, by_patient, strict=True), 2):
+        for patient in here:
+            if patient in there:
+                text = (
+                    f"the patient of {numbers(here[patient])} of {one.name} is also that of {numbers(there[patient])} "
+                    f"of {other.name}; move all images of a patient to one side."
+                )
+                findings.append(there[patient][0].finding("leak", text))
+    return findings
+
+
+def numbers(images: Sequence[ImageRecord]) -> str:
+    """Images by their ids, at most ten."""
+    shown = ", ".join(str(image.number) for image in images[:SHOWN]) + (", ..." if len(images) > SHOWN else "")
+    return f"image{'s' * (len(images) > 1)} {shown}"
+
+
+def _records(content: dict[str, Any], name: str, image_root: Path) -> tuple[list[ImageRecord], list[Finding]]:
+    images, by_number, findings = [], {}, []
+    owners = (annotation.get("image_id") for annotation in content["annotations"])
+    annotated = Counter(owner for owner in owners if isinstance(owner, Hashable))
+    for raw in content["images"]:
+        image = _image(raw, name, image_root, annotated)
+        images.append(image)
+        if raw.get("spacing") is not None and image.spacing is None:
+            text = (
+                "its spacing is not used; give [between rows, between columns] as two numbers from "
+                f"{SPACING[0]} to {SPACING[1]} millimetres, or leave it out."
+            )
+            findings.append(image.finding("spacing", text))
+        if image.number is not None:
+            by_number.setdefault(image.number, (raw, image))
+    labels = {
+        category["id"]: CLASSES.index(category["name"])
+        for category in content["categories"]
+        if _integer(category.get("id")) is not None and category.get("name") in CLASSES
+    }
+    for annotation in content["annotations"]:
+        raw, image = _look_up(by_number, annotation.get("image_id")) or (None, None)
+        box = annotation.get("bbox")
+        if image is not None and image.size is not None and box_mistake(box, raw) is None:
+            level = annotation.get("level")
+            image.boxes.append(
+                BoxRecord(
+                    number=_integer(annotation.get("id")),
+                    label=_look_up(labels, annotation.get("category_id")),
+                    corner=(float(box[0]), float(box[1])),
+                    size=(float(box[2]), float(box[3])),
+                    level=None if level is None else str(level),
+                    crowd=bool(annotation.get("iscrowd", 0)),
+                )
+            )
+    return images, findings
+
+
+def _image(raw: dict, split: str, image_root: Path, annotated: Counter) -> ImageRecord:
+    file = raw.get("file_name")
+    file = file if isinstance(file, str) else ""
+    path = None if not file or leaves_folder(file) else image_root / file
+    try:
+        there = path is not None and path.is_file()
+    except OSError:
+        there = False
+    size = raw.get("width"), raw.get("height")
+    return ImageRecord(
+        split=split,
+        number=_integer(raw.get("id")),
+        file=file,
+        path=path if there else None,
+        patient=patient_of(raw),
+        size=size if all(map(is_size, size)) else None,
+        spacing=_spacing(raw.get("spacing")),
+        annotated=0 if _integer(raw.get("id")) is None else annotated[raw["id"]],
+    )
+
+
+def _spacing(value: Any) -> tuple[float, float] | None:
+    if not isinstance(value, list) or len(value) != 2:
+        return None
+    numbers = [number for number in value if isinstance(number, int | float) and not isinstance(number, bool)]
+    if len(numbers) != 2 or not all(SPACING[0] <= number <= SPACING[1] for number in numbers):
+        return None
+    return float(numbers[0]), float(numbers[1])
+
+
+def _look_up(table: dict, key: Any) -> Any:
+    """As the validation does: 1.0 is 1, and a list is nothing."""
+    return table.get(key) if isinstance(key, Hashable) else None
+
+
+def _integer(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _region(content: dict[str, Any]) -> str:
+    """What the json's "info" says that a reader must know before the figures."""
+    info = content.get("info")
+    info = info if isinstance(info, dict) else {}
+    if info.get("phantom"):
+        return "phantom"
+    levels = (annotation.get("level") for annotation in content["annotations"])
+    named = any(isinstance(level, str) and level.strip().upper().startswith("L") for level in levels)
+    return "lumbar" if named or "lumbar" in str(info.get("description", "")).lower() else ""

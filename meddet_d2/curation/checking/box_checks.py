@@ -1,0 +1,165 @@
+"""Boxes that discs do not have: by their size, their place, and their levels.
+
+A box is compared with the data set's own boxes, by the robust z-score of a logarithm (median and median absolute
+deviation), and with what discs measure, where the pixel's size is known.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations, pairwise
+
+import numpy as np
+
+from ...layout.levels import DISCS, level_index
+from .annotation_checks import SHOWN, BoxRecord, ImageRecord, Split
+from .findings import Finding
+
+# Robust z-scores beyond this are named: among a thousand boxes of a normal distribution none is.
+UNUSUAL = 5.0
+# The least spread of a logarithm that counts, so that boxes drawn to one pattern are not held against each other.
+LEAST_SPREAD = 0.05
+# A distribution of fewer boxes says nothing about one of them.
+LEAST_BOXES = 20
+# Millimetres. A cervical disc's box is about 12 to 25 wide and 4 to 12 high, a lumbar one's 30 to 50 and 8 to 20, and
+# that of a tilted L5/S1 up to 35 high; half and about a half more of that is tolerated for the reader's margin.
+WIDTH_MM, HEIGHT_MM = (6.0, 70.0), (2.0, 50.0)
+# Intersection over union of two boxes that are of one disc; neighbouring discs hardly touch.
+SAME_DISC = 0.5
+# Discs on one slice: C2/3 to T2/3, and T8/9 to L5/S1.
+MOST_DISCS, MOST_LUMBAR_DISCS = 8, 10
+# Pixels.
+BORDER = 0.5
+
+
+def check_boxes(splits: Sequence[Split]) -> list[Finding]:
+    """All findings about boxes; those with iscrowd are counted and not judged."""
+    images = [image for split in splits for image in split.images]
+    judged = [(image, box) for image in images for box in _single(image)]
+    findings = [*_unusual(judged), *_unusual_millimetres(judged)]
+    for split in splits:
+        for image in split.images:
+            findings += [*_overlaps(image), *_number(image, split.region), *_levels(image)]
+        findings += _notes(split)
+    return findings
+
+
+def _single(image: ImageRecord) -> list[BoxRecord]:
+    return [box for box in image.boxes if not box.crowd]
+
+
+def robust_z(values: np.ndarray) -> np.ndarray:
+    """(value - median) / spread, with the spread (1.4826 times the median absolute deviation) at least LEAST_SPREAD.
+
+    Args:
+        values: (N,), N at least 1.
+    """
+    deviation = values - np.median(values)
+    return deviation / max(1.4826 * float(np.median(np.abs(deviation))), LEAST_SPREAD)
+
+
+def _unusual(judged: Sequence[tuple[ImageRecord, BoxRecord]]) -> Iterator[Finding]:
+    if len(judged) < LEAST_BOXES:
+        return
+    sizes = np.array([box.size for _, box in judged])
+    # As a share of the image: one data set holds the same field of view in 320 and in 1024 pixels.
+    images = np.array([image.size for image, _ in judged])
+    shares = np.log(sizes / images).sum(axis=1)
+    aspects = np.log(sizes[:, 0] / sizes[:, 1])
+    for name, values in (("unusual-size", shares), ("unusual-aspect", aspects)):
+        scores, median = robust_z(values), float(np.exp(np.median(values)))
+        for index in np.flatnonzero(np.abs(scores) > UNUSUAL):
+            image, box = judged[index]
+            width, height = box.size
+            what = (
+                f"{100 * np.exp(values[index]):.2g} % of the image; the median is {100 * median:.2g} %"
+                if name == "unusual-size"
+                else f"width / height {np.exp(values[index]):.2f}; the median is {median:.2f}"
+            )
+            text = f"{width:.4g} x {height:.4g} pixels, {what} (robust z {scores[index]:+.1f}); is it one disc?"
+            yield image.finding(name, text, annotation=box.number)
+
+
+def _unusual_millimetres(judged: Sequence[tuple[ImageRecord, BoxRecord]]) -> Iterator[Finding]:
+    for image, box in judged:
+        if image.spacing is None:
+            continue
+        width, height = millimetres(image, box)
+        if not WIDTH_MM[0] <= width <= WIDTH_MM[1] or not HEIGHT_MM[0] <= height <= HEIGHT_MM[1]:
+            text = (
+                f"{width:.1f} x {height:.1f} mm; discs are {WIDTH_MM[0]:.0f} to {WIDTH_MM[1]:.0f} mm wide and "
+                f"{HEIGHT_MM[0]:.0f} to {HEIGHT_MM[1]:.0f} mm high. Is the spacing right?"
+            )
+            yield image.finding("unusual-mm", text, annotation=box.number)
+
+
+def millimetres(image: ImageRecord, box: BoxRecord) -> tuple[float, float]:
+    """Width and height of a box of an image with a spacing, which is (between rows, between columns)."""
+    between_rows, between_columns = image.spacing
+    return box.size[0] * between_columns, box.size[1] * between_rows
+
+
+def overlap(one: BoxRecord, other: BoxRecord) -> float:
+    """Intersection over union."""
+    (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = one.corners, other.corners
+    shared = max(min(ax1, bx1) - max(ax0, bx0), 0.0) * max(min(ay1, by1) - max(ay0, by0), 0.0)
+    return shared / (np.prod(one.size) + np.prod(other.size) - shared)
+
+
+def _overlaps(image: ImageRecord) -> Iterator[Finding]:
+    for one, other in combinations(_single(image), 2):
+        iou = overlap(one, other)
+        if iou > SAME_DISC:
+            text = f"overlaps annotation {one.number} with an IoU of {iou:.2f}; keep one box for a disc."
+            yield image.finding("overlap", text, annotation=other.number)
+
+
+def _number(image: ImageRecord, region: str) -> Iterator[Finding]:
+    where, most = ("lumbar", MOST_LUMBAR_DISCS) if region == "lumbar" else ("cervical", MOST_DISCS)
+    count = len(_single(image))
+    if count > most:
+        text = f"{count} boxes; a {where} slice shows {most} discs at most. Is each of them one disc?"
+        yield image.finding("many-boxes", text)
+
+
+def _levels(image: ImageRecord) -> Iterator[Finding]:
+    named = [(level_index(box.level), box) for box in _single(image) if box.level is not None]
+    for index, box in named:
+        if index is None:
+            yield image.finding("level-unknown", "its level is not of the form C5/6 or C7/T1.", annotation=box.number)
+    named = [(index, box) for index, box in named if index is not None]
+    seen: dict[int, BoxRecord] = {}
+    for index, box in named:
+        if index in seen:
+            text = f"it is {DISCS[index]}, and so is annotation {seen[index].number}."
+            yield image.finding("level-twice", text, annotation=box.number)
+        seen.setdefault(index, box)
+    downward = sorted(seen.items(), key=lambda item: item[1].corner[1] + item[1].size[1] / 2)
+    wrong = [(upper, lower) for upper, lower in pairwise(downward) if upper[0] > lower[0]]
+    if wrong:
+        (above, _), (below, box) = wrong[0]
+        every = len(wrong) == len(downward) - 1 and len(downward) > 2
+        hint = "is the image upside down?" if every else "are the levels mixed up?"
+        text = f"{DISCS[above]} lies above {DISCS[below]}; {hint}"
+        yield image.finding("level-order", text, annotation=box.number)
+
+
+def _notes(split: Split) -> Iterator[Finding]:
+    """One line for what is not wrong in itself."""
+    pairs = [(image, box) for image in split.images for box in image.boxes]
+    crowds = [box for _, box in pairs if box.crowd]
+    if crowds:
+        yield Finding("crowd", f"{_annotations(crowds)} with iscrowd: left out of training.", split.name)
+    cut = [box for image, box in pairs if not box.crowd and _at_border(image, box)]
+    if cut:
+        text = f"{_annotations(cut)} at the border of the image: if the picture cuts the discs off, that is right."
+        yield Finding("at-border", text, split.name)
+
+
+def _at_border(image: ImageRecord, box: BoxRecord) -> bool:
+    x0, y0, x1, y1 = box.corners
+    width, height = image.size
+    return min(x0, y0) <= BORDER or x1 >= width - BORDER or y1 >= height - BORDER
+
+
+def _annotations(boxes: Sequence[BoxRecord]) -> str:
+    shown = ", ".join(str(box.number) for box in boxes[:SHOWN]) + (", ..." if len(boxes) > SHOWN else "")
+    return f"{len(boxes)} box{'es' * (len(boxes) > 1)} (annotation{'s' * (len(boxes) > 1)} {shown})"

@@ -1,0 +1,219 @@
+"""data.html: a data set's counts, figures, findings and some of its images, as one file that can be passed on.
+
+On the page stand numbers, the splits' names, classes and levels. File names, patients and whatever else a json holds
+stay on the terminal and in findings.json: a name may be in them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meddet_d2.drawing import Box, draw_legend, draw_panel
+from meddet_d2.files import replacing
+from meddet_d2.pages import picture, plot, render
+
+from ...formats import read_image
+from ...layout.validate import CLASSES
+from . import data_plots as plots
+from .annotation_checks import ImageRecord
+from .data_report import Report
+from .findings import Code, Finding, count
+
+# Images on the page: those with findings in all, and of each split so many with boxes and so many healthy ones.
+FLAGGED, WITH_BOXES, HEALTHY = 36, 8, 4
+# Rows of the table for one code; findings.json has all.
+ROWS = 40
+# Pixels of a thumbnail's longer side, and its JPEG quality.
+PANEL, QUALITY = 420, 80
+# Frames around boxes with a finding: their place in drawing.COLORS, and their distance in pixels of the thumbnail.
+FRAME, FRAME_GAP = 2, 5
+UNKNOWN = "not known"
+NOTICES = {
+    "phantom": "Synthetic images (a phantom): no figure on them is a figure on patients.",
+    "lumbar": "Lumbar images: no figure on them is a figure on CDH-1848, which is cervical.",
+}
+_FIGURES = (
+    (plots.plot_boxes, "Boxes in pixels."),
+    (plots.plot_boxes_mm, "Boxes in millimetres, of the images with a spacing."),
+    (plots.plot_classes, "Classes in each split."),
+    (plots.plot_per_image, "Boxes in an image."),
+    (plots.plot_aspects, "Width over height. The outermost bins hold all that lies beyond."),
+    (plots.plot_levels, "Levels."),
+)
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """An image on the page: an address for <img>, its number, its split and its findings' codes."""
+
+    address: str
+    number: int | None
+    split: str
+    boxes: int
+    codes: list[str]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The findings of one code: those shown, and how many there are."""
+
+    code: Code
+    shown: list[Finding]
+    total: int
+
+
+def write_page(report: Report, path: Path) -> None:
+    """Write the page.
+
+    Images are chosen by chance with a fixed seed, so that the same data set gives the same page on one day.
+
+    Args:
+        report: of `check_data`.
+        path: data.html.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    flagged, hidden = _flagged(report)
+    page = render(
+        "data.html.j2",
+        title="A look at the data",
+        lead=_lead(report),
+        notices=[NOTICES[region] for region in dict.fromkeys(s.region for s in report.splits) if region],
+        counts=count(report.findings),
+        groups=_groups(report.findings),
+        rows=_rows(report),
+        splits=list(report.counts),
+        figures=_figures(report),
+        legend=picture(draw_legend([*CLASSES, "named in a finding"])),
+        flagged=flagged,
+        hidden=hidden,
+        limit=FLAGGED,
+        with_boxes=WITH_BOXES,
+        healthy=HEALTHY,
+        samples=[(split.name, _sample(report, split.images)) for split in report.splits],
+    )
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _lead(report: Report) -> str:
+    counts = list(report.counts.values())
+    images, boxes = (sum(one[key] for one in counts) for key in ("images", "boxes"))
+    # One of two splits counts once.
+    patients = len({image.patient for split in report.splits for image in split.images} - {None})
+    names = ", ".join(report.counts) or "none that can be read"
+    return f"Splits: {names}. {images} images, {patients} patients, {boxes} boxes."
+
+
+def _groups(findings: Sequence[Finding]) -> list[Group]:
+    groups = [(code, list(found)) for code, found in groupby(findings, key=lambda finding: finding.code)]
+    return [Group(code, found[:ROWS], len(found)) for code, found in groups]
+
+
+def _rows(report: Report) -> list[tuple[str, list[str]]]:
+    """The table of counts: a row's name and a cell for each split."""
+    counts = list(report.counts.values())
+    classes = list(dict.fromkeys(name for one in counts for name in one["classes"]))
+    plain = (
+        ("Images", "images"),
+        ("Patients", "patients"),
+        ("Healthy images", "healthy_images"),
+        ("Boxes", "boxes"),
+    )
+    rows = [(name, [str(one[key]) for one in counts]) for name, key in plain]
+    if any(one["unusable_boxes"] for one in counts):
+        rows.append(("Boxes that are wrong, not counted", [str(one["unusable_boxes"]) for one in counts]))
+    rows += [
+        (f"Boxes: {name}", [_share(one["classes"].get(name, 0), one["boxes"]) for one in counts]) for name in classes
+    ]
+    rows += [
+        ("Boxes in an image", [_range_of_counts(one["boxes_per_image"]) for one in counts]),
+        ("Image sizes", [_sizes(one["image_sizes"]) for one in counts]),
+        ("Size of a pixel in mm", [_quantiles(one["spacing_mm"], 2) for one in counts]),
+        ("Box width, pixels", [_quantiles(one["width_pixels"], 0) for one in counts]),
+        ("Box height, pixels", [_quantiles(one["height_pixels"], 0) for one in counts]),
+        ("Box width, mm", [_quantiles(one["width_mm"], 1) for one in counts]),
+        ("Box height, mm", [_quantiles(one["height_mm"], 1) for one in counts]),
+        ("Width / height", [_quantiles(one["aspect"], 1) for one in counts]),
+    ]
+    # Without any spacing there is nothing to say of millimetres.
+    return [(name, cells) for name, cells in rows if not name.endswith(" mm") or set(cells) != {UNKNOWN}]
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part} ({100 * part / whole:.0f} %)" if whole else "0"
+
+
+def _range_of_counts(counts: dict[str, int]) -> str:
+    numbers = [int(number) for number in counts]
+    return "–".join(dict.fromkeys((str(min(numbers)), str(max(numbers))))) if numbers else "none"
+
+
+def _sizes(counts: dict[str, int]) -> str:
+    if not counts:
+        return "none"
+    most = next(iter(counts))
+    return most if len(counts) == 1 else f"{len(counts)}, most often {most}"
+
+
+def _quantiles(values: dict[str, float] | None, digits: int) -> str:
+    if values is None:
+        return UNKNOWN
+    median, low, high = (f"{values[key]:.{digits}f}" for key in ("median", "p5", "p95"))
+    return median if low == high else f"{median} ({low}–{high})"
+
+
+def _figures(report: Report) -> list[dict[str, Any]]:
+    drawn = []
+    for draw, caption in _FIGURES:
+        figure = draw(report.splits)
+        if figure is not None:
+            drawn.append({"svg": plot(figure, caption), "caption": caption})
+    return drawn
+
+
+def _flagged(report: Report) -> tuple[list[Thumbnail], int]:
+    """Images with findings, errors first, and how many of them are not shown."""
+    by_image: dict[tuple, list[Finding]] = {}
+    for finding in report.findings:
+        if finding.image is not None:
+            by_image.setdefault((finding.split, finding.image), []).append(finding)
+    readable = {(image.split, image.number): image for image in report.readable}
+    chosen = [key for key in by_image if key in readable][:FLAGGED]
+    shown = [thumb for key in chosen for thumb in _thumbnail(readable[key], by_image[key])]
+    return shown, len(by_image) - len(shown)
+
+
+def _sample(report: Report, images: Sequence[ImageRecord]) -> list[Thumbnail]:
+    rng = np.random.default_rng(0)
+    readable = {id(image) for image in report.readable}
+    chosen: list[ImageRecord] = []
+    for healthy, most in ((False, WITH_BOXES), (True, HEALTHY)):
+        group = [image for image in images if id(image) in readable and (image.annotated == 0) == healthy]
+        picks = sorted(rng.permutation(len(group))[:most])
+        chosen += [group[pick] for pick in picks]
+    return [thumb for image in chosen for thumb in _thumbnail(image, [])]
+
+
+def _thumbnail(image: ImageRecord, findings: Sequence[Finding]) -> list[Thumbnail]:
+    """One, or none if the file has gone since it was measured."""
+    try:
+        pixels = read_image(image.path)
+    except (OSError, ValueError):
+        return []
+    named = {finding.annotation for finding in findings if finding.annotation is not None}
+    gap = FRAME_GAP * max(pixels.shape[:2]) / PANEL
+    boxes = []
+    for box in image.boxes:
+        boxes.append(Box(box.corners, FRAME + 1 if box.label is None else box.label))
+        if box.number in named:
+            x0, y0, x1, y1 = box.corners
+            boxes.append(Box((x0 - gap, y0 - gap, x1 + gap, y1 + gap), FRAME))
+    codes = list(dict.fromkeys(f"{finding.code.code} {finding.name}" for finding in findings))
+    address = picture(draw_panel(pixels, boxes, PANEL), quality=QUALITY)
+    return [Thumbnail(address, image.number, image.split, len(image.boxes), codes)]

@@ -1,0 +1,113 @@
+"""What a data set consists of, in numbers, and how its splits differ."""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from ...layout.levels import DISCS, level_index
+from ...layout.validate import CLASSES
+from .annotation_checks import BoxRecord, ImageRecord, Split
+from .box_checks import millimetres
+from .findings import Finding
+
+# The difference of two splits' shares of protrusions that is remarked: so many percentage points, and so many standard
+# errors, which a small split cannot reach by chance.
+POINTS, STANDARD_ERRORS = 10.0, 3.0
+OTHER = "other"
+
+
+def count_split(split: Split) -> dict[str, Any]:
+    """The counts of one split, ready for json; a patient's id is not in them.
+
+    Returns:
+        "images", "patients", "healthy_images" (no annotation names them), "boxes", "crowds", "unusable_boxes" (found to
+        be wrong, and in no other count), "classes", "levels",
+        "boxes_per_image" and "image_sizes" (counts by value), and the quantiles (0, 5, 50, 95, 100 %) of
+        "spacing_mm", "width_pixels", "height_pixels", "width_mm", "height_mm" and "aspect"; None where there are none.
+    """
+    pairs = boxes_of(split)
+    per_image = Counter(len([box for box in image.boxes if not box.crowd]) for image in split.images)
+    levels = Counter(_level(box) for _, box in pairs if box.level is not None)
+    sizes = Counter(image.size for image in split.images if image.size is not None)
+    in_mm = np.array([millimetres(image, box) for image, box in pairs if image.spacing is not None]).reshape(-1, 2)
+    in_pixels = np.array([box.size for _, box in pairs]).reshape(-1, 2)
+    return {
+        "images": len(split.images),
+        "patients": len({image.patient for image in split.images if image.patient is not None}),
+        "healthy_images": sum(image.annotated == 0 for image in split.images),
+        "boxes": len(pairs),
+        "crowds": sum(box.crowd for image in split.images for box in image.boxes),
+        "unusable_boxes": sum(image.annotated - len(image.boxes) for image in split.images),
+        "classes": dict.fromkeys(CLASSES, 0) | dict(_sorted(Counter(class_of(box) for _, box in pairs))),
+        "levels": dict(sorted(levels.items(), key=lambda item: _level_key(item[0]))),
+        "boxes_per_image": {str(number): per_image[number] for number in sorted(per_image)},
+        "image_sizes": {f"{width} x {height}": count for (width, height), count in sizes.most_common()},
+        "images_with_spacing": sum(image.spacing is not None for image in split.images),
+        "spacing_mm": quantiles([value for image in split.images for value in image.spacing or ()]),
+        "width_pixels": quantiles(in_pixels[:, 0]),
+        "height_pixels": quantiles(in_pixels[:, 1]),
+        "width_mm": quantiles(in_mm[:, 0]),
+        "height_mm": quantiles(in_mm[:, 1]),
+        "aspect": quantiles(in_pixels[:, 0] / in_pixels[:, 1]),
+    }
+
+
+def boxes_of(split: Split) -> list[tuple[ImageRecord, BoxRecord]]:
+    """A split's boxes with their images, those with iscrowd left out."""
+    return [(image, box) for image in split.images for box in image.boxes if not box.crowd]
+
+
+def class_of(box: BoxRecord) -> str:
+    """One of CLASSES, or "other" for categories that are wrong."""
+    return OTHER if box.label is None else CLASSES[box.label]
+
+
+def quantiles(values: Sequence[float] | np.ndarray) -> dict[str, float] | None:
+    """The 0th, 5th, 50th, 95th and 100th percentiles; None of nothing."""
+    if len(values) == 0:
+        return None
+    names = ("least", "p5", "median", "p95", "greatest")
+    return {
+        name: round(float(value), 4)
+        for name, value in zip(names, np.percentile(values, (0, 5, 50, 95, 100)), strict=True)
+    }
+
+
+def compare_splits(splits: Sequence[Split]) -> list[Finding]:
+    """Classes that a split lacks, and shares of protrusions that differ much."""
+    findings, shares = [], []
+    for split in splits:
+        labels = [box.label for _, box in boxes_of(split) if box.label is not None]
+        if not labels:
+            continue
+        for label, name in enumerate(CLASSES):
+            if label not in labels:
+                findings.append(Finding("class-absent", f"it has no box of class {name}.", split.name))
+        shares.append((split.name, labels.count(0) / len(labels), len(labels)))
+    for (one, share, count), (other, other_share, other_count) in combinations(shares, 2):
+        pooled = (share * count + other_share * other_count) / (count + other_count)
+        error = (pooled * (1 - pooled) * (1 / count + 1 / other_count)) ** 0.5
+        difference = abs(share - other_share)
+        if 100 * difference >= POINTS and difference > STANDARD_ERRORS * error:
+            text = (
+                f"{100 * other_share:.0f} % of its boxes are {CLASSES[0]}s, and {100 * share:.0f} % of those of {one}; "
+                "split by patient and stratified by class."
+            )
+            findings.append(Finding("class-balance", text, other))
+    return findings
+
+
+def _sorted(counter: Counter) -> list[tuple[str, int]]:
+    return sorted(counter.items())
+
+
+def _level(box: BoxRecord) -> str:
+    index = level_index(box.level)
+    return OTHER if index is None else DISCS[index]
+
+
+def _level_key(name: str) -> int:
+    return 99 if name == OTHER else level_index(name)

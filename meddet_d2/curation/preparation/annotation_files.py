@@ -1,0 +1,104 @@
+"""All annotations below a folder, and the image that each belongs to."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from .annotation import ImageAnnotation
+from .coco import read_coco
+from .labelme import read_labelme
+from .matching import ImageIndex, walk
+from .omissions import Findings
+from .voc import read_xml
+from .yolo import NOT_ANNOTATIONS, find_names_file, read_names, read_yolo
+
+# The suffix of a format's files, and their reader.
+FORMATS: dict[str, tuple[str, Callable[..., Iterator[ImageAnnotation]]]] = {
+    "labelme": (".json", read_labelme),
+    "voc": (".xml", read_xml),
+    "cvat": (".xml", read_xml),
+    "yolo": (".txt", read_yolo),
+    "coco": (".json", read_coco),
+}
+
+
+def read_annotations(
+    root: Path, kind: str, findings: Findings, *, names_file: Path | None = None
+) -> list[ImageAnnotation]:
+    """Read a file of annotations, or all of a folder and the folders in it.
+
+    A file that cannot be read becomes an annotation with a problem, of the image of the same name.
+
+    Args:
+        root: the file or folder.
+        kind: one of FORMATS.
+        findings: gets hidden files, and folders that cannot be opened.
+        names_file: for YOLO, the names of the classes; looked for beside the annotations if None.
+
+    Raises:
+        FileNotFoundError: ``root`` is not there.
+        ValueError: there is no file of this format; YOLO's names are missing or cannot be read.
+    """
+    suffix, reader = FORMATS[kind]
+    if not root.exists():
+        raise FileNotFoundError(f"{root}: no such file or folder of annotations.")
+    folder = root if root.is_dir() else root.parent
+    files = walk(root, partial(findings.add, "other_files")) if root.is_dir() else [root]
+    paths = [path for path in files if path.suffix.lower() == suffix or not root.is_dir()]
+    if kind == "yolo":
+        names_file = names_file or find_names_file(folder)
+        reader = partial(reader, names=read_names(names_file))
+        paths = [path for path in paths if path.name not in NOT_ANNOTATIONS and path != names_file]
+    if not paths:
+        raise ValueError(f"{root}: no {suffix} file in it, but --format is {kind}; correct one of the two.")
+    found = []
+    for path in paths:
+        where = path.relative_to(folder)
+        place = PurePosixPath(*where.parent.parts)
+        try:
+            found += reader(path, place, str(where))
+        except (ValueError, OSError) as error:
+            found.append(ImageAnnotation(path.stem, place, str(where), problem=str(error), unreadable=True))
+    return found
+
+
+def match(
+    annotations: list[ImageAnnotation], index: ImageIndex, findings: Findings
+) -> tuple[dict[Path, ImageAnnotation], set[Path]]:
+    """The annotation of each image that has a usable one.
+
+    An image with two annotations is left out: which of them is meant, and whether both together, nobody says.
+
+    Args:
+        annotations: as read.
+        index: of the images.
+        findings: gets annotations without an image and images whose annotation cannot be used.
+
+    Returns:
+        The annotations by image, and all images that an annotation names, usable or not.
+    """
+    # Folders of annotations that mirror the folders of images: then those of one patient are not another's.
+    mirrored = any(item.folder.parts and index.has_folder(item.folder) for item in annotations)
+    by_path: dict[Path, list[ImageAnnotation]] = defaultdict(list)
+    named: set[Path] = set()
+    for annotation in annotations:
+        paths = index.find(annotation.image, annotation.folder if mirrored else None)
+        named.update(paths)
+        if len(paths) == 1:
+            by_path[paths[0]].append(annotation)
+        elif paths:
+            findings.add("ambiguous_images", f"{annotation.where}: {' or '.join(map(str, paths))}")
+        elif annotation.unreadable:
+            findings.add("unreadable_annotations", f"{annotation.where}: {annotation.problem}")
+        else:
+            findings.add("missing_images", annotation.where)
+    matched = {}
+    for path, found in by_path.items():
+        if len(found) > 1:
+            findings.add("several_annotations", f"{path}: {', '.join(item.where for item in found)}")
+        elif found[0].problem is not None:
+            findings.add("unusable_annotations", f"{path} ({found[0].where}): {found[0].problem}")
+        else:
+            matched[path] = found[0]
+    return matched, named

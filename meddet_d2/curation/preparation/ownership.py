@@ -1,0 +1,112 @@
+"""Whose an image is, and who is the same person under two names."""
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...formats import MRSlice, Pseudonyms
+from .omissions import Findings
+from .table import PatientTable
+
+
+@dataclass(frozen=True)
+class Patient:
+    """The owner of an image.
+
+    Attributes:
+        pseudonym: what is written.
+        text: how the source says it, for the key alone; empty where DICOM says it, which is read as a pseudonym.
+    """
+
+    pseudonym: str
+    text: str
+
+
+class SamePatients:
+    """Joins the names of one person, so that a split cannot part them."""
+
+    def __init__(self) -> None:
+        self._parents: dict[str, str] = {}
+
+    def join(self, one: str, two: str) -> bool:
+        """Say that two names are one person; returns whether that is news."""
+        one, two = self.name(one), self.name(two)
+        if one == two:
+            return False
+        # The lesser name stays, whatever the order of the images.
+        self._parents[max(one, two)] = min(one, two)
+        return True
+
+    def name(self, patient: str) -> str:
+        """The one name of a person."""
+        while patient in self._parents:
+            patient = self._parents[patient]
+        return patient
+
+
+class Owners:
+    """Says whose an image is: by the table, else the folder, else the pattern, else DICOM; only the first that is set.
+
+    Args:
+        root: the folder of images.
+        pseudonyms: for patients.
+        table: what a spreadsheet says, or None.
+        folder_level: which folder below the root is the patient, from 1, or None.
+        pattern: what finds the patient in the path below the root, its first group or all of it; or None.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        pseudonyms: Pseudonyms,
+        table: PatientTable | None,
+        folder_level: int | None,
+        pattern: re.Pattern | None,
+    ) -> None:
+        self.same = SamePatients()
+        self._root, self._pseudonyms = root, pseudonyms
+        self._table, self._folder_level, self._pattern = table, folder_level, pattern
+        self._by_dicom: dict[str, set[str]] = defaultdict(set)
+        self._example: dict[str, Path] = {}
+
+    def find(self, path: Path, read: MRSlice, findings: Findings) -> Patient | None:
+        """The owner of an image; None, with a finding, if nothing says it."""
+        text = self._text(path)
+        if text:
+            patient = Patient(self._pseudonyms.patient(text), text)
+            if read.patient_id is not None:
+                self._by_dicom[read.patient_id].add(patient.pseudonym)
+                self._example[read.patient_id] = path
+            return patient
+        if text is None and read.patient_id is not None:
+            return Patient(read.patient_id, "")
+        # An image that the table gives to two patients has been named already.
+        if self._table is None or path not in self._table.conflicting:
+            findings.add("no_patient", str(path))
+        return None
+
+    def join(self, findings: Findings) -> None:
+        """Join two patients whose files have one PatientID in DICOM.
+
+        More than two are left alone: then the PatientID is one that somebody has put into all files.
+        """
+        for dicom, patients in sorted(self._by_dicom.items()):
+            where = self._example[dicom]
+            if len(patients) == 2 and self.same.join(*patients):
+                findings.add("joined_patients", f"two patients with one PatientID in DICOM, for example {where}")
+            elif len(patients) > 2:
+                findings.add("remarks", f"{len(patients)} patients with one PatientID in DICOM, for example {where}")
+
+    def _text(self, path: Path) -> str | None:
+        """What the chosen source says; empty if nothing, None if DICOM is the source."""
+        relative = path.relative_to(self._root)
+        if self._table is not None:
+            return self._table.patients.get(path, "")
+        if self._folder_level is not None:
+            folders = relative.parts[:-1]
+            return folders[self._folder_level - 1] if self._folder_level <= len(folders) else ""
+        if self._pattern is not None:
+            found = self._pattern.search(relative.as_posix())
+            return ((found.group(1) if self._pattern.groups else found.group()) or "") if found else ""
+        return None

@@ -1,0 +1,86 @@
+"""What the scripts that prepare data have in common: options, the summary, and mistakes in one line."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ...places import datasets_root
+from .omissions import Findings
+
+# What a person can mend by reading one line.
+MISTAKES = (ValueError, OSError, ImportError)
+# Data sets that data/builtin.py registers, by the name of their folder, with the splits that it knows.
+REGISTERED = {"cdh1848": ("train", "test"), "spider_lumbar": ("train", "val")}
+
+
+def add_common_arguments(parser: argparse.ArgumentParser, name: str, parts: str) -> None:
+    """Options that all scripts have; ``name`` is the data set's, ``parts`` the splits of two fractions."""
+    parser.add_argument(
+        "--output", type=Path, metavar="FOLDER", help=f"the data set's folder (default: $DETECTRON2_DATASETS/{name})"
+    )
+    parser.add_argument(
+        "--split",
+        type=float,
+        nargs="+",
+        metavar="FRACTION",
+        help=f"fractions of the patients: two for {parts}, three for train, val and test (default: 0.8 0.2)",
+    )
+    parser.add_argument("--seed", type=int, default=1848, metavar="N", help="of the split (default: 1848)")
+    parser.add_argument("--strict", action="store_true", help="write nothing if anything must be left out")
+    parser.add_argument("--verbose", action="store_true", help="name everything that is left out, not 20 of a kind")
+    parser.add_argument("--force", action="store_true", help="replace what was prepared before")
+
+
+def fractions_of(arguments: argparse.Namespace, names: Sequence[Sequence[str]]) -> dict[str, float]:
+    """The fractions of --split by the names of their splits; ``names`` are those of two and of three.
+
+    Raises:
+        ValueError: there are neither two nor three, one is not greater than 0, or their sum is not 1.
+    """
+    fractions = arguments.split or [0.8, 0.2]
+    shown = " ".join(f"{value:g}" for value in fractions)
+    fitting = [found for found in names if len(found) == len(fractions)]
+    if not fitting or not min(fractions) > 0 or not abs(sum(fractions) - 1) < 0.001:
+        raise ValueError(f"--split {shown}: give two or three fractions, greater than 0, that add up to 1.")
+    if not 0 <= arguments.seed < 2**32:
+        raise ValueError(f"--seed {arguments.seed}: give a whole number from 0 to {2**32 - 1}.")
+    return dict(zip(fitting[0], fractions, strict=True))
+
+
+def summarize(output: Path, numbers: Mapping[str, Mapping[str, int]]) -> None:
+    """Print what was made and the next commands to type."""
+    print(f"{output}:")
+    for split, of in numbers.items():
+        print(f"  {split}.json: " + ", ".join(f"{count} {what}" for what, count in of.items()))
+    print(f"Next:\n  python tools/check_data.py {shlex.quote(str(output))}")
+    splits = REGISTERED.get(output.name, ("",))
+    if not set(splits) <= set(numbers):
+        print("To train on it, register it under a name of your own: docs/your_data.md.")
+        return
+    root = output.absolute().parent
+    environment = "" if root == datasets_root().absolute() else f"DETECTRON2_DATASETS={shlex.quote(str(root))} "
+    train, test = (f"\"('{output.name}_{split}',)\"" for split in splits)
+    print(
+        f"  {environment}python tools/train_net.py --config-file configs/backbones/gfl_mobilenetv2.yaml "
+        f"DATASETS.TRAIN {train} DATASETS.TEST {test}"
+    )
+
+
+def guarded(run: Callable[[Findings], object], *, verbose: bool) -> int:
+    """Run a script's work, name on stderr all that was found, also before a mistake; returns the exit status."""
+    findings = Findings()
+    try:
+        run(findings)
+    except MISTAKES as error:
+        _name(findings, verbose)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    _name(findings, verbose)
+    return 0
+
+
+def _name(findings: Findings, verbose: bool) -> None:
+    for line in findings.lines(verbose=verbose):
+        print(line, file=sys.stderr)

@@ -1,0 +1,225 @@
+"""The public SPIDER release (lumbar MR volumes, masks, gradings) as sagittal slices with boxes around the discs.
+
+What is relied on: van der Graaf et al., Scientific Data 11, 264 (2024), doi 10.1038/s41597-024-03090-w; the release,
+Zenodo 10159290 (CC BY 4.0); and the data cards that repeat its documentation (huggingface.co/datasets/cdoswald/SPIDER;
+MHub's gc_spider_baseline).
+
+- images/N_t1.mha, N_t2.mha, N_t2_SPACE.mha and masks/ of the same names; N is the patient.
+- Masks: 1-25 vertebrae from the bottom (L5 = 1), 101-125 vertebrae that are partly visible, 100 the spinal canal,
+  201-225 discs from the bottom (L5/S1 = 201).
+- radiological_gradings.csv: a row for a patient's disc; "IVD label" counts as the masks do (1 = L5/S1, so 201);
+  "Disc herniation" is 0 or 1. The grade is the disc's in 3-D: the herniation may not show on a slice.
+- overview.csv: a row for a volume; "new_file_name" is N_t2 and so on, "subset" is training or validation.
+- Storage: most volumes are LPS and t2_SPACE is PIR; some have values from -1000 with a padded border.
+
+The number of a disc is a count from the lowest one, not an anatomical level: with a transitional vertebra it is one
+off, and the release does not say with whom. A disc 0, in gradings or mask, is a sign of it.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ...formats import window
+from ...layout.levels import DISCS
+from .annotation import number
+from .matching import walk
+from .metaimage import read_volume
+from .omissions import Findings
+from .table import SPLIT_NAMES, read_rows
+from .writing import Box
+
+GRADINGS, OVERVIEW = "radiological_gradings.csv", "overview.csv"
+SEQUENCES = ("t1", "t2", "t2_SPACE")
+FIRST_DISC, LAST_DISC = 201, 225
+# "central" slices lie no farther than this from the middle of the discs.
+CENTRAL_MM = 10.0
+# A disc is cut by its slice, or by the border, if less than this share of its area is seen.
+LEAST_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A volume's files and what its name says."""
+
+    image: Path
+    mask: Path | None
+    patient: int
+    sequence: str
+
+    @property
+    def name(self) -> str:
+        return f"spider_{self.patient:03d}_{self.sequence}"
+
+
+@dataclass(frozen=True)
+class SpiderSlice:
+    """A sagittal slice: superior above, anterior on the left.
+
+    Attributes:
+        pixels: (H, W) uint8.
+        spacing: millimetres of a row and a column.
+        boxes: of the graded discs.
+        number: of the slice from the patient's left, from 1.
+    """
+
+    pixels: np.ndarray
+    spacing: tuple[float, float]
+    boxes: tuple[Box, ...]
+    number: int
+
+
+def find_volumes(root: Path, sequences: tuple[str, ...], findings: Findings) -> list[Volume]:
+    """The volumes below images/, also where unpacking has made images/images/.
+
+    Raises:
+        FileNotFoundError: there is no images/ or no volume in it.
+    """
+    if not (root / "images").is_dir():
+        raise FileNotFoundError(f"{root}: no folder images/ in it; unpack images.zip and masks.zip of SPIDER there.")
+    left_out = partial(findings.add, "unknown_names")
+    masks = {path.name: path for path in walk(root / "masks", left_out) if path.suffix == ".mha"}
+    known = {sequence.lower(): sequence for sequence in SEQUENCES}
+    found = []
+    for path in walk(root / "images", left_out):
+        match = re.fullmatch(r"(\d+)_(\w+)\.mha", path.name)
+        if match is None or match[2].lower() not in known:
+            findings.add("unknown_names", str(path))
+        elif known[match[2].lower()] in sequences:
+            found.append(Volume(path, masks.get(path.name), int(match[1]), known[match[2].lower()]))
+    if not found:
+        raise FileNotFoundError(f"{root / 'images'}: no volume N_{' or N_'.join(sequences)} (.mha) in it.")
+    return sorted(found, key=lambda volume: (volume.patient, volume.sequence))
+
+
+def read_gradings(path: Path, findings: Findings) -> dict[int, dict[int, int]]:
+    """By patient and disc (from 0): 1 for a herniated disc, 0 for another.
+
+    A row that cannot be read is a finding, and so are two rows of one disc that differ; the disc has no grade then.
+
+    Raises:
+        FileNotFoundError, ValueError: as of any table.
+    """
+    found: dict[int, dict[int, int | None]] = {}
+    columns = ("Patient", "IVD label", "Disc herniation")
+    for line, row in enumerate(read_rows(path, columns), start=2):
+        try:
+            patient, disc, grade = (number(row[column]) for column in columns)
+        except ValueError:
+            patient = disc = grade = math.nan
+        if grade not in (0, 1) or not (patient.is_integer() and disc.is_integer()):
+            findings.add("unusable_grades", f"{path}, row {line}: no whole numbers, or a herniation neither 0 nor 1")
+            continue
+        discs = found.setdefault(int(patient), {})
+        if discs.setdefault(int(disc), int(grade)) != int(grade):
+            findings.add("unusable_grades", f"{path}, row {line}: patient {int(patient)} has two grades of a disc")
+            discs[int(disc)] = None
+    return {
+        patient: {disc: grade for disc, grade in discs.items() if grade is not None} for patient, discs in found.items()
+    }
+
+
+def read_official_split(path: Path) -> dict[int, set[str]]:
+    """The splits of each patient by the release's overview.csv: train, or val.
+
+    Raises:
+        FileNotFoundError, ValueError: as of any table; a subset that is none.
+    """
+    found: dict[int, set[str]] = {}
+    for line, row in enumerate(read_rows(path, ("new_file_name", "subset")), start=2):
+        patient = row["new_file_name"].partition("_")[0]
+        split = SPLIT_NAMES.get(row["subset"].lower())
+        if not patient.isdecimal() or split is None:
+            raise ValueError(f"{path}, row {line}: '{row['new_file_name']}' in '{row['subset']}' is not SPIDER's.")
+        found.setdefault(int(patient), set()).add(split)
+    return found
+
+
+def read_slices_of(volume: Volume, grades: dict[int, int], findings: Findings, *, central: bool) -> list[SpiderSlice]:
+    """The middle slice of a volume, or all central ones, with the boxes of its graded discs.
+
+    Args:
+        volume: with a mask.
+        grades: of the patient's discs.
+        findings: gets discs that have no box.
+        central: all slices within CENTRAL_MM of the middle one.
+
+    Raises:
+        ValueError: a file cannot be read, image and mask do not fit, or there is no disc in the mask.
+    """
+    image, spacing = read_volume(volume.image, labels=False)
+    mask, _ = read_volume(volume.mask, labels=True)
+    if image.shape != mask.shape:
+        raise ValueError(f"{volume.image}: {image.shape} voxels, but its mask has {mask.shape}.")
+    discs = [int(label) for label in np.unique(mask) if FIRST_DISC <= label <= LAST_DISC]
+    if not discs:
+        raise ValueError(f"{volume.mask}: no disc in it.")
+    areas = {disc: (mask == disc).sum(axis=(1, 2)) for disc in discs}
+    middle = _middle(areas)
+    reach = int(CENTRAL_MM / spacing[0]) if central else 0
+    named = not (mask == FIRST_DISC - 1).any() and 0 not in grades
+    if not named:
+        findings.add("uncertain_levels", f"patient {volume.patient} ({volume.image.name}): a disc 0")
+    found = []
+    for index in range(max(0, middle - reach), min(len(mask), middle + reach + 1)):
+        where = f"{volume.image}, slice {index + 1}"
+        boxes = tuple(_boxes(_upright(mask[index]), index, areas, grades, findings, where, named=named))
+        if boxes:
+            pixels = window(_without_padding(_upright(image[index])))
+            found.append(SpiderSlice(pixels, (spacing[2], spacing[1]), boxes, index + 1))
+    if not found:
+        raise ValueError(f"{volume.image}: no graded disc in the slices that were asked for.")
+    return found
+
+
+def _middle(areas: dict[int, np.ndarray]) -> int:
+    """The slice through the middle of the discs: the median of their centres, as a scoliotic spine is not straight."""
+    centres = [np.average(np.arange(len(area)), weights=area) for area in areas.values()]
+    return round(float(np.median(centres)))
+
+
+def _upright(plane: np.ndarray) -> np.ndarray:
+    """(back to front, below to above) as a picture: above is above, the front is on the left."""
+    return plane.T[::-1, ::-1]
+
+
+def _boxes(
+    plane: np.ndarray,
+    index: int,
+    areas: dict[int, np.ndarray],
+    grades: dict[int, int],
+    findings: Findings,
+    where: str,
+    *,
+    named: bool,
+) -> Iterator[Box]:
+    """The boxes of the discs of one slice; ``areas`` are those of each disc in all slices."""
+    usual = np.median([area[index] for area in areas.values() if area[index]] or [0])
+    for disc, area in areas.items():
+        if not area[index]:
+            continue
+        rows, columns = np.nonzero(plane == disc)
+        top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+        at_border = min(top, left) == 0 or bottom == plane.shape[0] or right == plane.shape[1]
+        if area[index] < LEAST_SHARE * area.max() or (at_border and area[index] < LEAST_SHARE * usual):
+            findings.add("cut_discs", f"{where}: disc {disc}")
+            continue
+        grade = grades.get(disc - FIRST_DISC + 1)
+        if grade is None:
+            findings.add("ungraded_discs", f"{where}: disc {disc}")
+            continue
+        count = disc - FIRST_DISC
+        level = DISCS[-1 - count] if named and count < len(DISCS) else None
+        yield Box(1 if grade else 2, (float(left), float(top), float(right - left), float(bottom - top)), level)
+
+
+def _without_padding(values: np.ndarray) -> np.ndarray:
+    """The least value, which some volumes are padded with far below their own values, as the next greater one."""
+    least = values.min()
+    others = values[values > least]
+    return np.where(values == least, others.min(), values) if others.size else values

@@ -1,3 +1,0 @@
-from .dataset import SPLITS, PhantomParams, generate, make_patient
-
-__all__ = ["SPLITS", "PhantomParams", "generate", "make_patient"]

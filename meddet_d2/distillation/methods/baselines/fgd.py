@@ -1,0 +1,182 @@
+"""FGD: imitation weighed by attention, inside and outside of the boxes apart, and of each map as a whole (Yang et al.,
+"Focal and Global Knowledge Distillation for Detectors", CVPR 2022).
+
+Shapes in this module: K teachers, L FPN levels, N images, G boxes of an image, C channels, (H, W) the size of a map.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ...distiller import (
+    DISTILLER_REGISTRY,
+    SCHEDULES,
+    DistillationBatch,
+    Distiller,
+    check_not_negative,
+    check_schedule,
+    feature_channels,
+)
+from ..feature_losses import align_levels, box_masks, full_precision, squared_difference
+
+TERMS = ("foreground", "background", "attention", "relation")
+
+
+@DISTILLER_REGISTRY.register()
+class FGD(Distiller):
+    """Focal and global distillation, all terms summed over the map and the levels and divided by N.
+
+    Focal: ``alpha * sum(fg A (S - T)^2) + beta * sum(bg A (S - T)^2)``, where A is the product of the teacher's spatial
+    and channel attention (:func:`attentions`) and fg, bg are the masks of :func:`box_masks`; and ``gamma`` times the L1
+    distance of the student's attentions from the teacher's. Global: ``lambda`` times the squared difference of the
+    maps after a :class:`GlobalContext` on either side. S is aligned first. All is the mean over the teachers.
+
+    So in the published code (losses/fgd.py of the authors' repository) for one teacher, but for two things in
+    :func:`~.features.box_masks`. Both GlobalContexts learn, the teacher's too, as there.
+
+    Args:
+        student_channels: channels of the student's L maps.
+        teacher_channels: for each of K teachers those of its L maps.
+        strides: of the L levels, in pixels.
+        temperature: of the attentions, > 0.
+        alpha, beta, gamma, lambda_: weights >= 0.
+        dist_schedule: in ``SCHEDULES``.
+
+    Raises:
+        ValueError: an argument outside its range, by the name of its config key.
+    """
+
+    def __init__(
+        self,
+        *,
+        student_channels: Sequence[int],
+        teacher_channels: Sequence[Sequence[int]],
+        strides: Sequence[int],
+        temperature: float,
+        alpha: float,
+        beta: float,
+        gamma: float,
+        lambda_: float,
+        dist_schedule: str,
+    ):
+        super().__init__()
+        check_not_negative(FGD_ALPHA=alpha, FGD_BETA=beta, FGD_GAMMA=gamma, FGD_LAMBDA=lambda_)
+        if not temperature > 0:
+            raise ValueError(f"DISTILL.FGD.TEMPERATURE is {temperature}; it must be greater than 0.")
+        check_schedule(dist_schedule)
+        self.strides = tuple(strides)
+        self.temperature = temperature
+        self.weights = (alpha, beta, gamma, lambda_)
+        self.dist_schedule = dist_schedule
+        self.alignment = nn.ModuleList(align_levels(student_channels, channels) for channels in teacher_channels)
+        self.student_context = _contexts(teacher_channels)
+        self.teacher_context = _contexts(teacher_channels)
+
+    @classmethod
+    def from_config(cls, cfg, student: nn.Module, teachers) -> dict:
+        fgd = cfg.DISTILL.FGD
+        return {
+            "student_channels": feature_channels(student),
+            "teacher_channels": [
+                feature_channels(detector, len(student.in_features)) for detector in teachers.detectors
+            ],
+            "strides": student.strides,
+            "temperature": fgd.TEMPERATURE,
+            "alpha": fgd.ALPHA,
+            "beta": fgd.BETA,
+            "gamma": fgd.GAMMA,
+            "lambda_": fgd.LAMBDA,
+            "dist_schedule": cfg.DISTILL.DIST_SCHEDULE,
+        }
+
+    def forward(self, batch: DistillationBatch, detection_losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Compute the losses of one step; see :class:`Distiller`.
+
+        Returns:
+            The detection losses as they are, and "loss_foreground", "loss_background", "loss_attention" and
+            "loss_relation".
+        """
+        boxes = [instances.gt_boxes.tensor for instances in batch.gt_instances]
+        masks = [box_masks(boxes, s, x.shape[-2:]) for s, x in zip(self.strides, batch.student, strict=True)]
+        per_teacher = []
+        for k, maps in enumerate(batch.teachers):
+            modules = zip(self.alignment[k], self.student_context[k], self.teacher_context[k], strict=True)
+            levels = zip(batch.student, maps, masks, modules, strict=True)
+            terms = [self.compare(align(s), t, mask, contexts) for s, t, mask, (align, *contexts) in levels]
+            per_teacher.append(torch.stack(terms).sum(dim=0))
+        means = torch.stack(per_teacher).mean(dim=0)
+        factor = SCHEDULES[self.dist_schedule](batch.progress)
+        losses = {f"loss_{t}": factor * w * x for t, w, x in zip(TERMS, self.weights, means, strict=True)}
+        return {**detection_losses, **losses}
+
+    def compare(
+        self, student: Tensor, teacher: Tensor, masks: tuple[Tensor, Tensor], contexts: Sequence[nn.Module]
+    ) -> Tensor:
+        """The four terms of one level before their weights, (4,) in the order of ``TERMS``.
+
+        Args:
+            student: (N, C, H, W), aligned.
+            teacher: (N, C, H, W).
+            masks: foreground and background, each (N, 1, H, W).
+            contexts: the student's and the teacher's GlobalContext.
+        """
+        squared = squared_difference(student, teacher)
+        student_attention, teacher_attention = (attentions(x, self.temperature) for x in (student, teacher))
+        weighed = squared * teacher_attention[0] * teacher_attention[1]
+        terms = [(mask * weighed).sum() for mask in masks]
+        pairs = zip(student_attention, teacher_attention, strict=True)
+        terms.append(sum((ours - theirs).abs().sum() for ours, theirs in pairs))
+        terms.append(squared_difference(contexts[0](student), contexts[1](teacher)).sum())
+        return torch.stack(terms) / len(student)
+
+
+class GlobalContext(nn.Module):
+    """GcBlock (Cao et al., ICCVW 2019): adds to every cell what the whole map says.
+
+    ``x + W2(ReLU(LayerNorm(W1(sum_j softmax_j(Wk x_j) x_j))))``. W2 starts at zero, so at the start nothing is added.
+
+    Args:
+        channels: C, at least 2; half of it in between.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.where = nn.Conv2d(channels, 1, kernel_size=1)
+        self.transform = nn.Sequential(
+            nn.Conv2d(channels, channels // 2, kernel_size=1),
+            nn.LayerNorm([channels // 2, 1, 1]),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels // 2, channels, kernel_size=1),
+        )
+        nn.init.kaiming_normal_(self.where.weight, mode="fan_in", nonlinearity="relu")
+        nn.init.zeros_(self.where.bias)
+        nn.init.zeros_(self.transform[-1].weight)
+        nn.init.zeros_(self.transform[-1].bias)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        where = full_precision(self.where(feature)).flatten(2).softmax(dim=-1)  # (N, 1, H * W)
+        context = (full_precision(feature).flatten(2) * where).sum(dim=-1)[..., None, None]  # (N, C, 1, 1)
+        return feature + self.transform(context)
+
+
+def attentions(feature: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Where and in which channels a map is strong: softmaxes of mean absolute values, with mean 1.
+
+    Args:
+        feature: (N, C, H, W).
+        temperature: > 0.
+
+    Returns:
+        Spatial attention (N, 1, H, W), which sums to H * W, and channel attention (N, C, 1, 1), which sums to C.
+    """
+    n, channels, height, width = feature.shape
+    strength = full_precision(feature).abs()
+    spatial = (strength.mean(dim=1).flatten(1) / temperature).softmax(dim=1) * (height * width)
+    channel = (strength.mean(dim=(2, 3)) / temperature).softmax(dim=1) * channels
+    return spatial.view(n, 1, height, width), channel.view(n, channels, 1, 1)
+
+
+def _contexts(teacher_channels: Sequence[Sequence[int]]) -> nn.ModuleList:
+    return nn.ModuleList(nn.ModuleList(GlobalContext(c) for c in channels) for channels in teacher_channels)

@@ -1,0 +1,171 @@
+"""LD: the student's distributions over distances are to be the teacher's (Zheng et al., "Localization Distillation for
+Dense Object Detection", CVPR 2022).
+
+Shapes in this module: K teachers, N images, L locations of all levels, M of them chosen, C classes, R reg_max.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from meddet_d2.modeling.processes import count_processes, sum_over_processes
+
+from ...distiller import DISTILLER_REGISTRY, SCHEDULES, DistillationBatch, Distiller, check_not_negative, check_schedule
+
+ACTIVATIONS = ("softmax", "sigmoid")
+
+
+@DISTILLER_REGISTRY.register()
+class LD(Distiller):
+    """Localization distillation at the positives and around them, and classification distillation at the positives.
+
+    With ``KL`` as in :func:`softmax_distance`, summed over the four sides of a box:
+
+    - at the student's positives, by ``weight``: ``sum score * KL / 4``, score being the student's largest, as in GFL;
+    - in the valuable region around them, by ``vlr_weight``: ``sum IoU * KL / 16``, IoU being the anchor's;
+    - the class logits at the positives, by ``kd_weight``: their mean distance.
+
+    So in the published code (ld_head.py and kd_loss.py of the authors' repository). The first two are sums over the
+    positives of a step's batch, on however many processes, and grow with it; in that code the sums are each process's,
+    of which its training takes the mean. Of the third that code takes the mean on each level by itself and adds the
+    levels, which is the same where, as for discs at 512 x 512, all positives lie on P3. All is the mean over the
+    teachers; published is one. There is nothing to train here.
+
+    Args:
+        num_teachers: K.
+        weight, vlr_weight, kd_weight: >= 0.
+        vlr_ratio: where the valuable region begins, in [0, 1].
+        temperature, kd_temperature: of the distances' and of the classes' distributions, > 0.
+        kd_activation: "softmax" over the classes as published, or "sigmoid" of each. GFL's scores are sigmoids, and a
+            softmax over two classes only sees the difference of the two logits.
+        dist_schedule: in ``SCHEDULES``.
+
+    Raises:
+        ValueError: an argument outside its range, by the name of its config key.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_teachers: int,
+        weight: float,
+        vlr_weight: float,
+        vlr_ratio: float,
+        temperature: float,
+        kd_weight: float,
+        kd_temperature: float,
+        kd_activation: str,
+        dist_schedule: str,
+    ):
+        super().__init__()
+        check_not_negative(LD_WEIGHT=weight, LD_VLR_WEIGHT=vlr_weight, LD_KD_WEIGHT=kd_weight)
+        if not 0 <= vlr_ratio <= 1:
+            raise ValueError(f"DISTILL.LD.VLR_RATIO is {vlr_ratio}; it must be in [0, 1].")
+        for key, value in (("TEMPERATURE", temperature), ("KD_TEMPERATURE", kd_temperature)):
+            if not value > 0:
+                raise ValueError(f"DISTILL.LD.{key} is {value}; it must be greater than 0.")
+        if kd_activation not in ACTIVATIONS:
+            raise ValueError(
+                f"DISTILL.LD.KD_ACTIVATION is {kd_activation!r}; it must be one of: {', '.join(ACTIVATIONS)}."
+            )
+        check_schedule(dist_schedule)
+        self.num_teachers = num_teachers
+        self.weights = {"loss_ld": weight, "loss_ld_vlr": vlr_weight, "loss_kd": kd_weight}
+        self.vlr_ratio = vlr_ratio
+        self.temperature = temperature
+        self.kd_temperature = kd_temperature
+        self.kd_distance = softmax_distance if kd_activation == "softmax" else sigmoid_distance
+        self.dist_schedule = dist_schedule
+
+    @classmethod
+    def from_config(cls, cfg, student: nn.Module, teachers) -> dict:
+        ld = cfg.DISTILL.LD
+        return {
+            "num_teachers": len(teachers.detectors),
+            "weight": ld.WEIGHT,
+            "vlr_weight": ld.VLR_WEIGHT,
+            "vlr_ratio": ld.VLR_RATIO,
+            "temperature": ld.TEMPERATURE,
+            "kd_weight": ld.KD_WEIGHT,
+            "kd_temperature": ld.KD_TEMPERATURE,
+            "kd_activation": ld.KD_ACTIVATION,
+            "dist_schedule": cfg.DISTILL.DIST_SCHEDULE,
+        }
+
+    def forward(self, batch: DistillationBatch, detection_losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Compute the losses of one step; see :class:`Distiller`.
+
+        Returns:
+            The detection losses as they are, and "loss_ld", "loss_ld_vlr" and "loss_kd".
+
+        Raises:
+            ValueError: a teacher's locations are not the student's.
+        """
+        student = batch.head_outputs()
+        positive, valuable = batch.regions(self.vlr_ratio)  # (N, L) both
+        in_region = valuable > 0
+        score = student.cls_logits[positive].detach().sigmoid().amax(dim=1)  # (M,)
+        # DistributedDataParallel takes the mean of the processes' gradients, so a sum is multiplied by their number.
+        processes = count_processes()
+        num_positive = sum_over_processes(positive.sum()).clamp(min=1)
+        per_teacher = []
+        for k in range(self.num_teachers):
+            teacher = batch.teacher_outputs(k)
+            if teacher.box_logits.shape != student.box_logits.shape:
+                raise ValueError(
+                    f"Teacher {k} sees {teacher.box_logits.shape[1]} locations and the student "
+                    f"{student.box_logits.shape[1]}; choose a teacher (DISTILL.TEACHERS.CONFIGS) whose backbone pads "
+                    "images to the same size."
+                )
+            at_positives = self.distances(student.box_logits[positive], teacher.box_logits[positive])
+            around = self.distances(student.box_logits[in_region], teacher.box_logits[in_region])
+            classes = self.kd_distance(student.cls_logits[positive], teacher.cls_logits[positive], self.kd_temperature)
+            # Without positives these are sums over nothing, zero and still in the student's graph.
+            terms = [
+                processes * (score * at_positives).sum() / 4,
+                processes * (valuable[in_region] * around).sum() / 16,
+                processes * classes.sum() / num_positive,
+            ]
+            per_teacher.append(torch.stack(terms))
+        means = torch.stack(per_teacher).mean(dim=0)
+        factor = SCHEDULES[self.dist_schedule](batch.progress)
+        losses = {name: factor * w * x for (name, w), x in zip(self.weights.items(), means, strict=True)}
+        return {**detection_losses, **losses}
+
+    def distances(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Distance logits (M, 4 * (R + 1)) of both -> (M,), how far apart their distributions are, over four sides."""
+        student, teacher = (x.unflatten(1, (4, x.shape[1] // 4)) for x in (student, teacher))
+        return softmax_distance(student, teacher, self.temperature).sum(dim=1)
+
+
+def softmax_distance(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """``T^2 * mean over the bins of p (log p - log q)``, p and q the softmaxes of teacher and student at T.
+
+    This is the Kullback-Leibler divergence divided by the number of bins. T^2 keeps the gradient's size as T grows.
+
+    Args:
+        student, teacher: logits (..., bins).
+
+    Returns:
+        (...), >= 0 and zero where both are equal. Without a gradient to the teacher.
+    """
+    p, q = ((x / temperature).log_softmax(dim=-1) for x in (teacher.detach(), student))
+    return F.kl_div(q, p, reduction="none", log_target=True).mean(dim=-1) * temperature**2
+
+
+def sigmoid_distance(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """:func:`softmax_distance` of the two-valued distributions sigmoid and 1 - sigmoid, the mean over the classes.
+
+    "Bridging Cross-task Protocol Inconsistency for Distillation in Dense Object Detection" (arXiv 2308.14286) proposes
+    it for scores that are sigmoids. Its gradient is the binary cross-entropy's; the teacher's entropy is taken off, so
+    that equality costs nothing.
+
+    Args:
+        student, teacher: logits (..., C).
+
+    Returns:
+        (...), >= 0.
+    """
+    # The logits z and 0 have the softmax sigmoid(z) and 1 - sigmoid(z); a sum over both outcomes, not their mean.
+    student, teacher = (torch.stack([x, torch.zeros_like(x)], dim=-1) for x in (student, teacher))
+    return 2 * softmax_distance(student, teacher, temperature).mean(dim=-1)

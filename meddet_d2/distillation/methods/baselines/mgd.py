@@ -1,0 +1,100 @@
+"""MGD: from half-hidden maps of the student the teacher's are to be generated (Yang et al., "Masked Generative
+Distillation", ECCV 2022).
+
+Shapes in this module: K teachers, L FPN levels, N images, C channels, (H, W) the size of a level's map.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ...distiller import (
+    DISTILLER_REGISTRY,
+    SCHEDULES,
+    DistillationBatch,
+    Distiller,
+    check_not_negative,
+    check_schedule,
+    feature_channels,
+)
+from ..feature_losses import align_levels, squared_difference
+from ..meddet.adversarial import Generator
+
+
+@DISTILLER_REGISTRY.register()
+class MGD(Distiller):
+    """``alpha / N * sum_l ||G_l(M_l * align(S_l)) - T_l||^2``, the mean over the teachers.
+
+    So in the published code (losses/mgd.py of the authors' repository) for one teacher. M hides each cell of a map, in
+    all channels, with probability ``drop``; it is drawn anew for each map at each step. The generation block G, two 3x3
+    convolutions with a ReLU between, is the same that MedDet calls its generator. A student whose maps are the
+    teacher's is not at zero: G has first to learn to make them from what is not hidden.
+
+    The loss is a sum over the map and so grows with the image.
+
+    Args:
+        student_channels: channels of the student's L maps.
+        teacher_channels: for each of K teachers those of its L maps.
+        alpha: >= 0.
+        drop: in [0, 1).
+        dist_schedule: in ``SCHEDULES``.
+
+    Raises:
+        ValueError: an argument outside its range, by the name of its config key.
+    """
+
+    def __init__(
+        self,
+        *,
+        student_channels: Sequence[int],
+        teacher_channels: Sequence[Sequence[int]],
+        alpha: float,
+        drop: float,
+        dist_schedule: str,
+    ):
+        super().__init__()
+        check_not_negative(MGD_ALPHA=alpha)
+        if not 0 <= drop < 1:
+            raise ValueError(f"DISTILL.MGD.DROP is {drop}; it is a probability, at least 0 and below 1.")
+        check_schedule(dist_schedule)
+        self.alpha = alpha
+        self.drop = drop
+        self.dist_schedule = dist_schedule
+        self.alignment = nn.ModuleList(align_levels(student_channels, channels) for channels in teacher_channels)
+        self.generation = nn.ModuleList(
+            nn.ModuleList(Generator(channels=c) for c in channels) for channels in teacher_channels
+        )
+
+    @classmethod
+    def from_config(cls, cfg, student: nn.Module, teachers) -> dict:
+        return {
+            "student_channels": feature_channels(student),
+            "teacher_channels": [
+                feature_channels(detector, len(student.in_features)) for detector in teachers.detectors
+            ],
+            "alpha": cfg.DISTILL.MGD.ALPHA,
+            "drop": cfg.DISTILL.MGD.DROP,
+            "dist_schedule": cfg.DISTILL.DIST_SCHEDULE,
+        }
+
+    def forward(self, batch: DistillationBatch, detection_losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Compute the losses of one step; see :class:`Distiller`.
+
+        Returns:
+            The detection losses as they are, and "loss_dist".
+        """
+        per_teacher = []
+        for alignment, generation, maps in zip(self.alignment, self.generation, batch.teachers, strict=True):
+            levels = zip(alignment, generation, batch.student, maps, strict=True)
+            squared = [squared_difference(g(self.hide(align(s))), t) for align, g, s, t in levels]
+            per_teacher.append(sum(x.sum() / len(x) for x in squared))
+        loss = torch.stack(per_teacher).mean()
+        factor = self.alpha * SCHEDULES[self.dist_schedule](batch.progress)
+        return {**detection_losses, "loss_dist": factor * loss}
+
+    def hide(self, feature: Tensor) -> Tensor:
+        """Set random cells of (N, C, H, W) to zero. Unlike dropout's, what stays keeps its value."""
+        n, _, height, width = feature.shape
+        kept = torch.rand(n, 1, height, width, device=feature.device) >= self.drop
+        return feature * kept

@@ -1,0 +1,203 @@
+"""The page for a clinician, from the figures' record: a summary first, then each figure, cases, data and words."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from meddet_d2.drawing import draw_legend
+from meddet_d2.pages import picture, render
+
+from . import clinical_plots as plots
+from . import gallery
+from .level_counts import UNKNOWN, UNNAMED
+from .measure import ANY, Measurement
+from .study import Picture
+
+JPEG_QUALITY = 85
+# Fewer patients than this in a group say little about it, whatever the figure.
+FEW = 20
+# Detections cut off at a higher score than this leave too little of a curve to go unmentioned.
+LOWEST = 0.15
+_READINGS = ("sensitivity", "specificity", "auc")
+# Of a model card, what a reader of results has to know; the rest stands in the card.
+CARD_TEXTS = {
+    "name": "Name",
+    "intended_use": "Intended use",
+    "trained_on": "Trained on",
+    "classes": "Classes",
+    "network": "Network",
+    "image": "Image",
+    "thresholds": "Thresholds inside the network",
+    "made_by": "Made by",
+}
+
+
+def write_page(
+    measurement: Measurement, record: Mapping[str, Any], pictures: Sequence[Picture], card: Mapping[str, Any] | None
+) -> str:
+    """The page's HTML.
+
+    Args:
+        measurement: the figures.
+        record: as it stands in clinical.json: "made_by", "data" ("name", "note", ...), "model", and the figures.
+        pictures: the images of the cases, for the worst and the best.
+        card: a model card, or None.
+    """
+    settings = measurement.settings
+    worst, best = gallery.choose(measurement)
+    return render(
+        "report.html.j2",
+        title=f"What the detector finds: {record['data']['name']}",
+        lead=_lead(record),
+        record=record,
+        lesion=measurement.lesion,
+        any_disc=ANY,
+        classes=measurement.classes,
+        precision_name="AP50" if settings.iou == 0.5 else f"AP at IoU {settings.iou:g}",
+        notices=_notices(record),
+        plots=_plots(measurement),
+        worst=[_shown(gallery.draw(one, measurement, pictures)) for one in worst],
+        best=[_shown(gallery.draw(one, measurement, pictures)) for one in best],
+        rule=gallery.RULE,
+        legend=picture(draw_legend(measurement.classes)),
+        level_names={UNKNOWN: "with a name that is no disc level", UNNAMED: "without a name"},
+        card=_card(card),
+        undefined=_undefined(record),
+        percent=percent,
+        interval=interval,
+        number=number,
+    )
+
+
+def percent(value: float | None) -> str:
+    """A share as text, one digit after the point."""
+    return "not defined" if value is None or math.isnan(value) else f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number as text."""
+    return "not defined" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def interval(figure: Mapping[str, Any], *, share: bool = True, digits: int = 2) -> str:
+    """A figure's 95 % interval as text, or why there is none."""
+    if math.isnan(figure["value"]):
+        return ""
+    if figure.get("limit") is not None:
+        return f"{'at least' if figure['right'] else 'at most'} {percent(figure['limit'])} (exact)"
+    low, high = figure["low"], figure["high"]
+    if math.isnan(low):
+        return "no interval"
+    if low == high:
+        return "no spread"
+    return f"{100 * low:.1f} to {percent(high)}" if share else f"{low:.{digits}f} to {high:.{digits}f}"
+
+
+def _lead(record: Mapping[str, Any]) -> str:
+    counts = record["counts"]
+    images, patients, ill = counts["images"], counts["patients"], counts["patients_with_lesion"]
+    return f"{_many(images, 'image')} of {_many(patients, 'patient')}, {ill} of them with an annotated protrusion."
+
+
+def _notices(record: Mapping[str, Any]) -> list[str]:
+    """What a reader has to know before the first figure."""
+    counts, data = record["counts"], record["data"]
+    ill = counts["patients_with_lesion"]
+    notices = []
+    if data["note"]:
+        notices.append(f"About the data: {data['note']}. No figure here may be quoted without this.")
+    if record["model"]["trained_on_these"]:
+        notices.append("The network was trained on this very data set: every figure here is too good.")
+    if not counts["detections"]:
+        notices.append("The detector found nothing on any image.")
+    elif counts["lowest_score"] > LOWEST:
+        cut = number(counts["lowest_score"])
+        notices.append(f"No detection has a score below {cut}: curves, average precision and FROC end there.")
+    groups = {"with a protrusion": ill, "without a protrusion": counts["patients"] - ill}
+    for group, missing in zip(groups, ("sensitivity", "specificity"), strict=True):
+        if not groups[group]:
+            notices.append(f"No patient {group} is in this set: {missing} and ROC are not defined.")
+    few = [f"{_many(size, 'patient')} {group}" for group, size in groups.items() if 0 < size < FEW]
+    if few:
+        notices.append(f"Only {' and '.join(few)}: what is said about so few is uncertain.")
+    if counts["patients"] < 2:
+        notices.append("One patient cannot be resampled: there are no intervals.")
+    elif not record["settings"]["resamples"]:
+        notices.append("No intervals were asked for.")
+    return notices
+
+
+def _undefined(record: Mapping[str, Any]) -> str:
+    """Which figures some resamples do not define, and how many; empty where there is none."""
+    figures = {f"{key} of {name}": record[name][key] for name in ("patients", "images") for key in _READINGS}
+    figures |= {f"average precision of {name}": figure for name, figure in record["average_precision"].items()}
+    figures |= {f"FROC of {name}": target["mean"] for name, target in record["froc"].items()}
+    return ", ".join(
+        f"{figure['undefined_resamples']} for {name}"
+        for name, figure in figures.items()
+        if figure["undefined_resamples"] and not math.isnan(figure["low"])
+    )
+
+
+def _plots(measurement: Measurement) -> dict[str, Markup | None]:
+    """Each figure, None where nothing is defined that could be drawn."""
+    record, threshold = measurement.record, measurement.settings.threshold
+    curves, frocs = measurement.precision_recall(), measurement.froc()
+    rocs = {name: record[name]["roc"] for name in ("patients", "images")}
+    bands = {name: record["froc"][name]["band"] for name in frocs}
+    bins = record["calibration"]["bins"]
+    boxes = sum(record["counts"]["boxes"].values())
+    return {
+        "precision_recall": plots.precision_recall_plot(curves, measurement.classes, threshold)
+        if any(len(curve.recall) for curve in curves)
+        else None,
+        "froc": plots.froc_plot(frocs, bands, threshold) if boxes else None,
+        "roc": plots.roc_plot(rocs, threshold) if any(rocs.values()) else None,
+        "calibration": plots.calibration_plot(bins) if bins else None,
+    }
+
+
+def _shown(case: gallery.Shown) -> dict[str, Any]:
+    mistakes = case.mistakes
+    parts = [
+        _many(count, what)
+        for count, what in (
+            (mistakes.missed_lesions, "missed protrusion"),
+            (mistakes.false_lesions, "false protrusion"),
+            (mistakes.missed_others, "other missed box"),
+            (mistakes.false_others, "other false box"),
+        )
+        if count
+    ]
+    panels = None
+    if case.truth is not None and case.found is not None:
+        panels = [picture(panel, quality=JPEG_QUALITY) for panel in (case.truth, case.found)]
+    return {
+        "number": case.number,
+        "text": ", ".join(parts) or f"{_many(mistakes.lesions, 'protrusion')}, no mistake",
+        "annotated": _many(case.annotated, "box"),
+        "detected": _many(case.detected, "box"),
+        "panels": panels,
+        "problem": case.problem,
+    }
+
+
+def _card(card: Mapping[str, Any] | None) -> list[tuple[str, str]] | None:
+    if card is None:
+        return None
+    return [(text, _text(card[key])) for key, text in CARD_TEXTS.items() if key in card]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{str(key).replace('_', ' ')}: {_text(entry)}" for key, entry in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(map(_text, value)) or "not said"
+    return "none" if value is None else str(value)
+
+
+def _many(count: int, what: str) -> str:
+    ending = "es" if what.endswith("x") else "s"
+    return f"{count} {what}" if count == 1 else f"{count} {what}{ending}"

@@ -1,0 +1,64 @@
+"""Discs by their level in the spine, where the ground truth names it.
+
+Detections name no level, so there is no false box of a level and no average precision: only what was found.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from meddet_d2.layout.levels import DISCS, find_level
+
+from .matching import Matches
+
+UNNAMED, UNKNOWN = "not named", "another name"
+
+
+def level_name(text: str | None) -> str:
+    """A level as this project writes it ("C5/6", "C7/T1", "L5/S1"), UNNAMED for None, UNKNOWN for anything else.
+
+    Nothing but the names of DISCS gets from a file of annotations to a page.
+    """
+    if text is None or not str(text).strip():
+        return UNNAMED
+    return find_level(str(text), whole=True) or UNKNOWN
+
+
+def by_level(agnostic: Matches, of_class: Sequence[Matches], threshold: float, lesion: int) -> list[dict]:
+    """What was found at each level, from the head down; levels without a disc are left out.
+
+    Args:
+        agnostic: matches of all classes at once.
+        of_class: matches of each class.
+        threshold: the operating point.
+        lesion: number of the class that is looked for.
+
+    Returns:
+        [{"level", "discs", "discs_found", "class_right", "lesions", "lesions_found"}]: discs found by a box of any
+        class, those whose box has the right class, and lesions found by a box of their class. Empty where the ground
+        truth names no level at all.
+    """
+    discs = _names(agnostic.truth_level)
+    lesions = _names(of_class[lesion].truth_level)
+    found = agnostic.found(threshold)
+    right = found.copy()
+    kept = agnostic.hit & (agnostic.score >= threshold)
+    right[agnostic.truth[kept]] = agnostic.label[kept] == agnostic.truth_label[agnostic.truth[kept]]
+    found_lesions = of_class[lesion].found(threshold)
+    rows = [
+        {
+            "level": level,
+            "discs": int((discs == level).sum()),
+            "discs_found": int(found[discs == level].sum()),
+            "class_right": int(right[discs == level].sum()),
+            "lesions": int((lesions == level).sum()),
+            "lesions_found": int(found_lesions[lesions == level].sum()),
+        }
+        for level in (*DISCS, UNKNOWN, UNNAMED)
+        if (discs == level).any()
+    ]
+    return rows if any(row["level"] != UNNAMED for row in rows) else []
+
+
+def _names(levels: Sequence[str | None]) -> np.ndarray:
+    return np.array([level_name(level) for level in levels], dtype=object)

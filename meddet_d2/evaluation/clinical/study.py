@@ -1,0 +1,192 @@
+"""From COCO's files to cases: the ground truth in CDH-1848's layout, and a list of detections."""
+
+import hashlib
+import json
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from meddet_d2.layout.validate import CLASSES, check_layout, check_patient_split, read_json
+
+from .cases import Case
+
+# The files that can lie beside each other as splits of one data set.
+SPLITS = ("train.json", "val.json", "test.json")
+SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """Where an image lies, and its size in pixels as the ground truth says."""
+
+    path: Path
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A test set and what was detected on it.
+
+    Attributes:
+        cases: one for each image, by rising image id.
+        pictures: of the same images; their paths are for reading and are written nowhere.
+        checksums: sha256 of the files, {"ground_truth", "detections"}.
+        phantom: whether the ground truth says of itself that it is this project's phantom.
+    """
+
+    cases: list[Case]
+    pictures: list[Picture]
+    checksums: dict[str, str]
+    phantom: bool
+
+
+def read_study(ground_truth: Path, images: Path, detections: Path) -> Study:
+    """Read and check both files.
+
+    Args:
+        ground_truth: COCO json of one split; the splits beside it are checked for common patients.
+        images: the folder of its images.
+        detections: a list of COCO's result records; or a COCO json with the images' names beside the boxes and scores,
+            as a prediction writes it, whose images must be these by id and by name.
+
+    Raises:
+        FileNotFoundError: a file, the folder or an image is missing.
+        ValueError: one line, naming file and record: a mistake in the ground truth, or a detection of an unknown image
+            or class, with a score that is not in [0, 1] or a box that is none.
+    """
+    content = read_json(ground_truth)
+    check_layout(content, ground_truth, images)
+    siblings = [ground_truth.with_name(name) for name in SPLITS if name != ground_truth.name]
+    check_patient_split(content, ground_truth, siblings if ground_truth.name in SPLITS else [])
+    labels = {identity: label for label, identity in enumerate(sorted(c["id"] for c in content["categories"]))}
+    records = sorted(content["images"], key=lambda image: image["id"])
+    found = _read_detections(detections, {image["id"]: image for image in records}, labels, ground_truth)
+    annotated = defaultdict(list)
+    for annotation in content["annotations"]:
+        annotated[annotation["image_id"]].append(annotation)
+    patients: dict[str, int] = {}
+    cases = []
+    for number, image in enumerate(records, start=1):
+        patient = patients.setdefault(str(image["patient_id"]), len(patients) + 1)
+        cases.append(_case(number, patient, annotated[image["id"]], found[image["id"]], labels))
+    return Study(
+        cases=cases,
+        pictures=[
+            Picture(path=images / image["file_name"], width=image["width"], height=image["height"]) for image in records
+        ],
+        checksums={"ground_truth": sha256(ground_truth), "detections": sha256(detections)},
+        phantom=isinstance(info := content.get("info"), dict) and info.get("phantom") is True,
+    )
+
+
+def sha256(path: Path) -> str:
+    """The checksum of a file, as 64 hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _case(number: int, patient: int, annotated: list[dict], found: list[dict], labels: dict[Any, int]) -> Case:
+    levels = (annotation.get("level") for annotation in annotated)
+    return Case(
+        number=number,
+        patient=patient,
+        boxes=_boxes(annotated),
+        labels=_labels(annotated, labels),
+        crowd=np.array([bool(annotation["iscrowd"]) for annotation in annotated], dtype=bool),
+        levels=tuple(None if level is None else str(level) for level in levels),
+        found_boxes=_boxes(found),
+        found_labels=_labels(found, labels),
+        found_scores=np.array([record["score"] for record in found], dtype=np.float64),
+    )
+
+
+def _boxes(records: Sequence[dict]) -> np.ndarray:
+    return np.array([record["bbox"] for record in records], dtype=np.float64).reshape(-1, 4)
+
+
+def _labels(records: Sequence[dict], labels: dict[Any, int]) -> np.ndarray:
+    return np.array([labels[record["category_id"]] for record in records], dtype=np.int64)
+
+
+def _read_detections(
+    path: Path, images: dict[int, dict], categories: dict[Any, int], ground_truth: Path
+) -> dict[int, list[dict]]:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no such file; tools/train_net.py writes coco_instances_results.json into"
+            " <OUTPUT_DIR>/inference/<data set>."
+        )
+    try:
+        records = json.loads(path.read_text(encoding="utf-8"))
+    # RecursionError: brackets nested by the thousand.
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not a json file ({error}); make the detections again.") from error
+    if isinstance(records, dict) and {"images", "annotations"} <= records.keys():
+        _check_names(records["images"], images, path, ground_truth)
+        records = records["annotations"]
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise ValueError(f"{path}: not a list of detections; give COCO's results: image_id, category_id, bbox, score.")
+    for number, record in enumerate(records):
+        _check_record(record, f"{path}: detection {number}")
+    unknown = Counter(repr(record["image_id"]) for record in records if record["image_id"] not in images)
+    if unknown:
+        raise ValueError(
+            f"{path}: {sum(unknown.values())} detections are of images that {ground_truth.name} does not list"
+            f" (image_id {_some(unknown)}); give the detections of these very images, with their ids."
+        )
+    unknown = Counter(repr(record["category_id"]) for record in records if record["category_id"] not in categories)
+    if unknown:
+        raise ValueError(
+            f"{path}: {sum(unknown.values())} detections are of unknown classes (category_id {_some(unknown)});"
+            f" {ground_truth.name} has {', '.join(f'{identity} = {CLASSES[k]}' for identity, k in categories.items())}."
+        )
+    found = defaultdict(list)
+    for record in records:
+        found[record["image_id"]].append(record)
+    return found
+
+
+def _check_names(listed: Any, images: dict[int, dict], path: Path, ground_truth: Path) -> None:
+    """Refuse a json that numbers other images with the same ids: its boxes would be those of other patients."""
+    if not isinstance(listed, list):
+        raise ValueError(f"{path}: 'images' is not a list of records; give a prediction as it was written.")
+    here = {identity: Path(image["file_name"]).stem for identity, image in images.items()}
+    records = [one for one in listed if isinstance(one, dict) and isinstance(one.get("id"), int | str)]
+    there = [(one["id"], Path(str(one.get("file_name"))).stem) for one in records]
+    unknown = Counter(repr(identity) for identity, name in there if here.get(identity) != name)
+    wrong = sum(unknown.values()) + len(listed) - len(there)
+    if wrong:
+        raise ValueError(
+            f"{path}: {wrong} of its images have another name in {ground_truth.name}, or none"
+            f" (id {_some(unknown)}); ids and names must be those of the ground truth. Predictions under pseudonyms are"
+            " not: evaluate the network with --config-file instead."
+        )
+
+
+def _check_record(record: dict, where: str) -> None:
+    for key in ("image_id", "category_id"):
+        if not isinstance(record.get(key), int | str):
+            raise ValueError(f"{where} has {key} {record.get(key)!r}; give COCO's results as a detector writes them.")
+    score, box = record.get("score"), record.get("bbox")
+    if not _is_number(score) or not 0 <= score <= 1:
+        raise ValueError(
+            f"{where}, of image {record['image_id']}, has score {score!r}; it must be a number from 0 to 1."
+        )
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)) or min(box[2:]) < 0:
+        raise ValueError(
+            f"{where}, of image {record['image_id']}, has bbox {box!r}; give [x, y, width, height], finite, in pixels."
+        )
+
+
+def _is_number(value: Any) -> bool:
+    # Compared, because math.isfinite cannot take an integer of hundreds of digits.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def _some(counts: Counter) -> str:
+    return ", ".join(list(counts)[:SHOWN]) + (", ..." if len(counts) > SHOWN else "")

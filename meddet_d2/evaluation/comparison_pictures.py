@@ -1,0 +1,177 @@
+"""Predictions beside the ground truth, as one picture of several cases.
+
+Every case is two panels of one size: the annotated boxes on the left, the detected ones on the right. Nothing covers
+the discs: a class is told by colour and line (solid, dashed), and a score stands beside its box. A case has a number,
+never a file name or a patient's id: such pictures are passed on.
+
+Drawn with Pillow instead of Detectron2's ``Visualizer``, whose labels lie on the boxes and whose lines are as thick as
+a fifth of a disc; so the picture is also the same on either engine.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image, ImageDraw
+from torch import nn
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode, Instances
+from meddet_d2.drawing import BACKGROUND, CAPTION, FAINT, FOREGROUND, Box, draw_legend, draw_panel, font_of
+from meddet_d2.files import replacing
+from meddet_d2.formats import read_image
+
+from .detection_evaluator import data_note
+
+# Pixels: around the sheet and between cases; between the panels of a case.
+MARGIN, GAP = 16, 4
+
+
+def draw_comparison(
+    dataset_dicts: Sequence[dict],
+    predictions: Sequence[Instances],
+    metadata,
+    path: str | os.PathLike,
+    *,
+    score_threshold: float = 0.3,
+    columns: int = 2,
+    panel_size: int = 480,
+    title: str | None = None,
+) -> None:
+    """Draw every image twice, with its annotated and with its detected boxes, into one PNG.
+
+    Args:
+        dataset_dicts: images in Detectron2's format, with ``file_name`` and ``annotations`` (none for a healthy image).
+        predictions: one for each image, in pixels of the image as it is on disk, on any device.
+        metadata: has ``thing_classes``.
+        path: the PNG; written beside and renamed.
+        score_threshold: detections below it are not drawn.
+        columns: cases in a row.
+        panel_size: the longer side of a panel in pixels; smaller images are enlarged and larger ones reduced.
+        title: first line of the picture; the data set's name by default.
+
+    Raises:
+        ValueError: no image, another number of predictions than images, or a class that ``metadata`` does not name.
+    """
+    if not dataset_dicts or len(dataset_dicts) != len(predictions):
+        raise ValueError(
+            f"draw_comparison got {len(dataset_dicts)} images and {len(predictions)} predictions;"
+            " give it at least one image and one prediction for each."
+        )
+    names = list(metadata.thing_classes)
+    cases = []
+    for record, instances in zip(dataset_dicts, predictions, strict=True):
+        truth, found = _annotated(record), _detected(instances, score_threshold)
+        _check_classes([*truth, *found], names)
+        image = read_image(record["file_name"])
+        cases.append(
+            _Case(draw_panel(image, truth, panel_size), draw_panel(image, found, panel_size), len(truth), len(found))
+        )
+    if title is None:
+        note = data_note(metadata.name)
+        title = f"{metadata.name}{note and f' ({note})'}"
+    sheet = _sheet(cases, names, columns, title, score_threshold)
+    with replacing(path) as temporary:
+        sheet.save(temporary, format="PNG", optimize=True)
+
+
+def draw_test_images(
+    model: nn.Module,
+    data_loader: torch.utils.data.DataLoader,
+    dataset_name: str,
+    path: str | os.PathLike,
+    *,
+    num_images: int = 8,
+    score_threshold: float = 0.3,
+) -> None:
+    """Run a detector on some images of a data set and draw them by :func:`draw_comparison`.
+
+    The images are spread evenly over the data set; they are not chosen by how well they came out.
+
+    Args:
+        model: a detector; it is left in the mode it was in.
+        data_loader: the data set's test loader; its ``dataset`` is read by index.
+        dataset_name: a registered data set.
+        path: the PNG.
+        num_images: at most so many.
+        score_threshold: detections below it are not drawn.
+    """
+    mapped = data_loader.dataset
+    records = {record["image_id"]: record for record in DatasetCatalog.get(dataset_name)}
+    count = min(num_images, len(mapped))
+    inputs = [mapped[round(i * (len(mapped) - 1) / max(count - 1, 1))] for i in range(count)]
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            predictions = [model([one])[0]["instances"] for one in inputs]
+    finally:
+        model.train(training)
+    images = [records[one["image_id"]] for one in inputs]
+    draw_comparison(images, predictions, MetadataCatalog.get(dataset_name), path, score_threshold=score_threshold)
+
+
+@dataclass(frozen=True)
+class _Case:
+    truth: Image.Image
+    prediction: Image.Image
+    num_truth: int
+    num_found: int
+
+
+def _annotated(record: Mapping) -> list[Box]:
+    return [
+        Box(tuple(BoxMode.convert(box["bbox"], box["bbox_mode"], BoxMode.XYXY_ABS)), box["category_id"])
+        for box in record.get("annotations", [])
+        if not box.get("iscrowd", 0)
+    ]
+
+
+def _detected(instances: Instances, score_threshold: float) -> list[Box]:
+    columns = instances.pred_boxes.tensor.tolist(), instances.pred_classes.tolist(), instances.scores.tolist()
+    boxes = [Box(tuple(corners), label, score) for corners, label, score in zip(*columns, strict=True)]
+    return [box for box in boxes if box.score >= score_threshold]
+
+
+def _check_classes(boxes: Sequence[Box], names: Sequence[str]) -> None:
+    for box in boxes:
+        if not 0 <= box.label < len(names):
+            raise ValueError(
+                f"A box has class {box.label}, but the data set's classes are {names}; is it the right model?"
+            )
+
+
+def _sheet(
+    cases: Sequence[_Case], names: Sequence[str], columns: int, title: str, score_threshold: float
+) -> Image.Image:
+    """All cases in a grid below the title and the legend."""
+    columns = max(1, min(columns, len(cases)))
+    rows = -(-len(cases) // columns)
+    cell_width = max(case.truth.width + GAP + case.prediction.width for case in cases)
+    cell_height = max(case.truth.height for case in cases) + CAPTION
+    header = MARGIN + 2 * CAPTION + MARGIN // 2
+    heading, caption, legend = (
+        font_of(19),
+        font_of(14),
+        draw_legend(names, f"left: ground truth    right: predictions with a score of at least {score_threshold:.2f}"),
+    )
+    grid = columns * (cell_width + MARGIN) - MARGIN
+    width = 2 * MARGIN + max(grid, round(heading.getlength(title)), legend.width)
+    sheet = Image.new("RGB", (width, header + rows * (cell_height + MARGIN)), BACKGROUND)
+    sheet.paste(legend, (MARGIN, MARGIN + CAPTION))
+    draw = ImageDraw.Draw(sheet)
+    draw.text((MARGIN, MARGIN), title, fill=FOREGROUND, font=heading)
+    for index, case in enumerate(cases):
+        left = MARGIN + (index % columns) * (cell_width + MARGIN)
+        top = header + (index // columns) * (cell_height + MARGIN)
+        middle = left + case.truth.width + GAP
+        draw.text((left, top + 4), f"Case {index + 1}: {_count(case.num_truth)} annotated", fill=FAINT, font=caption)
+        draw.text((middle, top + 4), f"{_count(case.num_found)} detected", fill=FAINT, font=caption)
+        sheet.paste(case.truth, (left, top + CAPTION))
+        sheet.paste(case.prediction, (middle, top + CAPTION))
+    return sheet
+
+
+def _count(number: int) -> str:
+    return f"{number} box" if number == 1 else f"{number} boxes"

@@ -1,0 +1,191 @@
+"""The GFL head: two towers shared by all levels, a class predictor and a distance-distribution predictor.
+
+Shape legend:
+    N: images; C: classes; H, W: size of a level
+    R: reg_max, so that each of the four distances is a distribution over the R + 1 bins 0, 1, ..., R strides
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+
+from ..nmode.nmode_block import build_nmode, nmode_kwargs
+
+
+class Integral(nn.Module):
+    """Distances from their distributions: the expectation over the bins (Generalized Focal Loss, equation 3)."""
+
+    def __init__(self, reg_max: int) -> None:
+        super().__init__()
+        # A constant, so it stays out of checkpoints.
+        self.register_buffer("bins", torch.arange(reg_max + 1, dtype=torch.float32), persistent=False)
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """(..., 4 * (R + 1)) logits -> (..., 4) distances left, top, right, bottom in strides, in [0, R]."""
+        distribution = logits.unflatten(-1, (4, len(self.bins))).softmax(dim=-1)
+        # A product and a sum, and no matrix product: autocast would take that to half precision.
+        return (distribution * self.bins.to(distribution.dtype)).sum(dim=-1)
+
+
+class GFLHead(nn.Module):
+    """Predicts, at every location of every level, class scores and the distances to the four sides of a box.
+
+    Each tower is ``num_convs`` times (3x3 convolution without bias, GroupNorm, ReLU). With ``nmode``, a block of the
+    neural-memory ODE follows the last convolution of either tower (MedDet, figure 3). The levels are told apart by
+    ``scales`` only, so the first few of them can be read without the rest.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        channels: int,
+        num_convs: int,
+        num_classes: int,
+        reg_max: int,
+        num_levels: int,
+        tower_conv: str = "full",
+        shared_tower: bool = False,
+        tower_init: str = "normal",
+        prior_prob: float = 0.01,
+        nmode: dict[str, Any] | None = None,
+        nmode_relu: str = "before",
+    ) -> None:
+        """
+        Args:
+            in_channels: channels of the feature maps.
+            channels: channels inside the towers.
+            num_convs: convolutions in each tower, at least 1.
+            num_classes: foreground classes C.
+            reg_max: the largest distance R, in strides.
+            num_levels: levels of the pyramid; each has its own scale for the distance logits.
+            tower_conv: of towers and predictors: "full" is GFL's 3x3 convolution, "separable" a depth-wise 3x3 and a
+                1x1: an eighth of the work.
+            shared_tower: one tower for classes and boxes, with one block of the neural-memory ODE.
+            tower_init: "normal" is GFL's N(0, 0.01); "he" is Kaiming's for ReLU, faster from random weights.
+            prior_prob: score of every class at the start, in (0, 1).
+            nmode: arguments of ``build_nmode`` without ``channels``, or None for plain towers.
+            nmode_relu: "before" puts the block in the place of the last ReLU, "after" behind it.
+
+        Raises:
+            ValueError: for an argument outside its range; the message names the config key.
+        """
+        super().__init__()
+        _check(num_convs >= 1, "NUM_CONVS", num_convs, "at least 1")
+        _check(num_classes >= 1, "NUM_CLASSES", num_classes, "at least 1")
+        _check(reg_max >= 1, "REG_MAX", reg_max, "at least 1")
+        _check(0 < prior_prob < 1, "PRIOR_PROB", prior_prob, "between 0 and 1")
+        _check(tower_conv in ("full", "separable"), "TOWER_CONV", tower_conv, "'full' or 'separable'")
+        _check(tower_init in ("normal", "he"), "TOWER_INIT", tower_init, "'normal' or 'he'")
+        if nmode_relu not in ("before", "after"):
+            raise ValueError(f"MODEL.NMODE.RELU must be 'before' or 'after', got {nmode_relu!r}")
+        self.num_classes = num_classes
+        self.reg_max = reg_max
+
+        last_relu = nmode is None or nmode_relu == "after"
+        towers = (_tower(in_channels, channels, num_convs, tower_conv == "separable", last_relu) for _ in range(2))
+        self.cls_tower, self.box_tower = next(towers), None if shared_tower else next(towers)
+        self.cls_nmode = nn.Identity() if nmode is None else build_nmode(channels=channels, **nmode)
+        self.box_nmode = nn.Identity() if nmode is None or shared_tower else build_nmode(channels=channels, **nmode)
+        convolution = _separable_conv if tower_conv == "separable" else _conv
+        self.cls_predictor = convolution(channels, num_classes, bias=True)
+        self.box_predictor = convolution(channels, 4 * (reg_max + 1), bias=True)
+        self.scales = nn.Parameter(torch.ones(num_levels))
+        self._initialize(tower_init, prior_prob)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: list[ShapeSpec]) -> dict[str, Any]:
+        channels = {shape.channels for shape in input_shape}
+        if len(channels) != 1:
+            raise ValueError(f"MODEL.GFL.IN_FEATURES must have equal channels, for one head serves all: got {channels}")
+        return {
+            "in_channels": channels.pop(),
+            "channels": cfg.MODEL.GFL.CHANNELS,
+            "num_convs": cfg.MODEL.GFL.NUM_CONVS,
+            "num_classes": cfg.MODEL.GFL.NUM_CLASSES,
+            "reg_max": cfg.MODEL.GFL.REG_MAX,
+            "num_levels": len(input_shape),
+            "tower_conv": cfg.MODEL.GFL.TOWER_CONV,
+            "shared_tower": cfg.MODEL.GFL.SHARED_TOWER,
+            "tower_init": cfg.MODEL.GFL.TOWER_INIT,
+            "prior_prob": cfg.MODEL.GFL.PRIOR_PROB,
+            "nmode": nmode_kwargs(cfg, "head"),
+            "nmode_relu": cfg.MODEL.NMODE.RELU,
+        }
+
+    def _initialize(self, tower_init: str, prior_prob: float) -> None:
+        towers = [tower for tower in (self.cls_tower, self.box_tower) if tower is not None]
+        for module in (module for tower in towers for module in tower.modules()):
+            if isinstance(module, nn.Conv2d):
+                if tower_init == "he":
+                    nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                else:
+                    nn.init.normal_(module.weight, std=0.01)
+        # Small predictors start every box at the middle of the bins and every score at the prior, whatever the towers.
+        # Of a separable one the last part is: two small factors would hardly learn.
+        for predictor, bias in (
+            (self.cls_predictor, -math.log((1 - prior_prob) / prior_prob)),
+            (self.box_predictor, 0),
+        ):
+            if isinstance(predictor, nn.Sequential):
+                nn.init.kaiming_normal_(predictor[0].weight, nonlinearity="linear")
+                predictor = predictor[1]
+            nn.init.normal_(predictor.weight, std=0.01)
+            nn.init.constant_(predictor.bias, bias)
+
+    def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Predict on every level.
+
+        Args:
+            features: of each level, or of the first few, (N, in_channels, H, W).
+
+        Returns:
+            Of each level, class logits (N, C, H, W), and distance logits (N, 4 * (R + 1), H, W) in the order left,
+            top, right, bottom, at least in single precision: the softmax and the expectation need it.
+        """
+        cls_logits, box_logits = [], []
+        for level, feature in enumerate(features):
+            seen = self.cls_nmode(self.cls_tower(feature))
+            cls_logits.append(self.cls_predictor(seen))
+            if self.box_tower is not None:
+                seen = self.box_nmode(self.box_tower(feature))
+            box = self.box_predictor(seen)
+            box_logits.append(box.to(torch.promote_types(box.dtype, torch.float32)) * self.scales[level])
+        return cls_logits, box_logits
+
+
+def _tower(in_channels: int, channels: int, num_convs: int, separable: bool, last_relu: bool) -> nn.Sequential:
+    # 32 groups, or fewer where they would hold less than two channels: a group must have more than one value to be
+    # normalised, also on the 1x1 map of a small image.
+    groups = max(math.gcd(64, channels) // 2, 1)
+    convolution = _separable_conv if separable else _conv
+    layers: list[nn.Module] = []
+    for index in range(num_convs):
+        layers.append(convolution(in_channels if index == 0 else channels, channels))
+        layers.append(nn.GroupNorm(groups, channels))
+        layers.append(nn.ReLU(inplace=True))
+    # The ReLU is last and has no weights, so the names of all weights are the same with and without it.
+    return nn.Sequential(*(layers if last_relu else layers[:-1]))
+
+
+def _conv(in_channels: int, channels: int, bias: bool = False) -> nn.Module:
+    return nn.Conv2d(in_channels, channels, 3, padding=1, bias=bias)
+
+
+def _separable_conv(in_channels: int, channels: int, bias: bool = False) -> nn.Module:
+    # Nothing between the two: what a channel's neighbourhood says is worth keeping in either sign.
+    return nn.Sequential(
+        nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False),
+        nn.Conv2d(in_channels, channels, 1, bias=bias),
+    )
+
+
+def _check(valid: bool, key: str, value: Any, expected: str) -> None:
+    if not valid:
+        raise ValueError(f"MODEL.GFL.{key} must be {expected}, got {value!r}")

@@ -1,0 +1,414 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+import meddet_d2.modeling.gfl.gfl_detector as gfl_module
+from detectron2.config import get_cfg
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone, build_model
+from detectron2.structures import Boxes, Instances, pairwise_iou
+from meddet_d2.config import add_meddet_config
+from meddet_d2.modeling.gfl.decoding import top_candidates
+
+LEVELS = ("p3", "p4", "p5", "p6", "p7")
+STRIDES = (8, 16, 32, 64, 128)
+
+
+@BACKBONE_REGISTRY.register()
+class GFLTestPyramid(Backbone):
+    """Seven strided convolutions; no FPN, but its outputs."""
+
+    def __init__(self, cfg, input_shape):
+        super().__init__()
+        channels = 32
+        self.layers = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(input_shape.channels if i == 0 else channels, channels, 3, stride=2, padding=1),
+                nn.GroupNorm(4, channels),
+                nn.ReLU(),
+            )
+            for i in range(7)
+        )
+
+    def forward(self, x):
+        outputs = {}
+        for index, layer in enumerate(self.layers, start=1):
+            x = layer(x)
+            if index >= 3:
+                outputs[f"p{index}"] = x
+        return outputs
+
+    def output_shape(self):
+        return {name: ShapeSpec(channels=32, stride=s) for name, s in zip(LEVELS, STRIDES, strict=True)}
+
+    @property
+    def size_divisibility(self):
+        return 32
+
+
+def config(**gfl_keys):
+    cfg = get_cfg()
+    add_meddet_config(cfg)
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.META_ARCHITECTURE = "GFL"
+    cfg.MODEL.BACKBONE.NAME = "GFLTestPyramid"
+    cfg.MODEL.PIXEL_MEAN = [100.0, 110.0, 120.0]
+    cfg.MODEL.PIXEL_STD = [50.0, 60.0, 70.0]
+    gfl_keys = {"CHANNELS": 32, "NUM_CONVS": 1, "TOWER_INIT": "he", "ATSS_TOPK": 9, **gfl_keys}
+    for key, value in gfl_keys.items():
+        setattr(cfg.MODEL.GFL, key, value)
+    return cfg
+
+
+def detector(**gfl_keys):
+    torch.manual_seed(0)
+    return build_model(config(**gfl_keys))
+
+
+def objects(boxes, classes, size=(64, 64)):
+    instances = Instances(size)
+    instances.gt_boxes = Boxes(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4))
+    instances.gt_classes = torch.tensor(classes, dtype=torch.int64)
+    return instances
+
+
+def picture(boxes=(), classes=(), size=(64, 64), seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randint(0, 40, (3, *size), generator=generator, dtype=torch.uint8)
+    for (x0, y0, x1, y1), label in zip(boxes, classes, strict=True):
+        image[:, int(y0) : int(y1), int(x0) : int(x1)] += 60 + 120 * label
+    instances = objects(list(boxes), list(classes), size)
+    return {"image": image, "height": size[0], "width": size[1], "file_name": "a.png", "instances": instances}
+
+
+BATCH_BOXES = [
+    [[3.0, 5.0, 44.0, 24.0], [20.5, 30.0, 60.0, 52.0], [10.0, 28.0, 14.0, 33.0]],
+    [[8.5, 8.0, 55.0, 60.0]],
+]
+
+
+def batch():
+    return [picture(BATCH_BOXES[0], [0, 1, 0]), picture(BATCH_BOXES[1], [1], seed=1)]
+
+
+def slow_losses(model, features, gt_instances):
+    """GFL's three losses before their weights, level by level and location by location, without tensors."""
+    with torch.no_grad():
+        cls_maps, box_maps = model.head(features)
+    bins = model.reg_max + 1
+    anchors = [
+        torch.tensor(
+            [[x * s - 4 * s, y * s - 4 * s, x * s + 4 * s, y * s + 4 * s] for y in range(h) for x in range(w)]
+        ).float()
+        for (h, w), s in zip((tuple(f.shape[-2:]) for f in features), STRIDES, strict=True)
+    ]
+    qfl = dfl = giou = total_weight = 0.0
+    num_positive = 0
+    for n, instances in enumerate(gt_instances):
+        owners = model.assigner(anchors, instances.gt_boxes.tensor).tolist()
+        num_positive += max(sum(g >= 0 for g in owners), 1)
+        index = 0
+        for cls_map, box_map, stride in zip(cls_maps, box_maps, STRIDES, strict=True):
+            for y in range(cls_map.shape[2]):
+                for x in range(cls_map.shape[3]):
+                    scores = [1 / (1 + math.exp(-v)) for v in cls_map[n, :, y, x].tolist()]
+                    owner, label, iou = owners[index], -1, 0.0
+                    index += 1
+                    if owner >= 0:
+                        label = int(instances.gt_classes[owner])
+                        gx0, gy0, gx1, gy1 = instances.gt_boxes.tensor[owner].tolist()
+                        target = [x - gx0 / stride, y - gy0 / stride, gx1 / stride - x, gy1 / stride - y]
+                        sides = box_map[n, :, y, x].view(4, bins).softmax(dim=1).tolist()
+                        found = [sum(i * p for i, p in enumerate(side)) for side in sides]
+                        inter = (min(found[0], target[0]) + min(found[2], target[2])) * (
+                            min(found[1], target[1]) + min(found[3], target[3])
+                        )
+                        hull = (max(found[0], target[0]) + max(found[2], target[2])) * (
+                            max(found[1], target[1]) + max(found[3], target[3])
+                        )
+                        union = -inter + sum((d[0] + d[2]) * (d[1] + d[3]) for d in (found, target))
+                        iou, weight = inter / union, max(scores)
+                        total_weight += weight
+                        giou += weight * (1 - iou + (hull - union) / hull)
+                        for d, side in zip(target, sides, strict=True):
+                            d = min(max(d, 0), model.reg_max - 0.1)
+                            i = math.floor(d)
+                            dfl -= weight / 4 * ((i + 1 - d) * math.log(side[i]) + (d - i) * math.log(side[i + 1]))
+                    for channel, p in enumerate(scores):
+                        t = iou if channel == label else 0.0
+                        qfl -= (t * math.log(p) + (1 - t) * math.log(1 - p)) * (t - p) ** 2
+    total_weight = max(total_weight, 1)
+    return {"loss_qfl": qfl / num_positive, "loss_dfl": dfl / total_weight, "loss_giou": giou / total_weight}
+
+
+def features_and_objects(model, inputs):
+    with torch.no_grad():
+        features = model.extract_features(model.preprocess_image(inputs))
+    return features, model.ground_truth(inputs)
+
+
+@pytest.mark.parametrize("keys", [{}, {"REG_MAX": 3, "NUM_CLASSES": 3, "PRIOR_PROB": 0.4}])
+def test_default_losses_are_gfls_one_quarter_and_two(keys):
+    model = detector(**keys)
+    features, gt_instances = features_and_objects(model, batch())
+    losses = model.detection_losses(features, gt_instances)
+    slow = slow_losses(model, features, gt_instances)
+    for name, weight in {"loss_qfl": 1, "loss_dfl": 0.25, "loss_giou": 2}.items():
+        assert losses[name].item() == pytest.approx(weight * slow[name], rel=2e-5), name
+
+
+def test_equation_12_with_other_weights():
+    features, gt_instances = features_and_objects(detector(), batch())
+    default = detector().detection_losses(features, gt_instances)
+    changed = detector(LOSS_LAMBDA=0.2, LOSS_MU=0.3, LOSS_GAIN=2.0).detection_losses(features, gt_instances)
+    for name, factor in {"loss_qfl": 0.4 / 1, "loss_dfl": 0.6 / 0.25, "loss_giou": 1.0 / 2}.items():
+        torch.testing.assert_close(changed[name], factor * default[name])
+
+
+def test_training_forward_gives_every_parameter_a_gradient():
+    model = detector()
+    losses = model(batch())
+    assert set(losses) == {"loss_qfl", "loss_dfl", "loss_giou"}
+    sum(losses.values()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("boxes", [[], [[9.0, 9.0, 15.0, 15.0]]], ids=["healthy", "between the centres"])
+def test_batch_without_positives_is_finite_and_reaches_every_parameter(boxes):
+    model = detector()
+    losses = model([picture(boxes, [0] * len(boxes)), picture(seed=2)])
+    assert losses["loss_qfl"] > 0 and losses["loss_dfl"] == 0 and losses["loss_giou"] == 0
+    sum(losses.values()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_totals_are_the_whole_batchs(monkeypatch):
+    """The second process has 7 positives of weight 2.8, or none; what is one process's is at least 1 in all."""
+    positive = torch.tensor([[True, True, False], [False, False, False]])
+    weight, distances = torch.tensor([0.4, 0.3]), torch.ones(2, 4)
+
+    def totals(together=True):
+        return gfl_module.GFL._totals(positive, weight, distances, together).tolist()
+
+    assert totals() == pytest.approx([3, 1, 0])
+    monkeypatch.setattr(gfl_module, "count_processes", lambda: 2)
+    monkeypatch.setattr(gfl_module, "sum_over_processes", lambda own: own + torch.tensor([7.0, 2.8, 1.0]))
+    assert totals() == pytest.approx([5, 1.75, 1])
+    assert totals(together=False) == pytest.approx([3, 1, 0])
+    monkeypatch.setattr(gfl_module, "sum_over_processes", lambda own: own)
+    assert totals() == pytest.approx([1.5, 0.5, 0])
+
+
+def test_no_image_at_all_has_losses_of_zero():
+    """As on a process none of whose images teach the fusion; the maps still have gradients, of no length."""
+    model = detector()
+    maps = model.extract_features(model.preprocess_image([picture()]))
+    features = [torch.zeros(0, *x.shape[1:], requires_grad=True) for x in maps]
+    losses = model.detection_losses(features, [])
+    assert [x.item() for x in losses.values()] == [0, 0, 0]
+    sum(losses.values()).backward()
+    assert all(x.grad.shape == x.shape for x in features)
+
+
+def test_images_are_padded_to_what_is_asked():
+    model = detector()
+    inputs = [picture(), picture(seed=2)]
+    plain = model.preprocess_image(inputs).tensor
+    height, width = plain.shape[-2:]
+    for item in inputs:
+        item["padded_size"] = (height + 1, width)
+    padded = model.preprocess_image(inputs)
+    multiple = model.backbone.size_divisibility
+    assert padded.tensor.shape[-2:] == (height + multiple, width)
+    assert torch.equal(padded.tensor[:, :, :height], plain) and not padded.tensor[:, :, height:].any()
+    assert padded.image_sizes == model.preprocess_image([picture(), picture(seed=2)]).image_sizes
+
+
+def test_frozen_detector_passes_gradients_to_the_maps_only():
+    model = detector().eval().requires_grad_(False)
+    features, gt_instances = features_and_objects(model, batch())
+    features = [f.clone().requires_grad_() for f in features]
+    sum(model.detection_losses(features, gt_instances).values()).backward()
+    assert all(f.grad is not None for f in features) and features[0].grad.abs().sum() > 0
+    assert all(p.grad is None for p in model.parameters())
+
+
+class FixedHead(nn.Module):
+    """Returns what it was made with."""
+
+    def __init__(self, cls_logits, box_logits):
+        super().__init__()
+        self.outputs = cls_logits, box_logits
+
+    def forward(self, features):
+        return self.outputs
+
+
+def maps_of(found, size, num_classes=2, reg_max=16):
+    """Head outputs that stand for detections (level, cell x, cell y, class, score, box in pixels), and feature maps."""
+    shapes = [(math.ceil(size / s), math.ceil(size / s)) for s in STRIDES]
+    cls_logits = [torch.full((1, num_classes, *shape), -20.0) for shape in shapes]
+    box_logits = [torch.zeros(1, 4, reg_max + 1, *shape) for shape in shapes]
+    for level, x, y, label, score, (x0, y0, x1, y1) in found:
+        stride = STRIDES[level]
+        cls_logits[level][0, label, y, x] = math.log(score / (1 - score))
+        for side, d in enumerate((x - x0 / stride, y - y0 / stride, x1 / stride - x, y1 / stride - y)):
+            i = min(int(d), reg_max - 1)
+            box_logits[level][0, side, :, y, x] = -60.0
+            box_logits[level][0, side, i, y, x] = math.log(max(i + 1 - d, 1e-20))
+            box_logits[level][0, side, i + 1, y, x] = math.log(max(d - i, 1e-20))
+    return [torch.zeros(1, 32, *shape) for shape in shapes], cls_logits, [x.flatten(1, 2) for x in box_logits]
+
+
+def predictions(found, size=128, image_size=(128, 128), **keys):
+    model = detector(**keys).eval()
+    features, cls_logits, box_logits = maps_of(found, size)
+    model.head = FixedHead(cls_logits, box_logits)
+    return model.predict(features, [image_size])[0]
+
+
+def test_decoding_perfect_predictions_gives_the_boxes_back():
+    found = [
+        (0, 5, 4, 1, 0.9, (21.25, 17.5, 63.0, 40.75)),
+        (1, 4, 5, 0, 0.8, (10.0, 40.0, 118.5, 121.0)),
+        (4, 0, 0, 1, 0.3, (0.0, 0.0, 127.0, 100.5)),
+    ]
+    result = predictions(found)
+    assert result.image_size == (128, 128)
+    assert result.pred_classes.tolist() == [1, 0, 1]
+    torch.testing.assert_close(result.scores, torch.tensor([0.9, 0.8, 0.3]))
+    torch.testing.assert_close(result.pred_boxes.tensor, torch.tensor([f[-1] for f in found]), rtol=0, atol=1e-4)
+
+
+def test_nms_is_class_wise():
+    box, shifted = (21.0, 17.0, 63.0, 41.0), (22.0, 17.0, 64.0, 41.0)
+    same = predictions([(0, 5, 4, 1, 0.9, box), (0, 6, 4, 1, 0.8, shifted)])
+    assert same.scores.tolist() == pytest.approx([0.9])
+    other = predictions([(0, 5, 4, 1, 0.9, box), (0, 6, 4, 0, 0.8, shifted)])
+    assert other.pred_classes.tolist() == [1, 0]
+    tolerant = predictions([(0, 5, 4, 1, 0.9, box), (0, 6, 4, 1, 0.8, shifted)], NMS_THRESH_TEST=0.99)
+    assert len(tolerant) == 2
+
+
+def test_boxes_are_clipped_to_the_image_and_those_in_the_padding_dropped():
+    found = [(0, 8, 2, 0, 0.9, (50.0, 4.0, 90.0, 30.0)), (0, 12, 12, 0, 0.8, (90.0, 80.0, 110.0, 110.0))]
+    result = predictions(found, image_size=(70, 80))
+    torch.testing.assert_close(result.pred_boxes.tensor, torch.tensor([[50.0, 4.0, 80.0, 30.0]]), rtol=0, atol=1e-4)
+
+
+def test_threshold_top_candidates_and_number_of_detections():
+    grid = [(0, x, y, 0, 0.1 + 0.01 * (4 * y + x), (8 * x - 3, 8 * y - 3, 8 * x + 3, 8 * y + 3))
+            for y in range(1, 4) for x in range(1, 4)]  # fmt: skip
+    assert len(predictions(grid)) == 9
+    assert len(predictions(grid, SCORE_THRESH_TEST=0.2)) == 4
+    best = predictions(grid, TOPK_CANDIDATES_TEST=2).scores.tolist()
+    assert best == pytest.approx([0.25, 0.24])
+    model = detector().eval()
+    features, cls_logits, box_logits = maps_of(grid, 128)
+    model.head, model.max_detections = FixedHead(cls_logits, box_logits), 3
+    assert model.predict(features, [(128, 128)])[0].scores.tolist() == pytest.approx([0.25, 0.24, 0.23])
+    assert len(predictions([])) == 0
+
+
+def test_top_candidates_are_pairs_of_location_and_class():
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.rand(11, 3, generator=generator)
+    best, location, classes = top_candidates(scores, [8, 3], score_thresh=0.3, topk=5)
+    expected = []
+    for rows in (range(8), range(8, 11)):
+        pairs = sorted(((scores[i, c].item(), i, c) for i in rows for c in range(3)), reverse=True)
+        expected += [pair for pair in pairs[:5] if pair[0] > 0.3]
+    assert list(zip(best.tolist(), location.tolist(), classes.tolist(), strict=True)) == expected
+
+
+def test_nan_is_an_error_and_not_a_healthy_patient():
+    model = detector()
+    with torch.no_grad():
+        model.head.box_predictor.bias[0] = math.nan
+    with pytest.raises(FloatingPointError, match="NaN"):
+        model(batch())
+    with torch.no_grad():
+        model.head.cls_predictor.bias[0] = math.nan
+    with pytest.raises(FloatingPointError, match="NaN"):
+        model.eval()(batch())
+
+
+def test_images_are_normalised_and_padded():
+    model = detector()
+    images = model.preprocess_image([picture(size=(40, 70)), picture(size=(64, 33))])
+    assert images.tensor.shape == (2, 3, 64, 96) and images.image_sizes == [(40, 70), (64, 33)]
+    expected = (picture(size=(40, 70))["image"][1].float() - 110) / 60
+    torch.testing.assert_close(images.tensor[0, 1, :40, :70], expected)
+    assert (images.tensor[0, :, 40:] == 0).all()
+
+
+def test_detections_are_scaled_to_the_wanted_size():
+    model = detector(PRIOR_PROB=0.5).eval()
+    inputs = batch()
+    inputs[0].update(height=128, width=192)
+    del inputs[1]["height"], inputs[1]["width"]
+    with torch.no_grad():
+        outputs = [x["instances"] for x in model(inputs)]
+        features = model.extract_features(model.preprocess_image(inputs))
+        raw = model.predict(features, [(64, 64), (64, 64)])
+    assert [x.image_size for x in outputs] == [(128, 192), (64, 64)]
+    assert len(outputs[0]) == len(raw[0]) > 0
+    scale = torch.tensor([3.0, 2.0, 3.0, 2.0])
+    torch.testing.assert_close(outputs[0].pred_boxes.tensor, raw[0].pred_boxes.tensor * scale)
+    torch.testing.assert_close(outputs[1].pred_boxes.tensor, raw[1].pred_boxes.tensor)
+
+
+def test_checkpoint_holds_weights_only():
+    names = detector().state_dict()
+    assert all(name.startswith(("backbone.", "head.")) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"LOSS_LAMBDA": -0.1}, "MODEL.GFL.LOSS_LAMBDA"),
+        ({"LOSS_MU": -0.1}, "MODEL.GFL.LOSS_MU"),
+        ({"LOSS_LAMBDA": 0.8, "LOSS_MU": 0.3}, "MODEL.GFL.LOSS_MU"),
+        ({"LOSS_GAIN": 0.0}, "MODEL.GFL.LOSS_GAIN"),
+        ({"ANCHOR_SCALE": 0}, "MODEL.GFL.ANCHOR_SCALE"),
+        ({"IN_FEATURES": ("p3", "p9")}, "MODEL.GFL.IN_FEATURES"),
+    ],
+)
+def test_config_errors_name_the_key(keys, message):
+    with pytest.raises(ValueError, match=message.replace(".", r"\.")) as error:
+        detector(**keys)
+    assert "\n" not in str(error.value)
+
+
+def test_input_errors_name_the_image():
+    model = detector()
+    with pytest.raises(ValueError, match=r"a\.png.*NUM_CLASSES"):
+        model([picture([[3.0, 5.0, 44.0, 24.0]], [2])])
+    with pytest.raises(ValueError, match=r"a\.png.*PIXEL_MEAN"):
+        model([{**picture(), "image": torch.zeros(1, 64, 64, dtype=torch.uint8)}])
+    unlabelled = picture()
+    del unlabelled["instances"]
+    with pytest.raises(ValueError, match=r"a\.png.*instances"):
+        model([unlabelled])
+
+
+def test_overfits_one_image():
+    boxes = [[20.0, 10.0, 56.0, 26.0], [24.0, 38.0, 62.0, 54.0], [30.0, 66.0, 66.0, 84.0], [70.0, 96.0, 110.0, 114.0]]
+    classes = [0, 1, 0, 1]
+    inputs = [picture(boxes, classes, size=(128, 128))]
+    model = detector()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = sum(model(inputs).values())
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        result = model.eval()(inputs)[0]["instances"]
+    result = result[result.scores > 0.5]
+    assert len(result) == 4
+    best, index = pairwise_iou(Boxes(torch.tensor(boxes)), result.pred_boxes).max(dim=1)
+    assert best.min() > 0.85
+    assert result.pred_classes[index].tolist() == classes
