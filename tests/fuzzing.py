@@ -46,7 +46,7 @@ from meddet_d2.benchmark.suite import load_suite
 from meddet_d2.curation.checking.annotation_checks import read_splits
 from meddet_d2.curation.preparation.annotation_files import match, read_annotations
 from meddet_d2.curation.preparation.classes import ClassMap
-from meddet_d2.curation.preparation.matching import ImageIndex
+from meddet_d2.curation.preparation.image_index import ImageIndex
 from meddet_d2.curation.preparation.metaimage import read_volume
 from meddet_d2.curation.preparation.omissions import Findings
 from meddet_d2.curation.preparation.shape_boxes import make_boxes

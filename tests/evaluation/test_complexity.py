@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import meddet_d2
+from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from meddet_d2.evaluation.complexity import Cost, count, format_table, layer_cost
 
@@ -25,7 +26,7 @@ STUDENT = 2_223_872 + 3_311_616 + 8 * (256 * 256 * 9 + 512) + (256 * 9 + 1) * (2
 
 def detector(*overrides, name="mobilenet_v2", width_mult=1.0):
     """A GFL detector whose weights are never written, so that a ResNet-152 is built in a moment."""
-    cfg = meddet_d2.config.get_cfg()
+    cfg = get_cfg()
     meddet_d2.add_meddet_config(cfg)
     cfg.MODEL.META_ARCHITECTURE = "GFL"
     cfg.MODEL.BACKBONE.NAME = "build_gfl_fpn_backbone"

@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 
 from .annotation import ImageAnnotation
 from .coco import read_coco
+from .image_index import ImageIndex, walk
 from .labelme import read_labelme
-from .matching import ImageIndex, walk
 from .omissions import Findings
 from .voc import read_xml
 from .yolo import NOT_ANNOTATIONS, find_names_file, read_names, read_yolo

@@ -15,7 +15,7 @@ from ...formats import MRSlice, Pseudonyms, read_slices
 from .annotation import ImageAnnotation
 from .annotation_files import match, read_annotations
 from .classes import ClassMap
-from .matching import ImageIndex, is_image, walk
+from .image_index import ImageIndex, is_image, walk
 from .omissions import Findings
 from .ownership import Owners, SamePatients
 from .shape_boxes import make_boxes

@@ -28,7 +28,7 @@ import numpy as np
 from ...formats import window
 from ...layout.levels import DISCS
 from .annotation import number
-from .matching import walk
+from .image_index import walk
 from .metaimage import read_volume
 from .omissions import Findings
 from .table import SPLIT_NAMES, read_rows

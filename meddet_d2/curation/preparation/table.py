@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .annotation import read_text
-from .matching import ImageIndex
+from .image_index import ImageIndex
 from .omissions import Findings
 
 # How a table may name the splits.

@@ -4,7 +4,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from meddet_d2.curation.preparation.matching import ImageIndex
+from meddet_d2.curation.preparation.image_index import ImageIndex
 
 ROOT = Path("/data")
 DEEP = ["p1/T1/IM1.dcm", "p1/T2/IM1.dcm", "p2/T2/IM1.dcm", "p2/T2/IM2", "p2/T2/1.2.840.7"]
