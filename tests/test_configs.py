@@ -54,6 +54,10 @@ def test_every_yaml_builds_and_takes_one_step(path, monkeypatch):
         teachers = TeacherBank([untrained_teacher(config) for config, _ in in_use(cfg)], [c for c, _ in in_use(cfg)])
         model = DistillationModel(model, teachers, build_distiller(cfg, model, teachers))
     optimizer = build_optimizer(cfg, model)
+    decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] > 0 for p in group["params"]}
+    learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert {name for name, p in learning.items() if id(p) in decayed} == {n for n, p in learning.items() if p.ndim > 1}
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(learning)
     model.train()
     losses = model(batch())
     assert {"loss_qfl", "loss_dfl", "loss_giou"} <= set(losses)

@@ -19,13 +19,23 @@ def decay_of(optimizer, parameter):
     return next(g["weight_decay"] for g in optimizer.param_groups if any(p is parameter for p in g["params"]))
 
 
-def test_adamw_spares_norms_and_nmode(tiny_cfg):
+@pytest.mark.parametrize("kind", ["AdamW", "SGD"])
+def test_biases_learn_at_their_own_rate_and_nothing_one_dimensional_decays(tiny_cfg, kind):
+    """Every config of the project: tests/test_configs.py."""
     model = Block()
-    optimizer = build_optimizer(tiny_cfg("SOLVER.WEIGHT_DECAY", 0.1), model)
-    assert isinstance(optimizer, torch.optim.AdamW)
-    assert decay_of(optimizer, model.conv.weight) == 0.1
-    assert decay_of(optimizer, model.norm.weight) == 0.0
-    assert decay_of(optimizer, model.w) == 0.0
+    options = ["SOLVER.OPTIMIZER", kind, "SOLVER.WEIGHT_DECAY", 0.1, "SOLVER.BASE_LR", 0.5]
+    optimizer = build_optimizer(tiny_cfg(*options, "SOLVER.BIAS_LR_FACTOR", 2.0), model)
+    assert isinstance(optimizer, getattr(torch.optim, kind))
+    decays = {name: decay_of(optimizer, p) for name, p in model.named_parameters()}
+    assert decays == {"w": 0, "conv.weight": 0.1, "conv.bias": 0, "norm.weight": 0, "norm.bias": 0}
+    rates = {group["lr"]: len(group["params"]) for group in optimizer.param_groups if group["weight_decay"] == 0}
+    assert rates == {0.5: 2, 1.0: 2}
+
+
+@pytest.mark.parametrize("key", ["WEIGHT_DECAY_NORM", "WEIGHT_DECAY_BIAS"])
+def test_a_decay_that_would_not_happen_is_refused(tiny_cfg, key):
+    with pytest.raises(ValueError, match=f"SOLVER.{key} is 0.1; .*set it to 0.0"):
+        build_optimizer(tiny_cfg(f"SOLVER.{key}", 0.1), Block())
 
 
 def test_full_model_clipping_bounds_the_whole_gradient(tiny_cfg):
