@@ -9,7 +9,7 @@ import torch
 
 from meddet_d2.env import cpu_name, describe_engine, source_commit
 
-PACKAGE = Path(__file__).resolve().parents[1]
+PACKAGE = Path(__file__).resolve().parent
 # Of the benchmark only this file takes part in a run; the others may change between runs without changing a figure.
 WORKER = PACKAGE / "benchmark" / "worker.py"
 

@@ -1,5 +1,6 @@
 """Every yaml of configs/ is read, built and trained for one step."""
 
+import json
 import math
 from functools import lru_cache
 from pathlib import Path
@@ -10,9 +11,11 @@ import torch
 import meddet_d2
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
-from meddet_d2.config import load_config
+from meddet_d2.benchmark import load_suite
+from meddet_d2.config import load_config, split_teacher
 from meddet_d2.distillation import DistillationModel, TeacherBank, build_distiller
 from meddet_d2.distillation.teachers import in_use
+from meddet_d2.distillation.teachers import load_config as load_teacher
 from meddet_d2.engine.optimizer import build_optimizer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,8 +24,9 @@ PARTS = set((ROOT / "configs" / "benchmark").glob("*.yaml"))
 CONFIGS = sorted(str(path.relative_to(ROOT)) for path in {*(ROOT / "configs").rglob("*.yaml")} - PARTS)
 
 
-def build_without_download(path: str):
-    cfg = load_config(path, ["MODEL.BOTTOM_UP.PRETRAINED", False, "MODEL.DEVICE", "cpu"])
+def build_without_download(config: str):
+    path, overrides = split_teacher(config)
+    cfg = load_config(path, [*overrides, "MODEL.BOTTOM_UP.PRETRAINED", False, "MODEL.DEVICE", "cpu"])
     return cfg, build_model(cfg)
 
 
@@ -157,6 +161,38 @@ def test_teachers_configs_are_found_beside_the_students():
     assert [Path(path) for path in cfg.DISTILL.TEACHERS.CONFIGS] == [
         ROOT / "configs" / "backbones" / f"gfl_{name}.yaml" for name in ("r50", "r101", "r152")
     ]
+
+
+def test_a_teachers_overrides_stay_behind_its_file(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in ("quickstart", "meddet/spider_lumbar"):
+        cfg = load_config(str(ROOT / "configs" / f"{name}.yaml"))
+        base = ROOT / "configs" / "quickstart" / "Base-Quickstart.yaml"
+        names = ["resnet10t", "resnet14t", "resnet18"]
+        assert list(cfg.DISTILL.TEACHERS.CONFIGS) == [f"{base} MODEL.BOTTOM_UP.NAME {n}" for n in names]
+        assert [Path(weights).parent.name for _, weights in in_use(cfg)] == names
+        assert [load_teacher(config, cfg).MODEL.BOTTOM_UP.NAME for config, _ in in_use(cfg)] == names
+        assert load_config_again(cfg, tmp_path).DISTILL == cfg.DISTILL, "a run's config.yaml names the same ones"
+
+
+def load_config_again(cfg, folder):
+    (folder / "config.yaml").write_text(cfg.dump())
+    return load_config(str(folder / "config.yaml"))
+
+
+def test_a_configs_header_has_its_result():
+    """The headers' figures are those of docs/results/phantom.json."""
+    suite = load_suite(ROOT / "configs" / "benchmark" / "tables.yaml")
+    configs = {(row.table, row.name): row.config for row in suite.rows}
+    results = json.loads((ROOT / "docs" / "results" / "phantom.json").read_text())
+    expected = {}
+    for result in results:
+        seeds = " ".join(map(str, result["seeds"]))
+        figures = f"AP50 {result['ap50_mean']:.1f}, sd {result['ap50_sd']:.1f}, seeds {seeds}."
+        expected.setdefault(configs[result["table"], result["row"]], figures)
+    headers = {path: path.read_text().partition("_BASE_")[0] for path in expected}
+    assert len(headers) > 3
+    assert [path.name for path, figures in expected.items() if figures not in headers[path]] == []
 
 
 def test_teachers_configs_are_found_beside_the_config_under_it(monkeypatch, tmp_path):

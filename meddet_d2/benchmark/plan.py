@@ -53,7 +53,8 @@ class Run:
         config_hash: of everything that decides its figures but the seed.
         cfg: the whole config; frozen.
         folder: where it works.
-        source: the config file that it began from, relative to the working directory where it can be.
+        source: the config file that it began from, relative to the working directory where it can be, and a teacher's
+            overrides after it.
         teachers: the runs that must be done before it.
         rows: the (table, row) pairs that it stands for; none for a teacher.
     """
@@ -150,7 +151,7 @@ class Planner:
             teachers, known_by = self._teachers(cfg) if cfg.DISTILL.ENABLED else ((), [])
         except (ValueError, OSError) as error:
             raise type(error)(f"{row.label}: {error}") from error
-        run = self._add("student", row.name, cfg, row.config, teachers, known_by)
+        run = self._add("student", row.name, cfg, relative(row.config), teachers, known_by)
         if (row.table, row.name) not in run.rows:
             run.rows.append((row.table, row.name))
 
@@ -166,9 +167,11 @@ class Planner:
         teachers.WEIGHTS = ("not-in-use.pth",) * len(teachers.CONFIGS)
         runs = {}
         for config, _ in teacher_files.in_use(cfg):
+            file, overrides = project_config.split_teacher(config)
+            source = " ".join([relative(file), *overrides])
             teacher = teacher_config(shared, config, WEIGHTS).clone()
             teacher.defrost()
-            runs[config] = self._add("teacher", Path(config).stem, teacher, Path(config))
+            runs[config] = self._add("teacher", teacher_files.name_of(config), teacher, source)
         teachers.WEIGHTS = tuple(
             str(runs[config].folder / WEIGHTS) if config in runs else unused
             for config, unused in zip(teachers.CONFIGS, teachers.WEIGHTS, strict=True)
@@ -183,7 +186,7 @@ class Planner:
             folder = self.output / f"{kind}s" / f"{_slug(cfg)}-seed{cfg.SEED}-{known[:8]}"
             cfg.OUTPUT_DIR = str(folder)
             cfg.freeze()
-            run = Run(kind, name, cfg.SEED, known, cfg, folder, relative(source), tuple(teachers))
+            run = Run(kind, name, cfg.SEED, known, cfg, folder, source, tuple(teachers))
             self.runs[known, cfg.SEED] = run
         return run
 

@@ -16,6 +16,7 @@ def add_distillation(cfg: CN) -> None:
     cfg.DISTILL.TEACHERS = CN()
     # Config files and checkpoints, in the same order. A relative config path is looked up beside the config
     # that names it (or inherits it by _BASE_) and then from the working directory; a weights path from the latter.
+    # KEY VALUE pairs may follow a config's name, as on a command line: "teacher.yaml MODEL.BOTTOM_UP.NAME resnet18".
     cfg.DISTILL.TEACHERS.CONFIGS = ()
     cfg.DISTILL.TEACHERS.WEIGHTS = ()
     # Indices of the teachers to use, all if empty; one that is not used needs no checkpoint and costs nothing.

@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def load_config(path: str, overrides: Sequence = (), *, overlay: str | None = No
             names = cfg.DISTILL.TEACHERS.CONFIGS
             if not all(isinstance(name, str) for name in names):
                 raise ValueError(f"{file}: DISTILL.TEACHERS.CONFIGS must name config files, but it is {names}.")
-            cfg.DISTILL.TEACHERS.CONFIGS = tuple(_find(name, folders[file]) for name in names)
+            cfg.DISTILL.TEACHERS.CONFIGS = tuple(_find_teacher(name, folders[file]) for name in names)
         where = f"{file} with its overrides"
         cfg.merge_from_list(list(overrides))
         _refuse_empty(cfg, optional, where)
@@ -80,6 +81,26 @@ def load_config(path: str, overrides: Sequence = (), *, overlay: str | None = No
         given = "nothing" if wrong["given"] == "NoneType" else wrong["given"]
         raise ValueError(f"{where}: {wrong['key']} must be {expected}, not {given}.") from error
     return cfg
+
+
+def split_teacher(entry: str) -> tuple[str, list[str]]:
+    """The config file and the overrides of an entry of ``DISTILL.TEACHERS.CONFIGS``, "FILE KEY VALUE KEY VALUE ...".
+
+    A key has a dot in it, so that a file's name may have spaces.
+
+    Raises:
+        ValueError: a quotation mark is not closed.
+    """
+    file, *overrides = re.split(r"\s+(?=[A-Z][A-Z0-9_]*(?:\.[A-Z0-9_]+)+(?:\s|$))", entry.strip(), maxsplit=1)
+    try:
+        return file, shlex.split(overrides[0]) if overrides else []
+    except ValueError as error:
+        raise ValueError(f"DISTILL.TEACHERS.CONFIGS: {entry} cannot be read ({error}).") from error
+
+
+def _find_teacher(entry: str, folders: Sequence[Path]) -> str:
+    file, _ = split_teacher(entry)
+    return _find(file, folders) + entry.strip()[len(file) :]
 
 
 def _refuse_empty(cfg: CN, optional: set[str], where: str) -> None:

@@ -1,5 +1,7 @@
 """The frozen teachers: building, loading, checking and reading them."""
 
+import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -59,7 +61,7 @@ class TeacherBank:
     def build(cls, cfg: CfgNode) -> "TeacherBank":
         """The teachers in use, as their configs describe them, untrained, on ``cfg.MODEL.DEVICE``.
 
-        A teacher is called by its config file's stem, with a number where several have the same.
+        Teachers are called as :func:`name_of` says, with a number where several have the same name.
 
         Raises:
             ValueError: as :func:`in_use`, a teacher reads images in another channel order than the student,
@@ -76,7 +78,7 @@ class TeacherBank:
             # All its weights come from its checkpoint.
             teacher_cfg.MODEL.BOTTOM_UP.PRETRAINED = False
             detectors.append(build_model(teacher_cfg))
-        stems = [Path(config).stem for config in configs]
+        stems = [name_of(config) for config in configs]
         shared = {stem for stem, count in Counter(stems).items() if count > 1}
         names = [f"{stem}-{k}" if stem in shared else stem for k, stem in enumerate(stems)]
         precision = choose_precision(cfg.DISTILL.PRECISION, cfg.MODEL.DEVICE)
@@ -200,10 +202,18 @@ def missing(cfg: CfgNode) -> list[tuple[str, str]]:
 def require(cfg: CfgNode) -> None:
     """Raise a FileNotFoundError, with the command that makes it, if a teacher's checkpoint does not exist."""
     for config, weights in missing(cfg)[:1]:
+        file, overrides = project_config.split_teacher(config)
+        command = shlex.join(["--config-file", file, "OUTPUT_DIR", str(Path(weights).parent), *overrides])
         raise FileNotFoundError(
             f"DISTILL.TEACHERS.WEIGHTS: {weights} does not exist; train this teacher with: "
-            f"python tools/train_net.py --config-file {config} OUTPUT_DIR {Path(weights).parent}"
+            f"python tools/train_net.py {command}"
         )
+
+
+def name_of(config: str) -> str:
+    """What a teacher is called: the values of the overrides in its entry of CONFIGS, or its config file's stem."""
+    file, overrides = project_config.split_teacher(config)
+    return re.sub(r"[^\w.+]+", "-", " ".join(overrides[1::2])).strip("-") or Path(file).stem
 
 
 def load_config(config: str, cfg: CfgNode) -> CfgNode:
@@ -212,7 +222,8 @@ def load_config(config: str, cfg: CfgNode) -> CfgNode:
     Raises:
         ValueError: it reads images in another channel order than the student.
     """
-    teacher = project_config.load_config(config, cfg.DISTILL.TEACHERS.OPTS)
+    file, overrides = project_config.split_teacher(config)
+    teacher = project_config.load_config(file, [*overrides, *cfg.DISTILL.TEACHERS.OPTS])
     teacher.MODEL.DEVICE = cfg.MODEL.DEVICE
     if teacher.INPUT.FORMAT != cfg.INPUT.FORMAT:
         # Both are shown the same tensors, and a teacher with red and blue exchanged is wrong without an error.
@@ -243,10 +254,10 @@ def in_use(cfg: CfgNode) -> list[tuple[str, str]]:
             f"DISTILL.TEACHERS.USE is {chosen}; name teachers by different indices from 0 to {len(configs) - 1}."
         )
     for k in chosen:
-        if not Path(configs[k]).is_file():
+        file, _ = project_config.split_teacher(configs[k])
+        if not Path(file).is_file():
             raise FileNotFoundError(
-                f"DISTILL.TEACHERS.CONFIGS: {configs[k]} is neither beside the config that names it nor in "
-                f"{Path.cwd()}."
+                f"DISTILL.TEACHERS.CONFIGS: {file} is neither beside the config that names it nor in {Path.cwd()}."
             )
     return [(configs[k], weights[k]) for k in chosen]
 

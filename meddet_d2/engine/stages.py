@@ -84,7 +84,7 @@ def run_distillation(cfg: CfgNode, *, resume: bool = False) -> dict:
     check_same("teachers that are not there", [weights for _, weights in missing])
     stages = _Stages(len(missing) + bool(cfg.DISTILL.TRAIN_ALONE) + 1)
     for config, weights in missing:
-        stages.begin(f"teacher {Path(config).stem}")
+        stages.begin(f"teacher {teacher_files.name_of(config)}")
         train_detector(teacher_config(cfg, config, weights), resume=resume)
 
     rows = []

@@ -1,9 +1,12 @@
 """What must not be mixed in a results folder, and what is kept of an earlier attempt."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
+import meddet_d2
 from meddet_d2.provenance import source_hash, without_home
 
 
@@ -89,6 +92,12 @@ def test_a_damaged_record_is_named(folder, plan, made_by):
     (run.folder / "run.json").write_text("{")
     with pytest.raises(ValueError, match=r"run\.json is damaged"):
         folder.records()
+
+
+def test_the_sources_are_the_packages(made_by, tmp_path):
+    package = Path(meddet_d2.__file__).parent
+    copy = shutil.copytree(package, tmp_path / "copy", ignore=shutil.ignore_patterns("__pycache__"))
+    assert made_by["sources"] == source_hash(copy), "nothing but the package counts, wherever it lies"
 
 
 def test_sources_are_what_a_run_executes(tmp_path):

@@ -1,11 +1,13 @@
 """TeacherBank: freezing, reading, checking; and loading weights strictly."""
 
+import shlex
+
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from meddet_d2 import add_meddet_config
+from meddet_d2 import add_meddet_config, load_config
 from detectron2.config import get_cfg
 from meddet_d2.distillation import TeacherBank, build_distiller, load_detector_weights, teachers
 
@@ -149,6 +151,45 @@ def test_a_missing_teacher_names_the_command_that_makes_it(cfg):
         with pytest.raises(FileNotFoundError) as error:
             call(cfg)
         assert command in message(error) and weights in message(error)
+
+
+def test_teachers_of_one_file_differ_by_overrides(cfg, tmp_path):
+    """An entry is a file, whose name may have spaces, and KEY VALUE pairs as on a command line."""
+    file = tmp_path / "my teacher.yaml"
+    file.write_text("MODEL: {META_ARCHITECTURE: GFL, BOTTOM_UP: {LIBRARY: timm, NAME: resnet10t}}\n")
+    entries = (
+        f"{file} MODEL.BOTTOM_UP.NAME resnet14t",
+        f"{file} MODEL.BOTTOM_UP.NAME mobilenetv2_050 MODEL.FPN.OUT_CHANNELS 64 INPUT.MIN_SIZE_TRAIN '(96, 128)'",
+        str(file),
+    )
+    cfg.DISTILL.TEACHERS.CONFIGS, cfg.DISTILL.TEACHERS.WEIGHTS = entries, ("a/m.pth", "b/m.pth", "c/m.pth")
+    cfg.DISTILL.TEACHERS.OPTS = ("MODEL.FPN.OUT_CHANNELS", 32)
+    first, second, third = (teachers.load_config(entry, cfg) for entry in entries)
+    assert [c.MODEL.BOTTOM_UP.NAME for c in (first, second, third)] == ["resnet14t", "mobilenetv2_050", "resnet10t"]
+    assert second.INPUT.MIN_SIZE_TRAIN == (96, 128) and second.MODEL.FPN.OUT_CHANNELS == 32, "OPTS are the run's"
+    names = ["resnet14t", "mobilenetv2_050-64-96-128", "my teacher"]
+    assert [teachers.name_of(entry) for entry in entries] == names
+    with pytest.raises(FileNotFoundError) as error:
+        teachers.require(cfg)
+    command = f"--config-file '{file}' OUTPUT_DIR a MODEL.BOTTOM_UP.NAME resnet14t"
+    assert message(error).endswith(f"python tools/train_net.py {command}")
+    arguments = shlex.split(command)
+    assert load_config(arguments[1], arguments[2:]).MODEL.BOTTOM_UP.NAME == "resnet14t", "the command is a right one"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ("MODEL.BOTTOM_UP.NAME", "has no value"),
+        ("MODEL.BOTTOM_UP.NAM resnet14t", "MODEL.BOTTOM_UP.NAME"),
+        ("MODEL.BOTTOM_UP.NAME 'resnet14t", "No closing quotation"),
+    ],
+)
+def test_wrong_overrides_of_a_teacher_are_named(cfg, overrides, words):
+    entry = f"{cfg.DISTILL.TEACHERS.CONFIGS[0]} {overrides}"
+    with pytest.raises(ValueError, match=words) as error:
+        teachers.load_config(entry, cfg)
+    assert overrides.split()[0].removesuffix("E") in message(error)
 
 
 def test_configs_and_weights_must_pair_up(cfg):
