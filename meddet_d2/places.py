@@ -1,12 +1,48 @@
 """Where things lie on this machine. Without torch: the scripts that prepare data and a deployed detector use it."""
 
+import argparse
 import os
+import re
 from pathlib import Path
 
 
+def expanded(path: str) -> str:
+    """A path that a person wrote, with ``~`` and ``$VARIABLES`` replaced. An address (``https://...``) stays as it is.
+
+    Raises:
+        ValueError: a variable is not set, or ``~name`` is no user of this machine.
+    """
+    if re.match(r"\w+://", path):
+        return path
+    unset = [
+        name for pair in re.findall(r"\$(?:\{(\w+)\}|(\w+))", path) for name in pair if name and name not in os.environ
+    ]
+    if unset:
+        raise ValueError(f"the path {path} names ${unset[0]}, which is not set; set it, or write the path out")
+    full = os.path.expanduser(os.path.expandvars(path))
+    if full.startswith("~"):
+        raise ValueError(f"the path {path} begins with no user's home folder; write the path out, or ./{path}")
+    return full
+
+
+def given_path(text: str) -> Path:
+    """A path on the command line, for argparse's ``type``: a shell leaves ``--output=~/x`` as it is."""
+    try:
+        return Path(expanded(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def datasets_root() -> Path:
-    """$DETECTRON2_DATASETS, or the folder "datasets" in the working directory, as for Detectron2's own data sets."""
-    return Path(os.environ.get("DETECTRON2_DATASETS") or "datasets").expanduser()
+    """$DETECTRON2_DATASETS, or the folder "datasets" in the working directory, as for Detectron2's own data sets.
+
+    Raises:
+        ValueError: as :func:`expanded`.
+    """
+    try:
+        return Path(expanded(os.environ.get("DETECTRON2_DATASETS") or "datasets"))
+    except ValueError as error:
+        raise ValueError(f"$DETECTRON2_DATASETS: {error}") from error
 
 
 def config_folder() -> Path:

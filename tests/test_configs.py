@@ -111,7 +111,7 @@ def test_a_misspelt_key_is_told_with_its_neighbour(tmp_path):
         ("_BASE_: [c.yaml, c.yaml]\n", "holds no keys and values"),
         ("_BASE_: 7\n", "_BASE_ is 7"),
         ("7: a\n", "a key that is no text"),
-        ("DISTILL: {TEACHERS: {CONFIGS: [7]}}\n", "must name config files"),
+        ("DISTILL: {TEACHERS: {CONFIGS: [7]}}\n", "must name files"),
         ("DISTILL: {TEACHERS: {CONFIGS: }}\n", "a.yaml: DISTILL.TEACHERS.CONFIGS has no value"),
         # What is told of this one depends on Python: its parser gives up, or finds no literal.
         ("SOLVER: {STEPS: '(1, 0" + "{" * 2000 + ", 1)'}\n", "a.yaml: "),

@@ -1,10 +1,11 @@
 """Reading a config file: its bases, its overrides, and one line for every mistake in it."""
 
 import difflib
+import functools
 import os
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,17 @@ from detectron2.config import CfgNode as CN
 from detectron2.config import get_cfg
 
 from ..files import read_yaml
+from ..places import expanded
 from .keys import add_meddet_config
 
+# The keys that hold a path, or several. In them ~ and $VARIABLES are replaced.
+PATHS = (
+    "OUTPUT_DIR",
+    "MODEL.WEIGHTS",
+    "DISTILL.TEACHERS.CONFIGS",
+    "DISTILL.TEACHERS.WEIGHTS",
+    "DISTILL.TEACHERS.CACHE_DIR",
+)
 # A config and all the files under it.
 MOST_BASES = 100
 # What a config says of a value of another type; between these words it quotes both values, a whole section even.
@@ -35,37 +45,40 @@ def load_config(path: str, overrides: Sequence = (), *, overlay: str | None = No
         overlay: a second yaml file, read after the first and before the overrides.
 
     Returns:
-        The whole config, not frozen.
+        The whole config, not frozen. Its paths have no ``~`` and no ``$VARIABLES`` in them.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a key does not exist, a value is of the wrong type, the overrides do not pair up, or the file is no
-            yaml.
+        ValueError: a key does not exist, a value is of the wrong type, the overrides do not pair up, a path names a
+            variable that is not set, or the file is no yaml.
     """
-    files = [path] if overlay is None else [path, overlay]
-    folders = {}
-    for file in files:
-        if not Path(file).is_file():
-            raise FileNotFoundError(f"The config file {file or '(none)'} does not exist; configs/ holds the project's.")
-        folders[file] = _folders(Path(file))
     if len(overrides) % 2:
         raise ValueError(f"The overrides must be KEY VALUE pairs, but the last one has no value: {overrides[-1]}.")
     cfg = get_cfg()
     add_meddet_config(cfg)
     optional = {key for key, value in _entries(cfg) if value is None}
     try:
-        for file in files:
-            where = str(file)
-            # Detectron2's default would build whatever object the file asks for (!!python).
-            cfg.merge_from_file(str(file), allow_unsafe=False)
-            _refuse_empty(cfg, optional, where)
-            names = cfg.DISTILL.TEACHERS.CONFIGS
-            if not all(isinstance(name, str) for name in names):
-                raise ValueError(f"{file}: DISTILL.TEACHERS.CONFIGS must name config files, but it is {names}.")
-            cfg.DISTILL.TEACHERS.CONFIGS = tuple(_find_teacher(name, folders[file]) for name in names)
-        where = f"{file} with its overrides"
+        for given in (path, overlay):
+            if given is None:
+                continue
+            where = expanded(str(given))
+            if not Path(where).is_file():
+                raise FileNotFoundError(
+                    f"The config file {where or '(none)'} does not exist; configs/ has the project's."
+                )
+            files = _with_bases(Path(where))
+            for where, content in reversed(files):
+                cfg.merge_from_other_cfg(CN(content))
+                _refuse_empty(cfg, optional, where)
+                _expand_paths(cfg, where)
+            folders = dict.fromkeys(file.parent for file, _ in files)
+            cfg.DISTILL.TEACHERS.CONFIGS = tuple(
+                _find_teacher(entry, folders) for entry in cfg.DISTILL.TEACHERS.CONFIGS
+            )
+        where = f"{where} with its overrides"
         cfg.merge_from_list(list(overrides))
         _refuse_empty(cfg, optional, where)
+        _expand_paths(cfg, where)
     except (KeyError, AssertionError) as error:
         message = str(error.args[0]) if error.args else "a key that does not exist"
         raise ValueError(f"{where}: {message}{_suggestion(cfg, message)}") from error
@@ -98,7 +111,7 @@ def split_teacher(entry: str) -> tuple[str, list[str]]:
         raise ValueError(f"DISTILL.TEACHERS.CONFIGS: {entry} cannot be read ({error}).") from error
 
 
-def _find_teacher(entry: str, folders: Sequence[Path]) -> str:
+def _find_teacher(entry: str, folders: Iterable[Path]) -> str:
     file, _ = split_teacher(entry)
     return _find(file, folders) + entry.strip()[len(file) :]
 
@@ -110,33 +123,50 @@ def _refuse_empty(cfg: CN, optional: set[str], where: str) -> None:
         raise ValueError(f"{where}: {empty[0]} has no value; give it one, or leave it out.")
 
 
-def _folders(path: Path) -> list[Path]:
-    """The folder of a config file and those of the files that its ``_BASE_`` names, nearest first.
+def _expand_paths(cfg: CN, where: str) -> None:
+    """Replace ~ and $VARIABLES in the values of PATHS, or raise a ValueError for one that cannot be a path."""
+    for key in PATHS:
+        *sections, name = key.split(".")
+        node = functools.reduce(getattr, sections, cfg)
+        value = node[name]
+        if not all(isinstance(path, str) for path in ([value] if isinstance(value, str) else value)):
+            raise ValueError(f"{where}: {key} must name files, but it is {value}.")
+        try:
+            node[name] = expanded(value) if isinstance(value, str) else tuple(map(expanded, value))
+        except ValueError as error:
+            raise ValueError(f"{where}: {key}: {error}.") from error
+
+
+def _with_bases(path: Path) -> list[tuple[Path, dict]]:
+    """A config file and those that its ``_BASE_`` names, each with its keys: what is written later goes first.
 
     Raises:
         FileNotFoundError: a file under it is not there.
         ValueError: one of the files is no yaml of keys and values, or there is no end to them.
     """
-    folders, waiting = [], [path]
+    found: list[tuple[Path, dict]] = []
+    waiting = [path]
     while waiting:
-        file = waiting.pop(0)
-        folders.append(file.parent)
-        if len(folders) > MOST_BASES:
+        file = waiting.pop()
+        if len(found) == MOST_BASES:
             raise ValueError(f"{path} stands on more than {MOST_BASES} files; does a _BASE_ lead back to its own file?")
         content = read_yaml(file)
         if not isinstance(content, dict) or not _all_texts(content):
             raise ValueError(f"{file} holds no keys and values, or a key that is no text; see configs/.")
-        bases = content.get("_BASE_", [])
+        found.append((file, content))
+        bases = content.pop("_BASE_", [])
         bases = [bases] if isinstance(bases, str) else bases
         if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
             raise ValueError(f"{file}: _BASE_ is {bases!r}; give the name of a config file, or a list of them.")
-        below = [file.parent / Path(base).expanduser() for base in bases]
-        for base in below:
+        for base in bases:
+            try:
+                waiting.append(file.parent / expanded(base))
+            except ValueError as error:
+                raise ValueError(f"{file}: _BASE_: {error}.") from error
             # A name that is too long for the system is no file either.
-            if not os.path.isfile(base):
-                raise FileNotFoundError(f"{file}: its _BASE_ {base} does not exist; correct it.")
-        waiting[:0] = below
-    return list(dict.fromkeys(folders))
+            if not os.path.isfile(waiting[-1]):
+                raise FileNotFoundError(f"{file}: its _BASE_ {waiting[-1]} does not exist; correct it.")
+    return found
 
 
 def _all_texts(content: dict) -> bool:
@@ -146,7 +176,7 @@ def _all_texts(content: dict) -> bool:
     )
 
 
-def _find(name: str, folders: Sequence[Path]) -> str:
+def _find(name: str, folders: Iterable[Path]) -> str:
     """The first of ``folders`` joined with ``name`` that is a file, or ``name`` itself."""
     places = (os.path.normpath(folder / name) for folder in folders)
     return next((place for place in places if os.path.isfile(place)), name)

@@ -250,6 +250,21 @@ def test_boxes_follow_the_image(augmentation, expected, dtype):
     assert moved["bbox_mode"] == BoxMode.XYXY_ABS
 
 
+@pytest.mark.parametrize(
+    ("old", "lengths", "new"),
+    [
+        ((323, 1178), (480, 1333), (365, 1333)),
+        ((1024, 201), (800, 512), (512, 100)),
+        ((329, 658), (800, 1333), (667, 1333)),
+        ((500, 400), (160, 200), (200, 160)),
+        ((300, 300), (160, 100), (100, 100)),
+    ],
+)
+def test_resized_shapes_are_rounded_as_upstream(old, lengths, new):
+    """In the first three one rounding, for both limits together, is a pixel off."""
+    assert T.ResizeShortestEdge.get_output_shape(*old, *lengths) == new
+
+
 def test_intensities():
     image = np.full((4, 4, 3), 100, dtype=np.uint8)
     image[0] = 200

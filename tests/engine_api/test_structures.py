@@ -26,6 +26,16 @@ def test_box_mode_conversion_keeps_type_and_input(make):
     assert np.asarray(back).ravel().tolist() == [10, 20, 3, 4]
 
 
+@pytest.mark.parametrize("make", [list, tuple])
+def test_a_single_box_of_fractions_is_rounded_to_float32(make):
+    """Upstream's bits: with others two engines train two networks from the same boxes."""
+    converted = BoxMode.convert(make([10.1, 20.2, 3.3, 4.4]), BoxMode.XYWH_ABS, BoxMode.XYXY_ABS)
+    assert converted == make(np.float32([10.1, 20.2, np.float32(10.1) + np.float32(3.3), 24.6]).tolist())
+    assert converted[0] != 10.1
+    whole = BoxMode.convert(make([2**24 + 1, 2, 3, 4]), BoxMode.XYWH_ABS, BoxMode.XYXY_ABS)
+    assert whole == make([2**24 + 1, 2, 2**24 + 4, 6])
+
+
 def test_boxes():
     boxes = Boxes(torch.tensor([[0.0, 0, 10, 5], [-3, 2, 8, 90], [4, 4, 4, 9]]))
     assert boxes.area().tolist() == [50, 968, 0]

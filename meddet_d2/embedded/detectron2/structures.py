@@ -18,18 +18,18 @@ class BoxMode(IntEnum):
 
     @staticmethod
     def convert(box, from_mode: "BoxMode", to_mode: "BoxMode"):
-        """Convert one box (a list or tuple of 4) or many (an array or tensor of (..., 4)); the type is kept."""
+        """Convert one box (a list or tuple of 4) or many (an array or tensor of (..., 4)); the type is kept.
+
+        A list with fractions goes through float32, as upstream: other bits would train another network.
+        """
         if from_mode == to_mode:
             return box
         if {from_mode, to_mode} != {BoxMode.XYXY_ABS, BoxMode.XYWH_ABS}:
             raise NotImplementedError(f"No conversion from {from_mode!r} to {to_mode!r}")
-        sign = 1 if to_mode == BoxMode.XYXY_ABS else -1
-        if isinstance(box, list | tuple):
-            x, y, right, bottom = box
-            return type(box)((x, y, right + sign * x, bottom + sign * y))
-        box = box.clone() if isinstance(box, Tensor) else np.array(box)
-        box[..., 2:] += sign * box[..., :2]
-        return box
+        is_single = isinstance(box, list | tuple)
+        moved = torch.tensor(box) if is_single else box.clone() if isinstance(box, Tensor) else np.array(box)
+        moved[..., 2:] += (1 if to_mode == BoxMode.XYXY_ABS else -1) * moved[..., :2]
+        return type(box)(moved.tolist()) if is_single else moved
 
 
 class Boxes:

@@ -124,9 +124,14 @@ class ResizeShortestEdge(Augmentation):
 
     @staticmethod
     def get_output_shape(oldh: int, oldw: int, short_edge_length: int, max_size: int) -> tuple[int, int]:
-        """(height, width) after resizing."""
-        scale = min(short_edge_length / min(oldh, oldw), max_size / max(oldh, oldw))
-        return int(oldh * scale + 0.5), int(oldw * scale + 0.5)
+        """(height, width) after resizing; its roundings are upstream's, one for each of the two limits."""
+        scale = float(short_edge_length) / min(oldh, oldw)
+        shorter, longer = float(short_edge_length), scale * max(oldh, oldw)
+        if longer > max_size:
+            scale = max_size / longer
+            shorter, longer = shorter * scale, longer * scale
+        height, width = (shorter, longer) if oldh < oldw else (longer, shorter)
+        return int(height + 0.5), int(width + 0.5)
 
 
 class RandomContrast(Augmentation):
