@@ -176,7 +176,7 @@ def build(path: Path):
 @pytest.mark.parametrize("name", TABLE_ONE)
 def test_table_one_by_hand(name):
     body, arguments, channels = TABLE_ONE[name]
-    figures = count(build(ROOT / f"configs/gfl_{name}.yaml"), 512, 512)
+    figures = count(build(ROOT / f"configs/backbones/gfl_{name}.yaml"), 512, 512)
     total = Sum(512)
     body(total, **arguments)
     bottom_up = {"params": total.params, "macs": total.macs, "macs_mmcv": total.macs_mmcv}
@@ -192,7 +192,7 @@ def test_files_tell_the_counted_sizes(path):
     sizes = (f"{figures['params'] / 1e6:.2f}", f"{figures['macs_mmcv'] / 1e9:.2f}")
     told = re.search(r"([\d.]+) M parameters, ([\d.]+) G multiply-adds at 512 x 512", path.read_text())
     assert told and told.groups() == sizes
-    row = re.search(rf"^\| `{path.name}` \|[^|]+\| ([\d.]+) M \| ([\d.]+) G \|", (ROOT / "README.md").read_text(), re.M)
+    row = re.search(rf"^\| `backbones/{path.name}` \|[^|]+\| ([\d.]+) M \| ([\d.]+) G \|", (ROOT / "README.md").read_text(), re.M)
     assert row and row.groups() == sizes
 
 
