@@ -1,18 +1,22 @@
 """Parameters and multiply-adds of a detector for one image, in all and per part.
 
 Two ways of counting, neither of which multiplies by two:
-    macs        multiply-adds of convolution and linear layers, without their biases.
+    macs        multiply-adds of convolutions, linear layers and all other products of matrices, those of attention
+                too, without biases, as torch.utils.flop_counter counts them.
     macs_mmcv   as mmcv's flops counter does, which is what detection papers report as "GFLOPs": the above, one for
                 every biased output of a convolution, two per element for an affine norm (one without), and one per
-                element for a ReLU or a pooling. Resampling, additions, attention, other activations and nmODE are free.
+                element for a ReLU or a pooling. Resampling, additions, other activations and nmODE are free. (mmcv
+                itself sees layers alone and would count attention as nothing.)
 """
 
 import copy
-from collections import defaultdict
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from ..modeling.nmode.nmode_block import NMODEBlock
 
@@ -20,92 +24,94 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.InstanceNorm2d, nn.GroupNorm, nn.LayerNorm)
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU)
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d)
-_COUNTED = (*_CONVOLUTIONS, *_NORMS, *_ACTIVATIONS, *_POOLS, nn.Linear)
 
-# Name of a part and of the modules in it; the first that fits.
-_PARTS = {"bottom_up": "backbone.bottom_up.", "fpn": "backbone.", "head": "head.", "other": ""}
-
-
-class Cost(NamedTuple):
-    """Multiply-adds by both ways of counting; see the module's docstring."""
-
-    macs: int
-    macs_mmcv: int
+# Name of a part and of the module that it is; the first that fits.
+_PARTS = {"bottom_up": "backbone.bottom_up", "fpn": "backbone", "head": "head", "other": ""}
 
 
-def layer_cost(layer: nn.Module, x: Tensor, y: Tensor) -> Cost:
-    """Cost of one call of ``layer`` with input ``x`` and output ``y``; zero for a layer that neither way counts."""
+def elementwise_cost(layer: nn.Module, x: Tensor, y: Tensor) -> int:
+    """What mmcv adds to the multiply-adds of one call of ``layer`` with input ``x`` and output ``y``."""
     if isinstance(layer, _CONVOLUTIONS):
-        # weight is (out, in / groups, *kernel), so this is the work for one output element.
-        macs = y.numel() * layer.weight[0].numel()
-        return Cost(macs, macs + (y.numel() if layer.bias is not None else 0))
-    if isinstance(layer, nn.Linear):
-        macs = y.numel() * layer.in_features
-        return Cost(macs, macs)
+        return y.numel() if layer.bias is not None else 0
     if isinstance(layer, _NORMS):
         affine = getattr(layer, "affine", False) or getattr(layer, "elementwise_affine", False)
-        return Cost(0, x.numel() * (2 if affine else 1))
+        return x.numel() * (2 if affine else 1)
     if isinstance(layer, _ACTIVATIONS):
-        return Cost(0, y.numel())
-    if isinstance(layer, _POOLS):
-        return Cost(0, x.numel())
-    return Cost(0, 0)
+        return y.numel()
+    return x.numel() if isinstance(layer, _POOLS) else 0
 
 
-def count(model: nn.Module, height: int, width: int) -> dict[str, Any]:
-    """Count a GFL detector's parameters and multiply-adds for one image.
+def run_detector(model: Any, images: Tensor) -> None:
+    """One pass of a detector with ``backbone``, ``head`` and ``in_features``, without decoding.
+
+    Raises:
+        ValueError: the model is another kind of network.
+    """
+    if not all(hasattr(model, name) for name in ("backbone", "head", "in_features")):
+        raise ValueError(
+            f"{type(model).__name__} cannot be counted: it has no backbone, head and in_features; give count() a run."
+        )
+    # Padded as the backbone wants it.
+    divisor = max(model.backbone.size_divisibility, 1)
+    height, width = (-(-side // divisor) * divisor for side in images.shape[-2:])
+    features = model.backbone(images.new_empty(len(images), 3, height, width))
+    model.head([features[name] for name in model.in_features])
+
+
+def count(
+    model: nn.Module, height: int, width: int, run: Callable[[Any, Tensor], object] = run_detector
+) -> dict[str, Any]:
+    """Count a network's parameters and multiply-adds for one image.
 
     Nothing is computed: the network runs on the meta device, and the model stays as it is. Decoding and
     non-maximum suppression are left out, as they depend on the image.
 
     Args:
-        model: a detector with ``backbone``, ``head`` and ``in_features``, on any device.
-        height, width: of the image in pixels; padded up to what the backbone divides by.
+        model: on any device.
+        height, width: of the image in pixels.
+        run: one pass of the model on images (1, 3, H, W).
 
     Returns:
         {"params", "macs", "macs_mmcv", "parts": {part: {"params", "macs", "macs_mmcv"}}}, all integers, with the
-        parts "bottom_up", "fpn" and "head", which add up to the whole. A layer that runs on several
-        levels counts once in params and on every level in the others.
+        parts "bottom_up", "fpn" and "head", and "other" where there is more. They add up to the whole. A layer that
+        runs on several levels counts once in params and on every level in the others.
 
     Raises:
-        ValueError: the size is not positive, or the model is another kind of detector.
+        ValueError: the size is not positive, or the model is of a kind that ``run`` cannot run.
     """
     if height < 1 or width < 1:
         raise ValueError(f"The image must have at least one pixel, not {height} x {width}.")
-    if not all(hasattr(model, name) for name in ("backbone", "head", "in_features")):
-        raise ValueError(
-            f"{type(model).__name__} cannot be counted: only detectors with a backbone and a GFL head can."
-        )
-
-    model = _copy_to_meta(model).eval()
-    parts = {part: {"params": 0, "macs": 0, "macs_mmcv": 0} for part in _PARTS}
-    for name, parameter in model.named_parameters():
+    network = _Pass(_copy_to_meta(model).eval(), run)
+    parts: dict[str, Counter[str]] = {part: Counter(params=0, macs=0, macs_mmcv=0) for part in _PARTS}
+    for name, parameter in network.model.named_parameters():
         parts[_part_of(name)]["params"] += parameter.numel()
 
-    def add_to(part: dict[str, int]) -> Any:
+    def add_to(part: str) -> Callable[..., None]:
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            cost = layer_cost(layer, inputs[0], output)
-            part["macs"] += cost.macs
-            part["macs_mmcv"] += cost.macs_mmcv
+            parts[part]["macs_mmcv"] += elementwise_cost(layer, inputs[0], output)
 
         return hook
 
-    for name, module in model.named_modules():
-        if isinstance(module, _COUNTED):
-            module.register_forward_hook(add_to(parts[_part_of(name)]))
-    divisor = max(model.backbone.size_divisibility, 1)
-    padded = (-(-side // divisor) * divisor for side in (height, width))
-    with torch.no_grad():
-        features = model.backbone(torch.empty(1, 3, *padded, device="meta"))
-        model.head([features[name] for name in model.in_features])
+    for name, module in network.model.named_modules():
+        if isinstance(module, (*_CONVOLUTIONS, *_NORMS, *_ACTIVATIONS, *_POOLS)):
+            module.register_forward_hook(add_to(_part_of(name)))
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.empty(1, 3, height, width, device="meta"))
 
+    # What is within the module of an earlier part is taken off a later one's.
+    found = counter.get_flop_counts()
+    within = {
+        part: sum(found.get(f"_Pass.model.{module}" if module else "Global", {}).values()) // 2
+        for part, module in _PARTS.items()
+    }
+    within["other"] -= within["fpn"] + within["head"]
+    within["fpn"] -= within["bottom_up"]
+    for part, macs in within.items():
+        parts[part].update(macs=macs, macs_mmcv=macs)
     if not any(parts["other"].values()):
         del parts["other"]
-    total: dict[str, Any] = defaultdict(int)
-    for part in parts.values():
-        for key, value in part.items():
-            total[key] += value
-    return {**total, "parts": parts}
+    total = {key: sum(part[key] for part in parts.values()) for key in ("params", "macs", "macs_mmcv")}
+    return {**total, "parts": {name: dict(part) for name, part in parts.items()}}
 
 
 def format_table(figures: dict[str, Any]) -> str:
@@ -118,8 +124,19 @@ def format_table(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+class _Pass(nn.Module):
+    """What the counter sees as one module: it names parts by the modules that are called, from the first one down."""
+
+    def __init__(self, model: nn.Module, run: Callable[[Any, Tensor], object]):
+        super().__init__()
+        self.model, self.run = model, run
+
+    def forward(self, images: Tensor) -> object:
+        return self.run(self.model, images)
+
+
 def _part_of(name: str) -> str:
-    return next(part for part, prefix in _PARTS.items() if name.startswith(prefix))
+    return next(part for part, module in _PARTS.items() if not module or f"{name}.".startswith(f"{module}."))
 
 
 def _copy_to_meta(model: nn.Module) -> nn.Module:

@@ -14,7 +14,7 @@ from torch import nn
 import meddet_d2
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
-from meddet_d2.evaluation.complexity import Cost, count, format_table, layer_cost
+from meddet_d2.evaluation.complexity import count, format_table
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools/analyze_model.py"
@@ -94,17 +94,52 @@ def test_a_net_worked_out_by_hand():
 
 
 @pytest.mark.parametrize(
-    "layer, x, y, expected",
+    "layer, x, macs, macs_mmcv",
     [
-        (nn.InstanceNorm2d(3), (1, 3, 4, 4), (1, 3, 4, 4), (0, 48)),
-        (nn.LayerNorm(4), (2, 4), (2, 4), (0, 16)),
-        (nn.MaxPool2d(2), (1, 3, 4, 4), (1, 3, 2, 2), (0, 48)),
-        (nn.Linear(4, 5), (3, 4), (3, 5), (60, 60)),
-        (nn.Sigmoid(), (1, 3, 4, 4), (1, 3, 4, 4), (0, 0)),
+        (nn.InstanceNorm2d(3), (1, 3, 4, 4), 0, 48),
+        (nn.LayerNorm(4), (2, 4), 0, 16),
+        (nn.MaxPool2d(2), (1, 3, 4, 4), 0, 48),
+        (nn.Linear(4, 5), (3, 4), 60, 60),
+        (nn.Sigmoid(), (1, 3, 4, 4), 0, 0),
+        (nn.ConvTranspose2d(3, 5, 2, stride=2, bias=False), (1, 3, 4, 4), 16 * 3 * 5 * 4, 16 * 3 * 5 * 4),
     ],
 )
-def test_layers(layer, x, y, expected):
-    assert layer_cost(layer, torch.empty(x), torch.empty(y)) == Cost(*expected)
+def test_layers(layer, x, macs, macs_mmcv):
+    figures = count(layer, 1, 1, run=lambda model, images: model(images.new_empty(x)))
+    assert (figures["macs"], figures["macs_mmcv"]) == (macs, macs_mmcv)
+    assert set(figures["parts"]) >= {"other"} or not any(figures[key] for key in ("params", "macs", "macs_mmcv"))
+
+
+@pytest.mark.parametrize(
+    "attention",
+    [
+        torch.nn.functional.scaled_dot_product_attention,
+        lambda q, k, v: (q @ k.transpose(-1, -2)).softmax(-1) @ v,
+        lambda q, k, v: torch.einsum("bhqk,bhkc->bhqc", torch.einsum("bhqc,bhkc->bhqk", q, k).softmax(-1), v),
+        lambda q, k, v: torch.bmm(torch.bmm(q[0], k[0].transpose(1, 2)).softmax(-1), v[0]),
+    ],
+    ids=["scaled_dot_product_attention", "matmul", "einsum", "bmm"],
+)
+def test_attention_is_counted_however_it_is_written(attention):
+    """Queries (1, 4, 16, 8) on 20 keys: each of the two products takes heads x queries x keys x channels."""
+
+    class Network(nn.Module):
+        def forward(self, images):
+            keys = images.new_empty(1, 4, 20, 8)
+            return attention(images.new_empty(1, 4, 16, 8), keys, keys)
+
+    figures = count(Network(), 1, 1, run=lambda model, images: model(images))
+    assert figures["macs"] == figures["macs_mmcv"] == 2 * 4 * 16 * 20 * 8
+
+
+def test_attention_in_a_part_is_that_parts():
+    toy = Toy()
+    plain = count(toy, 10, 14)
+    toy.head.fc = nn.Sequential(toy.head.fc, nn.Unflatten(1, (1, 5)), nn.MultiheadAttention(5, 1, batch_first=True))
+    toy.head.fc[2].forward = lambda x: torch.nn.functional.scaled_dot_product_attention(x, x, x)
+    with_attention = count(toy, 10, 14)
+    assert with_attention["parts"]["head"]["macs"] - plain["parts"]["head"]["macs"] == 2 * 2 * 5
+    assert with_attention["parts"]["fpn"] == plain["parts"]["fpn"]
 
 
 def test_the_paper_s_student_to_the_last_digit():
