@@ -12,11 +12,11 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import MediaStorageDirectoryStorage
 
+from .dicom_bits import OVERLAY_TAGS
 from .dicom_deflated import inflated
 from .dicom_geometry import GEOMETRY, Geometry, geometry_of
 from .dicom_groups import GROUPS, acquisition, display_functions
 from .dicom_pixels import PIXEL_DATA, PLAIN, check_decodable, measured_values, set_transfer_syntax, to_picture
-from .dicom_streams import check_stream
 from .identity import CODES, NUMBERS, Pseudonyms, allowed_tags, file_digest, numbers
 from .quiet import quiet
 from .records import MAX_PIXELS, MRSlice, ReadError
@@ -145,9 +145,10 @@ def decode(dataset: Dataset, frame: Frame) -> tuple[np.ndarray, list[str]]:
     with quiet():
         try:
             check_decodable(dataset)
-            check_stream(dataset, frame.index)
             functions = display_functions(dataset, frame.index)
-            return to_picture(measured_values(dataset, frame.index, functions), dataset, functions)
+            values, remarks = measured_values(dataset, frame.index, functions)
+            picture, more = to_picture(values, dataset, functions)
+            return picture, remarks + more
         except ReadError as error:
             raise ReadError(error.reason, frame.path) from None
         except Exception as error:
@@ -164,12 +165,11 @@ def read_values(path: Path, index: int = 0) -> np.ndarray:
     dataset = _read(path, with_pixels=True)
     with quiet():
         check_decodable(dataset)
-        check_stream(dataset, index)
-        return measured_values(dataset, index, display_functions(dataset, index))
+        return measured_values(dataset, index, display_functions(dataset, index))[0]
 
 
 def _read(path: Path, *, with_pixels: bool) -> Dataset:
-    tags = [*HEADER_TAGS, *PIXEL_DATA] if with_pixels else HEADER_TAGS
+    tags = [*HEADER_TAGS, *OVERLAY_TAGS, *PIXEL_DATA] if with_pixels else HEADER_TAGS
     with quiet():
         try:
             content, meta = inflated(path)

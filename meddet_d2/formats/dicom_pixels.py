@@ -17,7 +17,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from .dicom_streams import frame_of
+from .dicom_bits import value_bits
+from .dicom_streams import check_stream, frame_of
 from .gdcm_process import GDCM
 from .records import ReadError
 from .windowing import why_not, window
@@ -71,7 +72,7 @@ def check_decodable(dataset: Dataset) -> None:
         raise ReadError("its compression needs a decoder; run: pip install pylibjpeg-openjpeg python-gdcm")
 
 
-def measured_values(dataset: Dataset, index: int, functions: Dataset) -> np.ndarray:
+def measured_values(dataset: Dataset, index: int, functions: Dataset) -> tuple[np.ndarray, list[str]]:
     """A frame as the file means it: stored values after the modality LUT or rescale, or colours.
 
     Args:
@@ -80,25 +81,33 @@ def measured_values(dataset: Dataset, index: int, functions: Dataset) -> np.ndar
         functions: with the frame's RescaleSlope and RescaleIntercept or ModalityLUTSequence, if it has any.
 
     Returns:
-        (H, W) of any real type, or (H, W, 3) uint8 or wider, RGB.
+        (H, W) of any real type, or (H, W, 3) uint8 or wider, RGB; and remarks.
 
     Raises:
+        ReadError: it is not as its header says. It names no file.
         Exception: whatever pydicom and its plugins raise on a damaged file.
     """
+    precision = check_stream(dataset, index)
     syntax = dataset.file_meta.TransferSyntaxUID
     available = get_decoder(syntax).available_plugins
-    if syntax in BY_GDCM and "gdcm" in available:
-        values = GDCM.decode(dataset, frame_of(dataset, index))
+    if precision is not None and syntax in BY_GDCM and "gdcm" in available:
+        words = GDCM.decode(dataset, frame_of(dataset, index), precision)
     else:
         plugin = PLUGINS.get(syntax, "")
-        values = pixel_array(dataset, index=index, decoding_plugin=plugin if plugin in available else "")
+        words = pixel_array(
+            dataset,
+            index=index,
+            decoding_plugin=plugin if plugin in available else "",
+            correct_unused_bits=dataset.get("SamplesPerPixel") != 1,
+        )
+    values, remarks = value_bits(words, dataset, precision) if "PixelData" in dataset else (words, [])
     photometric = dataset.PhotometricInterpretation
     if photometric == "PALETTE COLOR":
         colours = apply_color_lut(values, dataset)[..., :3]
         # Entries of 16 bits span all 16, as the standard has it; but some hold 8 bits in 16.
         nominal = dataset.RedPaletteColorLookupTableDescriptor[2]
-        return (colours >> 8).astype(np.uint8) if nominal == 16 else colours.astype(np.uint8)
-    return values if photometric in COLOUR else apply_modality_lut(values, functions)
+        return (colours >> 8).astype(np.uint8) if nominal == 16 else colours.astype(np.uint8), remarks
+    return (values if photometric in COLOUR else apply_modality_lut(values, functions)), remarks
 
 
 def to_picture(values: np.ndarray, dataset: Dataset, functions: Dataset) -> tuple[np.ndarray, list[str]]:

@@ -1,7 +1,9 @@
-"""The size that a compressed frame has by its own header, which need not be the DICOM header's.
+"""The size and the bits that a compressed frame has by its own header, which need not be the DICOM header's.
 
 A decoder gives memory to the size in the frame.
 """
+
+import struct
 
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
@@ -15,17 +17,22 @@ FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 JPEG, JPEG2000 = b"\xff\xd8", b"\xff\x4f\xff\x51"
 
 
-def check_stream(dataset: Dataset, index: int) -> None:
+def check_stream(dataset: Dataset, index: int) -> int | None:
     """Refuse a frame whose own size is not the file's.
+
+    Returns:
+        The bits of a sample; None of a frame that has no header of its own.
 
     Raises:
         ReadError: it is another, or none. It names no file.
         Exception: whatever pydicom raises on a damaged file.
     """
     if dataset.file_meta.TransferSyntaxUID not in STREAMS:
-        return
-    if stream_size(frame_of(dataset, index)) != (dataset.Rows, dataset.Columns):
+        return None
+    *size, precision = stream_shape(frame_of(dataset, index)) or (0, 0, 0)
+    if size != [dataset.Rows, dataset.Columns]:
         raise ReadError("its compressed picture has another size than its header says; fetch it again or leave it out.")
+    return precision
 
 
 def frame_of(dataset: Dataset, index: int) -> bytes:
@@ -37,19 +44,19 @@ def frame_of(dataset: Dataset, index: int) -> bytes:
     )
 
 
-def stream_size(frame: bytes) -> tuple[int, int] | None:
-    """Rows and columns of a JPEG, JPEG-LS or JPEG 2000 stream; None where it does not say."""
+def stream_shape(frame: bytes) -> tuple[int, int, int] | None:
+    """Rows, columns and bits of a sample in a JPEG, JPEG-LS or JPEG 2000 stream; None where it does not say."""
     if frame.startswith(JPEG):
-        return _jpeg_size(frame)
+        return _jpeg_shape(frame)
     # A JPEG 2000 stream may stand in a file format of its own.
     start = frame.find(JPEG2000)
-    if start < 0 or len(frame) < start + 24:
+    if start < 0 or len(frame) < start + 43:
         return None
-    right, bottom, left, top = (int.from_bytes(frame[at : at + 4], "big") for at in range(start + 8, start + 24, 4))
-    return bottom - top, right - left
+    right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
+    return bottom - top, right - left, (frame[start + 42] & 0x7F) + 1
 
 
-def _jpeg_size(frame: bytes) -> tuple[int, int] | None:
+def _jpeg_shape(frame: bytes) -> tuple[int, int, int] | None:
     place = len(JPEG)
     while place + 9 <= len(frame) and frame[place] == 0xFF:
         marker = frame[place + 1]
@@ -57,8 +64,7 @@ def _jpeg_size(frame: bytes) -> tuple[int, int] | None:
             place += 1
             continue
         if marker in FRAMES:
-            return int.from_bytes(frame[place + 5 : place + 7], "big"), int.from_bytes(
-                frame[place + 7 : place + 9], "big"
-            )
+            precision, rows, columns = struct.unpack_from(">BHH", frame, place + 4)
+            return rows, columns, precision
         place += 2 + int.from_bytes(frame[place + 2 : place + 4], "big")
     return None

@@ -27,7 +27,7 @@ PROGRAM = "import runpy, sys; sys.path[:] = filter(None, sys.path); runpy.run_pa
 # What a decoder must know of a frame.
 KEYWORDS = (
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration"),
-    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *("BitsAllocated", "PixelRepresentation"),
 )
 
 
@@ -42,17 +42,18 @@ class GdcmProcess:
         self._process: subprocess.Popen | None = None
         self._owner = 0
 
-    def decode(self, dataset: Dataset, frame: bytes) -> np.ndarray:
-        """The stored values of a compressed frame, or its colours as RGB.
+    def decode(self, dataset: Dataset, frame: bytes, precision: int) -> np.ndarray:
+        """The samples of a compressed frame, or its colours as RGB.
 
         Args:
             dataset: the file that it is of.
             frame: its bytes, without DICOM's packaging.
+            precision: bits of a sample in it; all of them are given, whatever the file's BitsStored is.
 
         Raises:
             ValueError: gdcm refuses it, ends at it, or takes longer than SECONDS.
         """
-        request = _as_file(dataset, frame)
+        request = _as_file(dataset, frame, precision)
         with self._lock:
             process = self._started()
             # Instead of waiting for a pipe with a time limit, which not every system can.
@@ -96,12 +97,13 @@ class GdcmProcess:
 GDCM = GdcmProcess()
 
 
-def _as_file(dataset: Dataset, frame: bytes) -> bytes:
+def _as_file(dataset: Dataset, frame: bytes, precision: int) -> bytes:
     """A DICOM file that holds the frame and what a decoder must know of it: nothing else goes to another process."""
     small = Dataset()
     for keyword in KEYWORDS:
         if keyword in dataset:
             setattr(small, keyword, dataset[keyword].value)
+    small.BitsStored, small.HighBit = precision, precision - 1
     small.PixelData = encapsulate([frame])
     small.file_meta = FileMetaDataset()
     small.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID

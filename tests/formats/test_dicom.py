@@ -248,19 +248,19 @@ def test_a_file_of_two_transfer_syntaxes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("stream", "size"),
+    ("stream", "shape"),
     [
-        (b"\xff\xd8\xff\xe0\0\4ab\xff\xff\xc0\0\x0b\x08\0\x10\0\x20\1", (16, 32)),
-        (b"\xff\xd8\xff\xf7\0\x0b\x10\2\0\0\x40\1", (512, 64)),
+        (b"\xff\xd8\xff\xe0\0\4ab\xff\xff\xc0\0\x0b\x08\0\x10\0\x20\1", (16, 32, 8)),
+        (b"\xff\xd8\xff\xf7\0\x0b\x10\2\0\0\x40\1", (512, 64, 16)),
         (b"\xff\xd8\xff\xc4\0\x09\x08\0\x10\0\x20\1\2", None),
         (b"\xff\xd8\xff\xc0\0", None),
-        (b"jP\xff\x4f\xff\x51\0\x29\0\0\0\0\1\4\0\0\0\x83\0\0\0\4\0\0\0\3" + bytes(8), (128, 256)),
+        (b"jP\xff\x4f\xff\x51\0\x29\0\0\0\0\1\4\0\0\0\x83\0\0\0\4\0\0\0\3" + bytes(18) + b"\x8b", (128, 256, 12)),
         (b"\xff\x4f\xff\x51\0\x29", None),
         (b"nothing", None),
     ],
 )
-def test_the_size_in_a_compressed_frame(stream, size):
-    assert dicom_streams.stream_size(stream) == size
+def test_the_size_and_the_bits_in_a_compressed_frame(stream, shape):
+    assert dicom_streams.stream_shape(stream) == shape
 
 
 # --- several frames --------------------------------------------------------------------------------------------------

@@ -105,10 +105,10 @@ def test_threads_get_their_own_frames(gdcm, tmp_path):
     for index in range(8):
         values = np.roll(RAMP, 500 * index)
         dataset = dcmread(dicom_files.write_lossless_jpeg(tmp_path / f"{index}.dcm", values, BitsStored=12))
-        frames.append((dataset, frame_of(dataset, 0), values))
+        frames.append((dataset, frame_of(dataset, 0), 12, values))
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda frame: gdcm.decode(*frame[:2]), frames * 20))
-    assert all(np.array_equal(values, frame[2]) for values, frame in zip(found, frames * 20, strict=True))
+        found = list(pool.map(lambda frame: gdcm.decode(*frame[:3]), frames * 20))
+    assert all(np.array_equal(values, frame[3]) for values, frame in zip(found, frames * 20, strict=True))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
