@@ -20,13 +20,15 @@ from .dicom_pixels import PIXEL_DATA, PLAIN, check_decodable, measured_values, s
 from .identity import CODES, NUMBERS, Pseudonyms, allowed_tags, file_digest, numbers
 from .quiet import quiet
 from .records import MAX_PIXELS, MRSlice, ReadError
+from .windowing import constant_remarks
 
 IDENTITY = ("PatientID", "IssuerOfPatientID", "PatientName", "SOPInstanceUID", "SeriesInstanceUID")
 DESCRIPTION = ("ImageType", "BurnedInAnnotation", "InstanceNumber", "NumberOfFrames")
 # What decoding and display take; the lists of palettes and overlays that pydicom does not need here are left out.
 DISPLAY = (
     "SamplesPerPixel", "PlanarConfiguration", "BitsAllocated", "HighBit", "PixelRepresentation",
-    "PixelPaddingValue", "PixelPaddingRangeLimit", "PixelPresentation",
+    *(f"{kind}PixelPadding{end}" for kind in ("", "Float", "DoubleFloat") for end in ("Value", "RangeLimit")),
+    "PixelPresentation",
     "RescaleIntercept", "RescaleSlope", "ModalityLUTSequence",
     "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence",
     "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor",
@@ -125,7 +127,7 @@ class Decoder:
             patient_id=None if frame.patient is None else self._pseudonyms.patient(frame.patient),
             spacing=frame.geometry.spacing,
             tags=dict(frame.tags),
-            warnings=(*frame.warnings, *remarks),
+            warnings=(*frame.warnings, *remarks, *constant_remarks(pixels)),
             source=frame.path,
             frame=frame.index + 1 if several else None,
         )
@@ -178,6 +180,9 @@ def _read(path: Path, *, with_pixels: bool) -> Dataset:
             if meta is not None:
                 dataset.file_meta = meta
             set_transfer_syntax(dataset)
+            if dataset.get("NumberOfFrames") == 0:
+                # Some write it of a single image. More frames would not fit.
+                del dataset.NumberOfFrames
             return dataset
         except ReadError as error:
             raise ReadError(error.reason, path) from None
@@ -194,7 +199,9 @@ def _frames(dataset: Dataset, path: Path) -> list[Frame]:
         raise ReadError("is no DICOM image (a report, a plan, an index, or damaged); leave it out.")
     if rows * columns > MAX_PIXELS:
         raise ReadError(f"has more than {MAX_PIXELS // 10**6} million pixels; cut out the part that matters.")
-    count = 1 if dataset.get("NumberOfFrames") in (None, "") else _whole(dataset, "NumberOfFrames")
+    if "MOSAIC" in _image_type(dataset):
+        raise ReadError("is a mosaic, many small slices in one picture; export each slice as an image of its own.")
+    count = _whole(dataset, "NumberOfFrames") if dataset.get("NumberOfFrames") not in (None, "") else 1
     if count is None or count > MAX_FRAMES:
         raise ReadError("its number of frames makes no sense; fetch it again or leave it out.")
     remarks = _remarks(dataset)
@@ -232,10 +239,14 @@ def _remarks(dataset: Dataset) -> list[str]:
     modality = allowed_tags({"Modality": dataset.get("Modality")}).get("Modality")
     if modality != "MR":
         remarks.append("it is not an MR image" if modality else "its modality is not stated")
-    kinds = dataset.get("ImageType") or ()
-    if "LOCALIZER" in ([kinds] if isinstance(kinds, str) else kinds):
+    if "LOCALIZER" in _image_type(dataset):
         remarks.append("it is a localizer")
     return remarks
+
+
+def _image_type(dataset: Dataset) -> list[str]:
+    kinds = dataset.get("ImageType") or ()
+    return [kinds] if isinstance(kinds, str) else list(kinds)
 
 
 def _patient(dataset: Dataset) -> str | None:

@@ -32,7 +32,7 @@ def value_bits(words: np.ndarray, dataset: Dataset, precision: int | None) -> tu
     count = min(width, stored)
     high = dataset.get("HighBit", stored - 1) if stored < width else count - 1
     low = high + 1 - count
-    if not (isinstance(high, int) and 0 <= low and high < width) or (words.ndim > 2 and low):
+    if not (isinstance(high, int) and low >= 0 and high < width) or (words.ndim > 2 and low):
         raise ReadError("its BitsStored and HighBit do not fit together; save it again with HighBit = BitsStored - 1.")
     size = words.dtype.itemsize * 8
     values = words << (size - 1 - high) >> (size - count)

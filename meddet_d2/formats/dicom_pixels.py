@@ -179,18 +179,19 @@ def _own_window(values: np.ndarray, functions: Dataset) -> np.ndarray:
 
 def _is_plain(dataset: Dataset, functions: Dataset) -> bool:
     """Whether values are 8-bit grey levels already, as in an exported picture."""
-    plain = (dataset.BitsAllocated, dataset.BitsStored, dataset.PixelRepresentation) == (8, 8, 0)
+    # Of floats, the file says no more than their size.
+    plain = tuple(map(dataset.get, ("BitsAllocated", "BitsStored", "PixelRepresentation"))) == (8, 8, 0)
     rescale = functions.get("RescaleSlope", 1), functions.get("RescaleIntercept", 0)
     return plain and rescale == (1, 0) and not functions.get("ModalityLUTSequence")
 
 
 def _not_padding(values: np.ndarray, dataset: Dataset, functions: Dataset) -> np.ndarray:
     """Where something was measured, as bool: padding around an image says nothing about its range."""
-    padding = dataset.get("PixelPaddingValue")
+    kind = next(keyword for keyword in PIXEL_DATA if keyword in dataset).removesuffix("Data")
+    padding, limit = dataset.get(f"{kind}PaddingValue"), dataset.get(f"{kind}PaddingRangeLimit")
     measured = np.ones(values.shape, bool)
-    if isinstance(padding, int):
-        limit = dataset.get("PixelPaddingRangeLimit")
-        ends = np.array([padding, limit if isinstance(limit, int) else padding])
+    if isinstance(padding, int | float):
+        ends = np.array([padding, limit if isinstance(limit, int | float) else padding])
         low, high = sorted(apply_modality_lut(ends, functions))
         measured = (values < low) | (values > high)
     return measured if measured.any() else ~measured

@@ -15,7 +15,7 @@ from .kinds import header_of
 from .quiet import quiet
 from .records import MAX_PIXELS, MAX_VOXELS, MRSlice, ReadError
 from .spacing import sane_spacing, spacing_remarks
-from .windowing import window
+from .windowing import constant_remarks, window
 
 NIFTI = (nibabel.Nifti1Image, nibabel.Nifti1Pair, nibabel.Nifti2Image, nibabel.Nifti2Pair)
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img")
@@ -55,13 +55,14 @@ def read_nifti(path: Path, *, pseudonyms: Pseudonyms, slices: str) -> Iterator[M
     planes = read_planes(path, middle=slices == "middle")
     digest = "".join(map(file_digest, _halves(path)))
     for plane in planes:
+        pixels = _picture(plane, path)
         yield MRSlice(
-            pixels=_picture(plane, path),
+            pixels=pixels,
             image_id=pseudonyms.image(f"{digest}#{plane.number}"),
             patient_id=None,
             spacing=plane.spacing,
             tags={},
-            warnings=(*plane.remarks, *spacing_remarks(plane.spacing)),
+            warnings=(*plane.remarks, *spacing_remarks(plane.spacing), *constant_remarks(pixels)),
             source=path,
             frame=plane.number if plane.count > 1 else None,
         )

@@ -4,20 +4,27 @@ Detectron2's own reader cuts 16-bit values off at 255, which turns nearly all of
 that is not 8-bit is windowed: the robust range of the image is mapped to 0..255.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import SAMPLEFORMAT
 
 from .quiet import quiet
 from .records import MAX_PIXELS, ReadError
+from .tiff import PREFIXES, black_is_zero
 from .windowing import window
 
 # Those that Pillow decodes by itself. Its list has others that start programs (EPS) or are no pictures of anything.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")
 # No image that shows something is packed so well; memory is not given to a header alone.
 MAX_PIXELS_A_BYTE = 10_000
+# Pillow's modes of more than 8 bits, and TIFF's word for signed samples.
+DEEP = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+SIGNED = 2
 TOO_LARGE = f"has more than {MAX_PIXELS // 10**6} million pixels; cut out the part that matters."
 
 
@@ -37,21 +44,31 @@ def read_picture(path: Path) -> np.ndarray:
         ReadError: it is truncated, no image, a stack of images or an animation, of more than MAX_PIXELS, or
             holds NaN or infinity.
     """
-    image, deep_colour = _load(path)
-    if deep_colour:
-        return _window_file(_read_deep_colour(path), path)
-    if image.mode.startswith("I") or image.mode == "F":
-        return np.repeat(_window_file(np.asarray(image), path)[:, :, None], 3, axis=2)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image)
-    return np.array(image.convert("RGB"))
+    values, inverted = _load(path)
+    if values.dtype != np.uint8:
+        try:
+            values = window(values)
+        except ValueError as error:
+            raise ReadError(f"{error}; write the file again with finite values.", path) from None
+    picture = np.repeat(values[:, :, None], 3, axis=2) if values.ndim == 2 else values
+    return 255 - picture if inverted else picture
 
 
-def _load(path: Path) -> tuple[Image.Image, bool]:
-    """The image, decoded and upright, and whether it is 16-bit colour, of which Pillow keeps the high byte only."""
+def read_deep_grey(path: Path) -> np.ndarray | None:
+    """(H, W) of a grey picture that is not of 8 bits, before its window; None of any other. Raises as `read_picture`.
+
+    Where white is zero in the file, these values are, too.
+    """
+    values, _ = _load(path)
+    return values if values.ndim == 2 and values.dtype != np.uint8 else None
+
+
+def _load(path: Path) -> tuple[np.ndarray, bool]:
+    """What is in a picture, upright: (H, W, 3) uint8, (H, W, 3) uint16, or (H, W) of any type for grey that is not of 8
+    bits; and whether it shows black where it should show white."""
     try:
-        with quiet(), Image.open(path, formats=FORMATS) as image:
+        content, inverted = black_is_zero(path)
+        with quiet(), Image.open(content, formats=FORMATS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise ReadError(TOO_LARGE, path)
@@ -63,14 +80,19 @@ def _load(path: Path) -> tuple[Image.Image, bool]:
             # The checksums of a PNG, which loading it does not compare; and OpenCV, for 16-bit colour, would make room
             # for a chunk before it sees that the file is too short for it. After this, an image must be opened anew.
             image.verify()
-        with quiet(), Image.open(path, formats=FORMATS) as image:
+        with quiet(), Image.open(content, formats=FORMATS) as image:
             # Which file is 16-bit colour stands in the decoder's raw mode only.
-            deep = image.mode in ("RGB", "RGBA", "LA") and any(";16" in str(tile[3]) for tile in image.tile)
+            deep_colour = image.mode in ("RGB", "RGBA", "LA") and any(";16" in str(tile[3]) for tile in image.tile)
+            tags = getattr(image, "tag_v2", None)
             image.load()
-            return ImageOps.exif_transpose(image), deep
+            if deep_colour:
+                return _deep_colour(path), inverted
+            return _values(ImageOps.exif_transpose(image), tags, inverted), inverted
     except ReadError:
         raise
     except UnidentifiedImageError:
+        if path.read_bytes()[:4] in PREFIXES:
+            raise ReadError("is a TIFF of a kind that is not read; save it as a PNG of 8 or 16 bits.", path) from None
         raise ReadError("is no image that can be read (DICOM, NIfTI, PNG, JPEG, TIFF); leave it out.", path) from None
     except Image.DecompressionBombError:
         raise ReadError(TOO_LARGE, path) from None
@@ -85,14 +107,23 @@ def _damaged(error: Exception, path: Path) -> ReadError:
     )
 
 
-def _window_file(values: np.ndarray, path: Path) -> np.ndarray:
-    try:
-        return window(values)
-    except ValueError as error:
-        raise ReadError(f"{error}; write the file again with finite values.", path) from error
+def _values(image: Image.Image, tags: Mapping[int, Any] | None, inverted: bool) -> np.ndarray:
+    """As `_load` has it; ``tags`` are those of a TIFF, and transparent parts become black."""
+    signed = tags is not None and tags.get(SAMPLEFORMAT, (1,))[0] == SIGNED
+    if image.mode in DEEP or (signed and image.mode == "L"):
+        values = np.asarray(image)
+        # Pillow knows neither signed bytes nor unsigned words of 32 bits.
+        if values.dtype == np.uint8:
+            return values.view(np.int8)
+        return values.view(np.uint32) if tags and values.dtype == np.int32 and not signed else values
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        ground = (255, 255, 255, 255) if inverted else (0, 0, 0, 255)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, ground), image)
+    return np.array(image.convert("RGB"))
 
 
-def _read_deep_colour(path: Path) -> np.ndarray:
+def _deep_colour(path: Path) -> np.ndarray:
     """(H, W, 3) uint16 of a 16-bit colour file that Pillow has found sound; an alpha channel is left out."""
     flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_ANYDEPTH
     values = cv2.imdecode(np.fromfile(path, np.uint8), flags)

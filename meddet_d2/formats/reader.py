@@ -9,9 +9,10 @@ import numpy as np
 
 from .identity import Pseudonyms, file_digest
 from .kinds import kind_of
-from .pictures import read_picture
+from .pictures import read_deep_grey, read_picture
 from .records import MRSlice, ReadError
 from .spacing import spacing_remarks
+from .windowing import constant_remarks
 
 PACKAGES = {"dicom": "pydicom pylibjpeg pylibjpeg-openjpeg python-gdcm", "nifti": "nibabel"}
 SLICES = ("middle", "all")
@@ -43,6 +44,20 @@ def read_image(path: str | Path) -> np.ndarray:
     if len(frames) > 1:
         raise ReadError(f"holds {len(frames)} frames; write each slice into a file of its own.", path)
     return dicom.read_picture(frames[0])
+
+
+def read_deep_values(path: Path) -> np.ndarray | None:
+    """(H, W) of the values that `read_image` windows, where they are grey and of more than 8 bits; None of others.
+
+    Raises:
+        ReadError, OSError: it cannot be read.
+    """
+    kind = kind_of(path)
+    if kind == "picture":
+        return read_deep_grey(path)
+    module = library(kind, path)
+    values = module.read_values(path) if kind == "dicom" else module.read_planes(path, middle=True)[0].values
+    return values if values.ndim == 2 and values.dtype.itemsize > 1 else None
 
 
 def read_slices(path: str | Path, *, pseudonyms: Pseudonyms, slices: str = "middle") -> list[MRSlice]:
@@ -79,13 +94,14 @@ def other_slices(path: Path, kind: str, pseudonyms: Pseudonyms, slices: str) -> 
     if kind == "nifti":
         yield from library(kind, path).read_nifti(path, pseudonyms=pseudonyms, slices=slices)
         return
+    pixels = read_picture(path)
     yield MRSlice(
-        pixels=read_picture(path),
+        pixels=pixels,
         image_id=pseudonyms.image(file_digest(path)),
         patient_id=None,
         spacing=None,
         tags={},
-        warnings=tuple(spacing_remarks(None)),
+        warnings=(*spacing_remarks(None), *constant_remarks(pixels)),
         source=path,
     )
 

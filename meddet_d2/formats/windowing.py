@@ -5,6 +5,8 @@ import numpy as np
 # The window of images of more than 8 bits: these percentiles become 0 and 255. Half a percent at each end is cut off,
 # so that a few bright pixels (vessels, spikes) do not darken everything else.
 WINDOW_PERCENTILES = (0.5, 99.5)
+# Greater numbers are made smaller before they are subtracted from each other.
+MAX_VALUE = 1e300
 # The lowest part of the robust range is air and its noise, which a window may make black.
 AIR = 0.1
 # A file's own window gives way if it makes black or white, out of values that differ, more than this share of pixels
@@ -32,6 +34,9 @@ def window(values: np.ndarray, measured: np.ndarray | None = None) -> np.ndarray
     values = values.astype(np.float64)
     if not np.isfinite(values).all():
         raise ValueError("holds NaN or infinite values")
+    greatest = np.abs(values).max(initial=0.0)
+    if greatest > MAX_VALUE:
+        values = values / greatest
     inside = values if measured is None else values[measured]
     low, high = np.percentile(inside, WINDOW_PERCENTILES)
     if low == high:
@@ -62,6 +67,11 @@ def why_not(values: np.ndarray, shown: np.ndarray) -> str | None:
             f"the file's display window would leave {high - low:.0f} of 256 grey levels; percentiles were used instead"
         )
     return None
+
+
+def constant_remarks(pixels: np.ndarray) -> list[str]:
+    """What is to be said of (H, W, 3) pixels that all have one colour; nothing of others."""
+    return [] if (pixels != pixels[:1, :1]).any() else ["all of its pixels are alike: it shows nothing"]
 
 
 def _lost(values: np.ndarray) -> int:

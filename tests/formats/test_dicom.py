@@ -187,6 +187,46 @@ def test_nan_is_refused(tmp_path, value):
     assert "NaN" in refusal(dicom_files.save(dataset, tmp_path / "float.dcm"))
 
 
+def float_file(path, values, photometric="MONOCHROME2", **tags):
+    """As the standard has it: without bits and without a sign."""
+    dataset = dicom_files.make_dicom(RAMP, PhotometricInterpretation=photometric, **tags)
+    for keyword in ("PixelData", "BitsStored", "HighBit", "PixelRepresentation"):
+        delattr(dataset, keyword)
+    dataset.BitsAllocated = values.dtype.itemsize * 8
+    setattr(dataset, "FloatPixelData" if values.dtype == np.float32 else "DoubleFloatPixelData", values.tobytes())
+    return dicom_files.save(dataset, path)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_float_pixels(tmp_path, kind, photometric):
+    values = (RAMP / 7 - 100).astype(kind)
+    values[:8] = -1e6
+    name = "FloatPixelPadding" if kind is np.float32 else "DoubleFloatPixelPadding"
+    path = float_file(tmp_path / "a.dcm", values, photometric, **{f"{name}Value": -1e6})
+    expected = window(values, values > -1e6)
+    assert np.array_equal(grey(path), 255 - expected if photometric == "MONOCHROME1" else expected)
+    windowed = {"WindowCenter": 100.5, "WindowWidth": 401}
+    row = grey(float_file(tmp_path / "b.dcm", (RAMP / 10).astype(kind), photometric, **windowed)).astype(int).ravel()
+    assert abs(abs(row[-1] - row[0]) - 255) < 10 and (np.diff(row) >= 0).all() == (photometric == "MONOCHROME2")
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES)
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.int16, np.uint32])
+def test_monochrome1_is_inverted_at_every_depth(tmp_path, syntax, kind):
+    values = (RAMP.astype(int) // 16 + np.iinfo(kind).min if kind in (np.uint8, np.int8) else RAMP).astype(kind)
+    plain = dicom_files.write_dicom(tmp_path / "a.dcm", values, syntax=syntax)
+    white = dicom_files.write_dicom(tmp_path / "b.dcm", values, syntax=syntax, PhotometricInterpretation="MONOCHROME1")
+    assert np.array_equal(grey(white), 255 - grey(plain)) and grey(plain)[0, 0] < grey(plain)[-1, -1]
+
+
+def test_an_image_of_one_value_is_named(tmp_path):
+    for value in (0, 700):
+        path = dicom_files.write_dicom(tmp_path / "a.dcm", np.full_like(RAMP, value), WindowCenter=10, WindowWidth=5)
+        assert said(path, "it shows nothing")
+    assert not said(dicom_files.write_dicom(tmp_path / "b.dcm", RAMP), "it shows nothing")
+
+
 # --- ways of writing -------------------------------------------------------------------------------------------------
 
 
@@ -306,6 +346,17 @@ def test_functional_groups(tmp_path):
         center, width = 2200.0 * (index + 1), 4400.0 * (index + 1)
         expected = np.clip((values - (center - 0.5)) / (width - 1) + 0.5, 0, 1) * 255
         assert np.array_equal(one.pixels[..., 0], np.rint(expected))
+
+
+def test_no_frames_are_one(tmp_path):
+    """The standard has at least one; some write 0 of a single image."""
+    path = dicom_files.write_dicom(tmp_path / "a.dcm", RAMP, NumberOfFrames=0)
+    assert np.array_equal(grey(path), window(RAMP)) and only(path).frame is None
+
+
+def test_a_mosaic_is_refused(tmp_path):
+    path = dicom_files.write_dicom(tmp_path / "a.dcm", RAMP, ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"])
+    assert "many small slices in one picture" in refusal(path)
 
 
 def test_frames_are_sorted_by_position(tmp_path):

@@ -15,8 +15,7 @@ from tqdm import tqdm
 
 from ...formats import ReadError, read_image
 from ...formats.identity import file_digest
-from ...formats.kinds import kind_of
-from ...formats.reader import library
+from ...formats.reader import read_deep_values
 from ...formats.windowing import WINDOW_PERCENTILES
 from .annotation_checks import ImageRecord
 
@@ -63,7 +62,7 @@ def measure(path: Path) -> ImageFacts:
         ReadError, OSError: it cannot be read.
     """
     image = read_image(path)
-    deep = _deep_values(path)
+    deep = read_deep_values(path)
     grey = image[:, :, 1]
     values = grey if deep is None else deep
     # JPEG moves the highest value a little.
@@ -90,17 +89,6 @@ def measure(path: Path) -> ImageFacts:
         pixels=digest.hexdigest(),
         signature=signature(grey),
     )
-
-
-def _deep_values(path: Path) -> np.ndarray | None:
-    """The grey values of a file before its window, where they have more than 8 bits."""
-    kind = kind_of(path)
-    if kind == "picture":
-        with Image.open(path) as image:
-            return np.asarray(image) if image.mode.startswith("I") or image.mode == "F" else None
-    module = library(kind, path)
-    values = module.read_values(path) if kind == "dicom" else module.middle_values(path)
-    return values if values.ndim == 2 and values.dtype.itemsize > 1 else None
 
 
 def measure_all(images: Sequence[ImageRecord], *, progress: bool) -> list[tuple[ImageRecord, ImageFacts | str]]:
