@@ -182,9 +182,11 @@ def join(parts: Sequence[onnx.ModelProto], inputs: Sequence[str], outputs: Seque
 def _candidates(g: _Graph, level: int, stride: int, settings: DecodingSettings) -> tuple[str, str, str, str]:
     """Of one level: scores (N, k), classes (N, k), boxes (N, k, 4), and a number (N,) that is NaN if a part is."""
     cls, box = f"cls_{level}", f"box_{level}"
-    classes = g.constant(settings.num_classes)
-    scores = g("Sigmoid", g("Reshape", _rows(g, cls), g.constant([0, -1])))
-    best, pair = _top(g, scores, settings.topk_candidates)
+    classes, nothing = g.constant(settings.num_classes), g.constant(0.0, np.float32)
+    scores = g("Sigmoid", _rows(g, cls))
+    # The padding's locations were never trained.
+    of_image = g("Where", _in_image(g, cls, stride), scores, nothing)
+    best, pair = _top(g, g("Reshape", of_image, g.constant([0, -1])), settings.topk_candidates)
     location = g("Div", pair, classes)
 
     # Of the candidates only, before anything is turned round: they are a quarter of the finest level.
@@ -204,10 +206,22 @@ def _candidates(g: _Graph, level: int, stride: int, settings: DecodingSettings) 
     # A sum is NaN where a part is; infinities of both signs do not come out of a sigmoid and a softmax.
     odd = g(
         "Add",
-        g("ReduceSum", scores, g.constant([1]), keepdims=0),
+        g("ReduceSum", scores, g.constant([1, 2]), keepdims=0),
         g("ReduceSum", boxes, g.constant([1, 2]), keepdims=0),
     )
     return best, g("Mod", pair, classes), boxes, odd
+
+
+def _in_image(g: _Graph, level: str, stride: int) -> str:
+    """(H_l * W_l, 1) bool: which cells of a level the image reaches into."""
+    inside = []
+    for axis in (2, 3):
+        # One number, and a range of cells from 0.
+        side, cells = (g("Shape", x, start=axis, end=axis + 1) for x in (IMAGES, level))
+        first = g("Range", g.constant(0), g("Squeeze", cells), g.constant(1))
+        inside.append(g("Less", g("Mul", first, g.constant(stride)), side))
+    rows, columns = (g("Unsqueeze", x, g.constant([axis])) for x, axis in zip(inside, (1, 0), strict=True))
+    return g("Reshape", g("And", rows, columns), g.constant([-1, 1]))
 
 
 def _rows(g: _Graph, level: str) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from meddet_d2.modeling.gfl.anchors import anchor_pyramid, join_levels
+from meddet_d2.modeling import GFL
+from meddet_d2.modeling.gfl.anchors import join_levels, sizes_of
 
 
 class HeadOutputs(NamedTuple):
@@ -34,20 +35,21 @@ class Regions(NamedTuple):
 
 @torch.no_grad()
 def localization_regions(
-    detector: nn.Module, features: Sequence[Tensor], gt_instances: Sequence[Any], ratio: float
+    detector: GFL, features: Sequence[Tensor], gt_instances: Sequence[Any], ratio: float
 ) -> Regions:
-    """Where the detector's own anchors and assigner put positives, and the valuable region around them.
+    """Where the detector's own anchors and assigner put positives, and the valuable region around them; no padding.
 
     Args:
-        detector: a ``GFL``.
+        detector: with the anchors and the assigner.
         features: of each level, (N, channels, H, W); only the sizes count.
         gt_instances: of each image ``gt_boxes`` in pixels, G of them.
         ratio: where the region begins, see :meth:`ATSSAssigner.valuable_region`.
     """
-    sizes = tuple(tuple(feature.shape[-2:]) for feature in features)
-    device = features[0].device
-    pyramid = anchor_pyramid(sizes, detector.strides, detector.anchor_scale, detector.anchor_offset, device)
-    boxes = [instances.gt_boxes.tensor.to(pyramid.centers) for instances in gt_instances]
-    positive = [detector.assigner(pyramid.boxes, b) >= 0 for b in boxes]
-    valuable = [detector.assigner.valuable_region(pyramid.boxes, b, ratio) for b in boxes]
+    sizes = sizes_of(features)
+    positive, valuable = [], []
+    for instances in gt_instances:
+        own = detector.anchors(sizes, instances.image_size)
+        boxes = instances.gt_boxes.tensor.to(own.centers)
+        positive.append(own.spread(detector.assigner(own.boxes, boxes) >= 0, sizes, fill=False))
+        valuable.append(own.spread(detector.assigner.valuable_region(own.boxes, boxes, ratio), sizes, fill=0.0))
     return Regions(torch.stack(positive), torch.stack(valuable))

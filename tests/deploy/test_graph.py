@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from meddet_d2.deploy.graph import DecodingSettings, decoder, front, join, network_outputs
-from meddet_d2.modeling.gfl.anchors import anchor_pyramid, join_levels
+from meddet_d2.modeling.gfl.anchors import anchor_pyramid, cells_of_image, join_levels
 from meddet_d2.modeling.gfl.decoding import decode_detections
 from meddet_d2.modeling.gfl.gfl_head import Integral
 
@@ -48,11 +48,12 @@ def decode(maps, size, chosen):
 
 def expected(maps, size, chosen):
     levels = len(STRIDES)
-    pyramid = anchor_pyramid(SIZES, STRIDES, 8, chosen.anchor_offset, torch.device("cpu"))
+    own = cells_of_image(size, SIZES, STRIDES)
+    pyramid = anchor_pyramid(own, STRIDES, 8, chosen.anchor_offset, torch.device("cpu"))
     return [
         decode_detections(
-            cls,
-            box,
+            pyramid.crop(cls, SIZES),
+            pyramid.crop(box, SIZES),
             pyramid=pyramid,
             integral=Integral(REG_MAX),
             image_size=size,
@@ -78,7 +79,7 @@ def expected(maps, size, chosen):
         {"num_classes": 1},
     ],
 )
-@pytest.mark.parametrize("size", [(64, 96), (50, 71)])
+@pytest.mark.parametrize("size", [(64, 96), (50, 71), (33, 64), (17, 25)])
 def test_decoder_agrees_with_the_detectors_own(changes, size):
     chosen = settings(**changes)
     maps = predictions(classes=chosen.num_classes)

@@ -10,6 +10,7 @@ from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from meddet_d2.distillation import DistillationModel, TeacherBank, build_distiller, localization_regions, teachers
+from meddet_d2.modeling.gfl.anchors import sizes_of
 
 TINY = """
 MODEL:
@@ -168,11 +169,25 @@ def test_the_regions_are_the_students_own(cfg, inputs):
     gt = student.ground_truth(inputs)
     features = student.extract_features(student.preprocess_image(inputs))
     positive, valuable = localization_regions(student, features, gt, 0.4)
-    anchors = student._anchors(features)
-    labels, _ = student._targets(anchors, gt)
+    anchors = student.anchors(sizes_of(features))
+    labels, _ = student._targets(sizes_of(features), gt)
     assert torch.equal(positive, labels < student.num_classes) and positive[0].any() and not positive[1].any()
     expected = student.assigner.valuable_region(anchors.boxes, gt[0].gt_boxes.tensor, 0.4)
     assert torch.equal(valuable[0], expected) and expected.any() and not valuable[1].any()
+
+
+def test_the_regions_leave_the_padding_out(cfg, inputs):
+    """The second box ends where the image does; a larger image beside it changes nothing."""
+    student = build_model(cfg)
+    gt = [inputs[0]["instances"], *(Instances((128, 128), gt_boxes=Boxes(torch.zeros(0, 4))) for _ in range(2))]
+    alone, beside = (
+        localization_regions(student, [torch.zeros(1, 32, -(-side // s), -(-side // s)) for s in student.strides], g, 0)
+        for side, g in ((64, gt[:1]), (128, gt))
+    )
+    own = student.anchors(((8, 8), (4, 4), (2, 2), (1, 1), (1, 1)))
+    for small, large in zip(alone, beside, strict=True):
+        assert torch.equal(own.spread(small[0], ((16, 16), (8, 8), (4, 4), (2, 2), (1, 1)), 0), large[0])
+        assert small[0].any() and not large[1:].any()
 
 
 @pytest.mark.parametrize("level_weights", [(1.0, 1.0, 1.0, 1.0, 1.0), (1.0, 0.25, 0.0, 0.0, 0.0)])

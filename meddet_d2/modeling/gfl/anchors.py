@@ -5,11 +5,15 @@ Shape legend:
     N: images; K: channels of a map
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+Sizes = tuple[tuple[int, int], ...]  # (H_l, W_l) of every level
 
 
 class AnchorPyramid(NamedTuple):
@@ -18,6 +22,7 @@ class AnchorPyramid(NamedTuple):
     The squares serve the assigner only. Boxes are regressed from the centres, in units of the stride.
     """
 
+    sizes: Sizes
     boxes: tuple[Tensor, ...]  # of each level, (n_l, 4) as x0, y0, x1, y1
     centers: Tensor  # (L, 2) as x, y
     strides: Tensor  # (L, 1)
@@ -27,9 +32,47 @@ class AnchorPyramid(NamedTuple):
         """The n_l, with which an (L, ...) tensor is split into levels."""
         return [len(level) for level in self.boxes]
 
+    def spread(self, values: Tensor, sizes: Sizes, fill: float) -> Tensor:
+        """Values (L,) of these anchors on maps of other ``sizes``, at least as large; ``fill`` at the other cells."""
+        if sizes == self.sizes:
+            return values
+        levels = [
+            F.pad(level.view(own), (0, size[1] - own[1], 0, size[0] - own[0]), value=fill).flatten()
+            for level, own, size in zip(values.split(self.level_sizes), self.sizes, sizes, strict=True)
+        ]
+        return torch.cat(levels)
+
+    def crop(self, values: Tensor, sizes: Sizes) -> Tensor:
+        """Of values (locations of maps of ``sizes``, K), at least as large as these, those of these anchors (L, K)."""
+        if sizes == self.sizes:
+            return values
+        levels = values.split([rows * columns for rows, columns in sizes])
+        cropped = [
+            level.unflatten(0, size)[: own[0], : own[1]].flatten(0, 1)
+            for level, own, size in zip(levels, self.sizes, sizes, strict=True)
+        ]
+        return torch.cat(cropped)
+
+
+def sizes_of(maps: Sequence[Tensor]) -> Sizes:
+    """(H_l, W_l) of each level's map (N, K, H_l, W_l)."""
+    return tuple((level.shape[-2], level.shape[-1]) for level in maps)
+
+
+def cells_of_image(image_size: tuple[int, int], sizes: Sizes, strides: tuple[int, ...]) -> Sizes:
+    """(H, W) of every level that an image of this height and width fills in maps of these sizes; the rest is padding.
+
+    A cell that the image reaches into is the image's, as mmdetection's valid flags have it.
+    """
+    height, width = image_size
+    return tuple(
+        (min(-(-height // stride), rows), min(-(-width // stride), columns))
+        for stride, (rows, columns) in zip(strides, sizes, strict=True)
+    )
+
 
 def anchor_pyramid(
-    sizes: tuple[tuple[int, int], ...],
+    sizes: Sizes,
     strides: tuple[int, ...],
     scale: float,
     offset: float,
@@ -50,7 +93,7 @@ def anchor_pyramid(
 
 
 @lru_cache(maxsize=64)
-def _build(sizes, strides, scale, offset, device) -> AnchorPyramid:
+def _build(sizes: Sizes, strides: tuple[int, ...], scale: float, offset: float, device: torch.device) -> AnchorPyramid:
     # What is first needed during inference is used again in training, where inference tensors are refused.
     with torch.inference_mode(False), torch.no_grad():
         centers = []
@@ -61,7 +104,7 @@ def _build(sizes, strides, scale, offset, device) -> AnchorPyramid:
         halves = [scale * stride / 2 for stride in strides]
         boxes = tuple(torch.cat([c - half, c + half], dim=1) for c, half in zip(centers, halves, strict=True))
         per_location = [c.new_full((len(c), 1), stride) for c, stride in zip(centers, strides, strict=True)]
-        return AnchorPyramid(boxes, torch.cat(centers), torch.cat(per_location))
+        return AnchorPyramid(sizes, boxes, torch.cat(centers), torch.cat(per_location))
 
 
 def join_levels(maps: list[Tensor]) -> Tensor:

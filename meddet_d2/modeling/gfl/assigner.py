@@ -5,6 +5,8 @@ Shape legend:
     G: ground-truth boxes; K: candidates of a box, the sum over levels of min(topk, n_l)
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torchvision.ops import distance_box_iou
@@ -37,11 +39,11 @@ class ATSSAssigner:
         self.topk = topk
 
     @torch.no_grad()
-    def __call__(self, anchors_per_level: list[Tensor], gt_boxes: Tensor) -> Tensor:
+    def __call__(self, anchors_per_level: Sequence[Tensor], gt_boxes: Tensor) -> Tensor:
         """Assign anchors to boxes.
 
         Args:
-            anchors_per_level: of each level, (n_l, 4) as x0, y0, x1, y1 in pixels.
+            anchors_per_level: of each level, (n_l, 4) as x0, y0, x1, y1 in pixels; those of the image without padding.
             gt_boxes: (G, 4), likewise.
 
         Returns:
@@ -63,7 +65,7 @@ class ATSSAssigner:
         return torch.where(best >= 0, index, -1)
 
     @torch.no_grad()
-    def valuable_region(self, anchors_per_level: list[Tensor], gt_boxes: Tensor, ratio: float = 0.25) -> Tensor:
+    def valuable_region(self, anchors_per_level: Sequence[Tensor], gt_boxes: Tensor, ratio: float = 0.25) -> Tensor:
         """The valuable localization region around the positives (Zheng et al., "Localization Distillation", CVPR 2022).
 
         It is the anchors, of all and not of the candidates alone, whose distance-IoU with a box is at least ``ratio``
@@ -83,16 +85,16 @@ class ATSSAssigner:
         diou = distance_box_iou(anchors, gt_boxes)
         return torch.where((diou >= ratio * threshold) & (diou < threshold), iou, 0.0).amax(dim=1)
 
-    def _candidates(self, anchors_per_level: list[Tensor], gt_boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _candidates(self, anchors_per_level: Sequence[Tensor], gt_boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Indices of every box's candidates (K, G), the IoU of all anchors (L, G) and the boxes' thresholds (G,)."""
         gt_centers = _centers(gt_boxes)
-        candidates, first = [], 0
+        nearest_per_level, first = [], 0
         for level in anchors_per_level:
             distance = (_centers(level)[:, None] - gt_centers[None]).square().sum(dim=-1)  # (n_l, G)
             nearest = distance.topk(min(self.topk, len(level)), dim=0, largest=False).indices
-            candidates.append(nearest + first)
+            nearest_per_level.append(nearest + first)
             first += len(level)
-        candidates = torch.cat(candidates)
+        candidates = torch.cat(nearest_per_level)
 
         iou = pairwise_iou(torch.cat(list(anchors_per_level)), gt_boxes)
         candidate_iou = iou.gather(0, candidates)

@@ -20,7 +20,7 @@ from detectron2.structures import ImageList, Instances
 
 from ..boxes import boxes_to_distances, concentric_iou
 from ..processes import count_processes, sum_over_processes
-from .anchors import AnchorPyramid, anchor_pyramid, join_levels
+from .anchors import AnchorPyramid, Sizes, anchor_pyramid, cells_of_image, join_levels, sizes_of
 from .assigner import ATSSAssigner
 from .decoding import decode_detections
 from .gfl_head import GFLHead, Integral
@@ -36,7 +36,13 @@ class GFL(nn.Module):
 
     The parts are public, because distillation uses them apart: a teacher's ``extract_features`` alone, and its
     ``detection_losses`` on feature maps that are not its own.
+
+    An image's padding takes no part in its targets, losses and detections, as with mmdetection's valid flags: they do
+    not depend on the sizes of the images beside it. Only its feature maps do, where they see the padding.
     """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     @configurable
     def __init__(
@@ -195,11 +201,15 @@ class GFL(nn.Module):
         """The annotated objects, on the model's device.
 
         Raises:
-            ValueError: if an image has no annotation at all, or an object of a class the head does not know.
+            ValueError: if an image has no annotation at all or that of another size, or an object of a class the head
+                does not know.
         """
         for inputs in batched_inputs:
             if "instances" not in inputs:
                 raise ValueError(f"{_name(inputs)}: no 'instances' to train with; use a training data loader")
+            size, annotated = tuple(inputs["image"].shape[-2:]), tuple(inputs["instances"].image_size)
+            if size != annotated:
+                raise ValueError(f"{_name(inputs)}: the image is of size {size} and its 'instances' of {annotated}")
             classes = inputs["instances"].gt_classes
             # Class C would pass for background, and a higher one end in an index error deep inside.
             if len(classes) and not 0 <= int(classes.min()) <= int(classes.max()) < self.num_classes:
@@ -219,7 +229,7 @@ class GFL(nn.Module):
 
         Args:
             features: of each level, or of the first few, (N, channels, H_l, W_l). N may be 0.
-            gt_instances: of each image, ``gt_boxes`` in pixels and ``gt_classes``.
+            gt_instances: of each image, ``gt_boxes`` in pixels and ``gt_classes``, and its size without padding.
             together: the images are this process's part of a batch: the losses' mean over the processes is then that
                 batch's, and every process must call. False: the images are the whole batch.
 
@@ -230,11 +240,10 @@ class GFL(nn.Module):
             FloatingPointError: if a predicted distance is NaN.
         """
         cls_logits, box_logits = self.head(features)
-        pyramid = self._anchors(features)
         cls_logits, box_logits = join_levels(cls_logits), join_levels(box_logits)  # (N, L, C), (N, L, 4 * (R + 1))
         # Under autocast, QFL's sum over all locations is single precision's.
         cls_logits = cls_logits.to(torch.promote_types(cls_logits.dtype, torch.float32))
-        labels, gt_distances = self._targets(pyramid, gt_instances)  # (N, L), (N, L, 4)
+        labels, gt_distances = self._targets(sizes_of(features), gt_instances)  # (N, L), (N, L, 4)
 
         positive = labels < self.num_classes
         positive_logits = box_logits[positive]  # (M, 4 * (R + 1))
@@ -263,47 +272,51 @@ class GFL(nn.Module):
             image_sizes: of each image, height and width without padding.
         """
         cls_logits, box_logits = self.head(features)
-        pyramid = self._anchors(features)
-        return [
-            decode_detections(
-                cls_of_image,
-                box_of_image,
-                pyramid=pyramid,
+        sizes = sizes_of(features)
+        detections = []
+        joined = zip(join_levels(cls_logits), join_levels(box_logits), image_sizes, strict=True)
+        for cls_of_image, box_of_image, (height, width) in joined:
+            own = self.anchors(sizes, (height, width))
+            found = decode_detections(
+                own.crop(cls_of_image, sizes),
+                own.crop(box_of_image, sizes),
+                pyramid=own,
                 integral=self.integral,
-                image_size=tuple(size),
+                image_size=(height, width),
                 score_thresh=self.score_thresh,
                 topk=self.topk_candidates,
                 nms_thresh=self.nms_thresh,
                 max_detections=self.max_detections,
             )
-            for cls_of_image, box_of_image, size in zip(
-                join_levels(cls_logits), join_levels(box_logits), image_sizes, strict=True
-            )
-        ]
+            detections.append(found)
+        return detections
 
-    def _anchors(self, features: list[Tensor]) -> AnchorPyramid:
-        sizes = tuple(tuple(feature.shape[-2:]) for feature in features)
-        return anchor_pyramid(
-            sizes, self.strides[: len(sizes)], self.anchor_scale, self.anchor_offset, features[0].device
-        )
+    def anchors(self, sizes: Sizes, image_size: tuple[int, int] | None = None) -> AnchorPyramid:
+        """The anchors on maps of these sizes; with ``image_size``, (H, W) in pixels, those of its padding left out."""
+        strides = self.strides[: len(sizes)]
+        if image_size is not None:
+            sizes = cells_of_image(image_size, sizes, strides)
+        return anchor_pyramid(sizes, strides, self.anchor_scale, self.anchor_offset, self.device)
 
     @torch.no_grad()
-    def _targets(self, pyramid: AnchorPyramid, gt_instances: list[Instances]) -> tuple[Tensor, Tensor]:
-        """Labels (N, L), with C for background, and distances to the object's sides in strides (N, L, 4)."""
-        locations = len(pyramid.centers)
-        if not gt_instances:
-            # A process whose images are none of those that teach a fusion.
-            labels = torch.zeros(0, locations, dtype=torch.long, device=pyramid.centers.device)
-            return labels, pyramid.centers.new_zeros(0, locations, 4)
-        labels, distances = [], []
+    def _targets(self, sizes: Sizes, gt_instances: list[Instances]) -> tuple[Tensor, Tensor]:
+        """Labels (N, L), with C for background and C + 1 for padding, and distances to the sides in strides (N, L, 4).
+
+        N may be 0: a process whose images are none of those that teach a fusion.
+        """
+        everywhere = self.anchors(sizes)
+        labels = [torch.zeros(0, len(everywhere.centers), dtype=torch.long, device=self.device)]
+        distances = [everywhere.centers.new_zeros(0, len(everywhere.centers), 4)]
         for instances in gt_instances:
-            boxes, classes = instances.gt_boxes.tensor.to(pyramid.centers), instances.gt_classes.long()
-            assigned = self.assigner(pyramid.boxes, boxes)
-            # Index -1, the background, meets the row appended at the end.
-            labels.append(torch.cat([classes, classes.new_tensor([self.num_classes])])[assigned])
-            box_of_location = torch.cat([boxes, boxes.new_zeros(1, 4)])[assigned]
-            distances.append(boxes_to_distances(pyramid.centers, box_of_location) / pyramid.strides)
-        return torch.stack(labels), torch.stack(distances)
+            own = self.anchors(sizes, instances.image_size)
+            boxes, classes = instances.gt_boxes.tensor.to(own.centers), instances.gt_classes.long()
+            # Index -1, the background, and -2, the padding, meet the rows appended at the end.
+            assigned = own.spread(self.assigner(own.boxes, boxes), sizes, fill=-2)
+            others = classes.new_tensor([self.num_classes + 1, self.num_classes])
+            labels.append(torch.cat([classes, others])[assigned][None])
+            box_of_location = torch.cat([boxes, boxes.new_zeros(2, 4)])[assigned]
+            distances.append((boxes_to_distances(everywhere.centers, box_of_location) / everywhere.strides)[None])
+        return torch.cat(labels), torch.cat(distances)
 
     @staticmethod
     @torch.no_grad()

@@ -20,8 +20,8 @@ def quality_focal_loss(logits: Tensor, labels: Tensor, quality: Tensor, beta: fl
 
     Args:
         logits: (N, C) class scores before the sigmoid.
-        labels: (N,) int64 in [0, C]; C stands for background.
-        quality: (N,) in [0, 1], the IoU of the predicted box and its object; unused where the label is C.
+        labels: (N,) int64 in [0, C + 1]; C stands for background, and C + 1 for what takes no part: padding.
+        quality: (N,) in [0, 1], the IoU of the predicted box and its object; unused where the label is not below C.
         beta: strength of the focus on badly scored locations, at least 1.
 
     Returns:
@@ -33,9 +33,10 @@ def quality_focal_loss(logits: Tensor, labels: Tensor, quality: Tensor, beta: fl
     if beta < 1:
         raise ValueError(f"QFL needs beta >= 1, got {beta}: set MODEL.GFL.QFL_BETA to 2.0, the paper's value")
     num_classes = logits.shape[1]
-    target = F.one_hot(labels, num_classes + 1)[:, :num_classes] * quality[:, None].to(logits.dtype)
+    target = F.one_hot(labels, num_classes + 2)[:, :num_classes] * quality[:, None].to(logits.dtype)
     distance = (target - logits.sigmoid()).abs()
-    return (distance.pow(beta) * F.binary_cross_entropy_with_logits(logits, target, reduction="none")).sum()
+    loss = distance.pow(beta) * F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return (loss * (labels <= num_classes)[:, None]).sum()
 
 
 def distribution_focal_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:

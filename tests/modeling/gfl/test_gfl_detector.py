@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import meddet_d2.modeling.gfl.gfl_detector as gfl_module
 from detectron2.config import get_cfg
@@ -224,6 +225,66 @@ def test_images_are_padded_to_what_is_asked():
     assert padded.tensor.shape[-2:] == (height + multiple, width)
     assert torch.equal(padded.tensor[:, :, :height], plain) and not padded.tensor[:, :, height:].any()
     assert padded.image_sizes == model.preprocess_image([picture(), picture(seed=2)]).image_sizes
+
+
+def in_padding(maps, rows_and_columns, value):
+    """Copies of maps (N, K, H, W) with a value in all cells right of and below so many pixels."""
+    height, width = rows_and_columns
+    copies = [x.clone() for x in maps]
+    for stride, x in zip(STRIDES, copies, strict=True):
+        x[..., -(-height // stride) :, :] = value
+        x[..., -(-width // stride) :] = value
+    return copies
+
+
+# The disc at the lower right reaches the last cells: the padding's centres would be among its candidates.
+SMALL, BOXES = (84, 100), [[3.0, 5.0, 44.0, 24.0], [40.0, 50.0, 100.0, 84.0]]
+
+
+def test_an_images_targets_do_not_depend_on_the_images_beside_it():
+    model = detector()
+    sizes = {side: tuple((math.ceil(side / s), math.ceil(side / s)) for s in STRIDES) for side in (128, 256)}
+    image, large = objects(BOXES, [0, 1], SMALL), objects([[100.0, 90.0, 180.0, 200.0]], [0], (256, 256))
+    alone, alone_distances = model._targets(sizes[128], [image])
+    beside, beside_distances = model._targets(sizes[256], [image, large])
+    own = model.anchors(sizes[128], SMALL)
+    assert own.sizes == ((11, 13), (6, 7), (3, 4), (2, 2), (1, 1))
+    in_small, in_large = (own.spread(torch.ones(len(own.centers), dtype=torch.bool), sizes[k], 0) for k in sizes)
+    assert torch.equal(alone[0][in_small], beside[0][in_large])
+    assert torch.equal(alone_distances[0][in_small], beside_distances[0][in_large])
+    assert (alone[0][~in_small] == 3).all() and (beside[0][~in_large] == 3).all() and not (beside[1] == 3).any()
+    assert {0, 1, 2} == set(alone[0][in_small].tolist())
+    # What is published for an image that fills its maps stays: the same anchors without the padding's.
+    assert torch.equal(own.spread(model.assigner(own.boxes, image.gt_boxes.tensor), sizes[128], -2) >= 0, alone[0] < 2)
+
+
+def test_an_images_losses_and_detections_do_not_depend_on_what_is_in_its_padding():
+    model = detector(SCORE_THRESH_TEST=0.001).eval()
+    features = model.extract_features(model.preprocess_image([picture(BOXES, [0, 1], SMALL)]))
+    cls_logits, box_logits = (in_padding(x, SMALL, 0.0) for x in model.head(features))
+    image, results = objects(BOXES, [0, 1], SMALL), []
+    for beside, size in ((0.0, 128), (9.0, 128), (-5.0, 256)):
+        grown = [math.ceil(size / s) for s in STRIDES]
+        maps = [
+            [F.pad(x, (0, n - x.shape[-1], 0, n - x.shape[-2])) for x, n in zip(levels, grown, strict=True)]
+            for levels in (cls_logits, box_logits)
+        ]
+        model.head = FixedHead(*(in_padding(levels, SMALL, beside) for levels in maps))
+        features = [torch.zeros(1, 32, n, n) for n in grown]
+        (found,) = model.predict(features, [SMALL])
+        results.append((model.detection_losses(features, [image]), found))
+    (losses, found), *others = results
+    assert min(losses.values()) > 0 and len(found) > 0
+    for other_losses, other in others:
+        torch.testing.assert_close(other_losses, losses, rtol=1e-6, atol=0)
+        assert torch.equal(other.pred_boxes.tensor, found.pred_boxes.tensor) and torch.equal(other.scores, found.scores)
+
+
+def test_instances_of_another_size_than_their_image_are_refused():
+    item = picture(size=(64, 96))
+    item["instances"] = objects([], [], (96, 64))
+    with pytest.raises(ValueError, match=r"a\.png: the image is of size \(64, 96\) and its 'instances' of \(96, 64\)"):
+        detector()([item])
 
 
 def test_frozen_detector_passes_gradients_to_the_maps_only():

@@ -9,7 +9,7 @@ from meddet_d2.modeling.gfl.gfl_losses import check_simplex, distribution_focal_
 def slow_qfl(logits, labels, quality, beta):
     total = 0.0
     for row, label, iou in zip(logits.tolist(), labels.tolist(), quality.tolist(), strict=True):
-        for channel, logit in enumerate(row):
+        for channel, logit in enumerate(row if label <= len(row) else []):  # the label after the background: padding
             p = 1 / (1 + math.exp(-logit))
             if channel == label:
                 cross_entropy = -(iou * math.log(p) + (1 - iou) * math.log(1 - p))
@@ -33,7 +33,7 @@ def slow_dfl(logits, target, weight):
 def qfl_case(num_classes=3):
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(40, num_classes, generator=generator, dtype=torch.float64) * 3
-    labels = torch.randint(0, num_classes + 1, (40,), generator=generator)
+    labels = torch.randint(0, num_classes + 2, (40,), generator=generator)
     quality = torch.rand(40, generator=generator, dtype=torch.float64)
     quality[:2] = torch.tensor([0.0, 1.0])
     return logits, labels, quality
