@@ -1,136 +1,14 @@
 #!/usr/bin/env python
-"""Make a data set in the layout of CDH-1848 from the public SPIDER release: lumbar discs, herniated or not.
+"""Make a data set from the public SPIDER release: lumbar discs, herniated or not.
 
     python datasets/prepare_spider.py SPIDER
-    python datasets/prepare_spider.py SPIDER --sequences t2 --slices central --official-split
 
-SPIDER is the folder with images/, masks/, radiological_gradings.csv and overview.csv of Zenodo 10159290 (CC BY 4.0).
-Needs the extra "noise" (torchio reads .mha). The result is lumbar: no figure on it is a figure on CDH-1848.
-docs/your_data.md says the rest.
+The same as ``meddet prepare spider``; --help lists the options.
 """
 
-import argparse
-import hashlib
 import sys
-from pathlib import Path
 
-from tqdm import tqdm
-
-import meddet_d2
-from meddet_d2.curation.preparation.assembly import assemble, draw_split, follow_split
-from meddet_d2.curation.preparation.metaimage import load_torchio
-from meddet_d2.curation.preparation.omissions import Findings
-from meddet_d2.curation.preparation.preparation_command import add_common_arguments, fractions_of, guarded, summarize
-from meddet_d2.curation.preparation.spider import (
-    GRADINGS,
-    OVERVIEW,
-    SEQUENCES,
-    SpiderSlice,
-    Volume,
-    find_volumes,
-    read_gradings,
-    read_official_split,
-    read_slices_of,
-)
-from meddet_d2.curation.preparation.writing import Record, check_output, new_folder, write_image
-from meddet_d2.places import datasets_root
-
-SPLITS = (("train", "val"), ("train", "val", "test"))
-
-
-def parse_args(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("release", type=Path, metavar="SPIDER", help="the folder of the release")
-    parser.add_argument(
-        "--sequences", nargs="+", choices=SEQUENCES, default=SEQUENCES, help="which volumes (default: all)"
-    )
-    parser.add_argument(
-        "--slices",
-        choices=("middle", "central"),
-        default="middle",
-        help="of each volume: the one through the middle of the discs, or all within 10 mm of it (default: middle)",
-    )
-    parser.add_argument("--official-split", action="store_true", help=f"follow {OVERVIEW}, in place of --split")
-    add_common_arguments(parser, "spider_lumbar", "train and val")
-    return parser.parse_args(arguments)
-
-
-def run(args: argparse.Namespace, findings: Findings) -> None:
-    output = args.output or datasets_root() / "spider_lumbar"
-    if args.official_split and args.split:
-        raise ValueError("--split and --official-split exclude each other; give one of them.")
-    fractions = fractions_of(args, SPLITS)
-    check_output(output, [args.release], force=args.force)
-    load_torchio()
-    volumes = find_volumes(args.release, tuple(args.sequences), findings)
-    gradings = read_gradings(args.release / GRADINGS, findings)
-    official = read_official_split(args.release / OVERVIEW) if args.official_split else None
-    with new_folder(output) as folder:
-        records = []
-        for volume in tqdm(volumes, desc="reading volumes", unit="volume", disable=None):
-            for found in _slices(volume, gradings, findings, central=args.slices == "central"):
-                records.append(_write(volume, found, folder, numbered=args.slices == "central"))
-        if official is not None:
-            said = {f"spider_{patient:03d}": splits for patient, splits in official.items()}
-            splits = follow_split(records, said, findings)
-        else:
-            splits = draw_split(records, fractions, args.seed, findings) if records else {}
-        drawn = {"fractions": fractions, "seed": args.seed}
-        numbers = assemble(
-            folder,
-            records,
-            splits,
-            description="SPIDER (van der Graaf et al. 2024, doi 10.1038/s41597-024-03090-w, CC BY 4.0), lumbar, "
-            "sagittal slices and disc boxes made by datasets/prepare_spider.py; not CDH-1848",
-            made_by="datasets/prepare_spider.py",
-            version=meddet_d2.__version__,
-            settings={
-                "sequences": list(args.sequences),
-                "slices": args.slices,
-                "split_by": "overview.csv" if args.official_split else drawn,
-            },
-            findings=findings,
-            strict=args.strict,
-        )
-    summarize(output, numbers)
-
-
-def _slices(
-    volume: Volume, gradings: dict[int, dict[int, int]], findings: Findings, *, central: bool
-) -> list[SpiderSlice]:
-    if volume.mask is None:
-        findings.add("volumes_without_mask", str(volume.image))
-    elif volume.patient not in gradings:
-        findings.add("ungraded_patients", f"{volume.image}: patient {volume.patient}")
-    else:
-        try:
-            return read_slices_of(volume, gradings[volume.patient], findings, central=central)
-        except ValueError as error:
-            findings.add("unusable_volumes", str(error))
-    return []
-
-
-def _write(volume: Volume, found: SpiderSlice, folder: Path, *, numbered: bool) -> Record:
-    """SPIDER's numbers of patients are public pseudonyms, which its other tables use: they stay."""
-    name = f"{volume.name}_{found.number:03d}.png" if numbered else f"{volume.name}.png"
-    write_image(folder / "images" / name, found.pixels)
-    return Record(
-        file_name=name,
-        size=(found.pixels.shape[1], found.pixels.shape[0]),
-        patient=f"spider_{volume.patient:03d}",
-        spacing=found.spacing,
-        boxes=found.boxes,
-        digest=hashlib.sha256(found.pixels.tobytes()).hexdigest(),
-        source=volume.image.name,
-        source_patient=str(volume.patient),
-    )
-
-
-def main(arguments: list[str]) -> int:
-    """Run the command line; returns the exit status."""
-    args = parse_args(arguments)
-    return guarded(lambda findings: run(args, findings), verbose=args.verbose)
-
+from meddet_d2.cli.prepare_spider import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

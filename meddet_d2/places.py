@@ -53,3 +53,38 @@ def config_folder() -> Path:
     """
     folder = os.environ.get("APPDATA" if os.name == "nt" else "XDG_CONFIG_HOME")
     return (Path(folder) if folder else Path("~/.config").expanduser()) / "meddet_d2"
+
+
+def shipped_configs() -> Path:
+    """The folder of the project's configs: in an installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def find_config(name: str) -> str:
+    """A config file by its path, or, where there is no such file, the project's own of that name.
+
+    Args:
+        name: a path, or a name such as "configs/meddet.yaml" or "meddet.yaml".
+
+    Returns:
+        A path, which need not exist.
+
+    Raises:
+        ValueError: as :func:`expanded`.
+    """
+    path = Path(expanded(name))
+    if name and not path.is_file() and not path.is_absolute():
+        own = shipped_configs().joinpath(*(path.parts[1:] if path.parts[0] == "configs" else path.parts))
+        if own.is_file():
+            return str(own)
+    return expanded(name)
+
+
+def given_config(text: str) -> Path:
+    """:func:`find_config` for argparse's ``type``."""
+    try:
+        return Path(find_config(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

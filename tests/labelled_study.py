@@ -1,6 +1,5 @@
 """A hospital's folder of tiny images of several patients, and datasets/prepare_images.py as it is called on it."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -12,13 +11,6 @@ ROOT = Path(__file__).resolve().parents[1]
 SIZE = (64, 48)
 # One protruding disc in every second patient; the last is healthy.
 BOXES = [("protrusion", (4.25, 6.5, 20.75, 14.0), "C5/6"), ("non-protrusion", (30.0, 7.0, 60.0, 15.5), "C7/T1")]
-
-
-def load_script(name: str):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "datasets" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def write_png(path: Path, seed: int, size: tuple[int, int] = SIZE) -> Path:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from clinical_sets import make_case, write_set
 from dicom_files import write_dicom
-from labelled_study import BOXES, SIZE, Study, load_script, write_png
+from labelled_study import BOXES, SIZE, Study, write_png
 from layouts import Layout
 from tiny_runs import load_tool
 
@@ -46,7 +46,7 @@ def assert_kept_out(names: list[str], root: Path, *, written: Path) -> None:
 @pytest.fixture
 def study(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MEDDET_SALT", "a salt for tests")
-    return Study(tmp_path, load_script("prepare_images"), capsys)
+    return Study(tmp_path, load_tool("prepare_images"), capsys)
 
 
 @pytest.mark.parametrize("kind", ["coco", "cvat", "voc", "labelme"])

@@ -6,7 +6,10 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections import Counter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from statistics import median
 
 import pytest
 from packaging.requirements import Requirement
@@ -16,7 +19,7 @@ PACKAGE = ROOT / "meddet_d2"
 EMBEDDED = PACKAGE / "embedded"
 EMBEDDED_LINES = 2500
 
-# DESIGN: tools -> benchmark -> engine -> deploy, evaluation -> distillation -> modeling, and data beside them on the
+# tools -> cli -> benchmark -> engine -> deploy, evaluation -> distillation -> modeling, and data beside them on the
 # ground.
 _FILES = {"formats", "layout"}
 _NETWORKS = {"modeling", "distillation"}
@@ -32,9 +35,12 @@ ROOMS = {
     "deploy": _FILES | _NETWORKS | {"data"},
     "engine": _FILES | _NETWORKS | {"data", "deploy", "evaluation"},
     "benchmark": _FILES | _NETWORKS | {"data", "deploy", "evaluation", "engine"},
+    "cli": _FILES | _NETWORKS | {"data", "phantom", "curation", "deploy", "evaluation", "engine", "benchmark"},
 }
 # Files beside the rooms. Every room may use these; they use no room.
-GROUND = {"config", "drawing", "env", "files", "pages", "places", "provenance"}
+GROUND = {"command", "config", "drawing", "env", "files", "pages", "places", "plugins", "provenance"}
+# Greatest lines of a file, and of a script in tools/ and datasets/; greatest median; greatest share of a room.
+MOST_LINES, MOST_TOOL_LINES, MOST_MEDIAN, MOST_SHARE = 400, 80, 150, 0.15
 MATHEMATICS = [
     "modeling/gfl/gfl_losses.py",
     "modeling/gfl/assigner.py",
@@ -121,6 +127,64 @@ def test_ground_imports_no_room():
             assert not [
                 parts for parts in modules if parts[0] == "meddet_d2" and len(parts) > 1 and parts[1] not in GROUND
             ], path
+
+
+def test_every_folder_of_the_package_is_a_room_or_ground():
+    folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and sources(path)}
+    files = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
+    assert folders | files == set(ROOMS) | GROUND
+
+
+def module_imports(path: Path) -> set[Path]:
+    """The package's files that a file imports when it is itself imported, not later in a function."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    later = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    later += [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)]
+    left_out = {id(inner) for node in later for inner in ast.walk(node)}
+    package, found = path.relative_to(ROOT).parent.parts, set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and id(node) not in left_out:
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            folder = ROOT.joinpath(*base, *(node.module or "").split("."))
+            for alias in node.names:
+                choices = (folder / f"{alias.name}.py", folder / alias.name / "__init__.py")
+                choices += (folder.with_suffix(".py"), folder / "__init__.py")
+                found |= {choice for choice in choices if choice.is_file() and choice.is_relative_to(PACKAGE)}
+                found -= {folder / "__init__.py"} if any(choice.is_file() for choice in choices[:2]) else set()
+    # Importing the package itself finds the engine; all of it begins with that.
+    return found - {PACKAGE / "__init__.py", path}
+
+
+def test_imports_make_no_circle():
+    graph = {path: module_imports(path) for path in sources(PACKAGE)}
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(str(path.relative_to(ROOT)) for path in error.args[1]))
+
+
+def lines_of(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def test_no_file_is_too_long():
+    files = [path for name in ("meddet_d2", "tools", "datasets") for path in (ROOT / name).rglob("*.py")]
+    doors = [path for path in files if path.parent in (ROOT / "tools", ROOT / "datasets")]
+    too_long = [f"{path.relative_to(ROOT)}: {lines_of(path)}" for path in files if lines_of(path) > MOST_LINES]
+    too_long += [f"{path.relative_to(ROOT)}: {lines_of(path)}" for path in doors if lines_of(path) > MOST_TOOL_LINES]
+    assert not too_long
+    assert median(map(lines_of, sources(PACKAGE))) < MOST_MEDIAN
+
+
+def test_no_room_is_too_large():
+    lines = {room: sum(map(lines_of, sources(PACKAGE / room))) for room in ROOMS}
+    whole = sum(map(lines_of, sources(PACKAGE)))
+    assert not {room: f"{share / whole:.1%}" for room, share in lines.items() if share > MOST_SHARE * whole}
+
+
+def test_every_file_name_is_there_once():
+    names = Counter(path.name for path in sources(PACKAGE) if not path.name.startswith("__"))
+    assert not [name for name, count in names.items() if count > 1]
 
 
 @pytest.mark.parametrize("pattern", MATHEMATICS)

@@ -1,5 +1,6 @@
 """Fixtures: runs small enough for a test (the quickstart on a handful of 96 x 96 phantoms)."""
 
+import importlib
 import importlib.util
 import os
 from collections.abc import Sequence
@@ -34,11 +35,8 @@ TINY_RUN = [
 
 
 def load_tool(name: str) -> ModuleType:
-    """``tools/<name>.py`` as a module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The module behind ``tools/<name>.py`` or ``datasets/<name>.py``, which are doors to it alone."""
+    return importlib.import_module(f"meddet_d2.cli.{name}")
 
 
 def bare_environment(folder: Path, names: Sequence[str]) -> dict[str, str]:

@@ -14,6 +14,9 @@ def add_meddet_config(cfg: CN) -> None:
     Args:
         cfg: the node returned by ``detectron2.config.get_cfg()``; changed in place.
     """
+    # The plugins (--plugin) that this config was used with, by their modules' names. load_config fills it in. A config
+    # whose plugins are not loaded is refused. No config loads one, since a plugin is a program.
+    cfg.PLUGINS = ()
     add_data(cfg)
     add_detector(cfg)
     add_nmode(cfg)

@@ -13,7 +13,8 @@ from detectron2.config import CfgNode as CN
 from detectron2.config import get_cfg
 
 from ..files import read_yaml
-from ..places import expanded
+from ..places import expanded, find_config
+from ..plugins import load_plugins, loaded_plugins, require_plugins
 from .keys import add_meddet_config
 
 # The keys that hold a path, or several. In them ~ and $VARIABLES are replaced.
@@ -40,7 +41,7 @@ def load_config(path: str, overrides: Sequence = (), *, overlay: str | None = No
     one that is not there is left as it is, to be found from the working directory.
 
     Args:
-        path: a yaml file.
+        path: a yaml file, or the name of one of the project's own (:func:`meddet_d2.places.find_config`).
         overrides: KEY, VALUE, KEY, VALUE, ...
         overlay: a second yaml file, read after the first and before the overrides.
 
@@ -50,8 +51,9 @@ def load_config(path: str, overrides: Sequence = (), *, overlay: str | None = No
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: a key does not exist, a value is of the wrong type, the overrides do not pair up, a path names a
-            variable that is not set, or the file is no yaml.
+            variable that is not set, the file is no yaml, or a plugin that it was used with is not loaded.
     """
+    load_plugins()
     if len(overrides) % 2:
         raise ValueError(f"The overrides must be KEY VALUE pairs, but the last one has no value: {overrides[-1]}.")
     cfg = get_cfg()
@@ -61,7 +63,7 @@ def load_config(path: str, overrides: Sequence = (), *, overlay: str | None = No
         for given in (path, overlay):
             if given is None:
                 continue
-            where = expanded(str(given))
+            where = find_config(str(given))
             if not Path(where).is_file():
                 raise FileNotFoundError(
                     f"The config file {where or '(none)'} does not exist; configs/ has the project's."
@@ -93,6 +95,8 @@ def load_config(path: str, overrides: Sequence = (), *, overlay: str | None = No
         expected = "a section of keys" if is_section else f"of type {wrong['expected']}"
         given = "nothing" if wrong["given"] == "NoneType" else wrong["given"]
         raise ValueError(f"{where}: {wrong['key']} must be {expected}, not {given}.") from error
+    require_plugins(cfg.PLUGINS, where.removesuffix(" with its overrides"))
+    cfg.PLUGINS = loaded_plugins()
     return cfg
 
 

@@ -26,6 +26,10 @@ class Detector(Protocol):
     def classes(self) -> tuple[str, ...]:
         """Names, in the order of the class numbers."""
 
+    @property
+    def least_score(self) -> float:
+        """Detections below it are not given."""
+
     def __call__(self, image: np.ndarray) -> Detections:
         """Detections on an image (H, W, 3) uint8 RGB, boxes in its pixels.
 

@@ -192,7 +192,9 @@ def test_files_tell_the_counted_sizes(path):
     sizes = (f"{figures['params'] / 1e6:.2f}", f"{figures['macs_mmcv'] / 1e9:.2f}")
     told = re.search(r"([\d.]+) M parameters, ([\d.]+) G multiply-adds at 512 x 512", path.read_text())
     assert told and told.groups() == sizes
-    row = re.search(rf"^\| `backbones/{path.name}` \|[^|]+\| ([\d.]+) M \| ([\d.]+) G \|", (ROOT / "README.md").read_text(), re.M)
+    row = re.search(
+        rf"^\| `backbones/{path.name}` \|[^|]+\| ([\d.]+) M \| ([\d.]+) G \|", (ROOT / "README.md").read_text(), re.M
+    )
     assert row and row.groups() == sizes
 
 

@@ -1,6 +1,5 @@
 """tools/benchmark.py as it is typed: one real benchmark of small rows, and mistakes told in one line."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_runs import load_tool
 
 import meddet_d2  # noqa: F401  finds the engine
 from detectron2.modeling import build_model
@@ -30,10 +30,7 @@ DISTILLED = f"_BASE_: {ROOT}/configs/meddet.yaml\nDISTILL: {{TEACHERS: {{USE: [0
 
 @pytest.fixture(scope="module")
 def benchmark():
-    spec = importlib.util.spec_from_file_location("benchmark", ROOT / "tools" / "benchmark.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("benchmark")
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """tools/check_data.py from its command line: what it prints, writes and returns, and what bad input does to it."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -11,14 +10,13 @@ import numpy as np
 import pytest
 from layouts import HEIGHT, WIDTH, Layout, picture
 from PIL import Image
+from tiny_runs import load_tool
 
 from meddet_d2 import formats
 from meddet_d2.curation.checking import image_facts as facts
 
 ROOT = Path(__file__).resolve().parents[2]
-spec = importlib.util.spec_from_file_location("check_data", ROOT / "tools" / "check_data.py")
-check_data = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(check_data)
+check_data = load_tool("check_data")
 
 
 def main(*arguments):

@@ -1,7 +1,6 @@
 """Pickles of arrays are converted; any other is refused before anything in it runs."""
 
 import collections
-import importlib.util
 import os
 import pickle
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from tiny_runs import load_tool
 
 ROOT = Path(__file__).resolve().parents[2]
 ARRAYS = {"conv.weight": np.arange(6, dtype=np.float32).reshape(2, 3).T, "count": np.array(3), "half": np.ones(2, "f2")}
@@ -16,10 +16,7 @@ ARRAYS = {"conv.weight": np.arange(6, dtype=np.float32).reshape(2, 3).T, "count"
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("convert_weights", ROOT / "tools" / "convert_weights.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("convert_weights")
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))

@@ -1,7 +1,6 @@
 """tools/evaluate.py as it is typed, its page in a real browser, and mistakes told in one line."""
 
 import csv
-import importlib.util
 import json
 import math
 import os
@@ -12,7 +11,7 @@ import pytest
 import torch
 from clinical_sets import SIZE, make_case, random_cases, write_set
 from PIL import Image
-from tiny_runs import TINY_DATA, TINY_RUN, make_cfg
+from tiny_runs import TINY_DATA, TINY_RUN, load_tool, make_cfg
 
 import meddet_d2  # noqa: F401
 from detectron2.data import MetadataCatalog
@@ -46,10 +45,7 @@ CARD = {
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("evaluate", ROOT / "tools" / "evaluate.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("evaluate")
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from PIL import Image
 from pydicom.uid import MRImageStorage
 from tiny_runs import ROOT, bare_environment, load_tool
 
+from meddet_d2.deploy import Predictor, prediction_run
 from meddet_d2.deploy.card import sha256
 
 # Without those of five and six digits, which numbers contain by chance.
@@ -314,7 +315,7 @@ def test_dicom_without_spacing_has_no_millimetres(run, tmp_path):
     assert discs and all(line["width_mm"] == "" == line["x0_mm"] for line in discs)
 
 
-def test_nan_is_a_problem_of_its_image(run, tmp_path, exported, monkeypatch, predict):
+def test_nan_is_a_problem_of_its_image(run, tmp_path, exported, monkeypatch):
     folder = shutil.copytree(exported[0], tmp_path / "model")
     model = onnx.load(folder / "model.onnx")
     constant = next(c for c in model.graph.initializer if c.name.endswith("cls_predictor.bias"))
@@ -327,9 +328,9 @@ def test_nan_is_a_problem_of_its_image(run, tmp_path, exported, monkeypatch, pre
     status, _, err = run(good, bad, model=["--onnx", str(folder / "model.onnx")])
     assert status == 1 and err.count("problem: ") == 2 and "NaN" in err and not (tmp_path / "out").exists()
     # One image alone: the other is read, and the first is not among those without a finding.
-    broken, whole = (predict.Predictor(exit_[0] / "model.onnx") for exit_ in ((folder,), (exported[0],)))
+    broken, whole = (Predictor(exit_[0] / "model.onnx") for exit_ in ((folder,), (exported[0],)))
     monkeypatch.setattr(
-        predict.Predictor, "__call__", lambda self, image: (broken if image[0, 0, 0] == noise(seed=1)[0, 0, 0] else
+        Predictor, "__call__", lambda self, image: (broken if image[0, 0, 0] == noise(seed=1)[0, 0, 0] else
                                                             whole).predict_batch([image])[0]
     )  # fmt: skip
     status, out, err = run(good, bad)
@@ -405,11 +406,11 @@ def test_results_in_the_input_folder_would_be_read_next_time(run, tmp_path):
     assert status == 2 and "lies in the input folder" in err
 
 
-def test_an_interrupted_run_leaves_nothing_half(run, tmp_path, predict, monkeypatch):
+def test_an_interrupted_run_leaves_nothing_half(run, tmp_path, monkeypatch):
     for seed in range(3):
         save(tmp_path / "in" / f"{seed}.png", seed)
     assert run(tmp_path / "in" / "0.png")[0] == 0
-    before, real = files_of(tmp_path / "out"), predict.read_slice
+    before, real = files_of(tmp_path / "out"), prediction_run.read_slice
     calls = []
 
     def interrupted(*args, **kwargs):
@@ -418,7 +419,7 @@ def test_an_interrupted_run_leaves_nothing_half(run, tmp_path, predict, monkeypa
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(predict, "read_slice", interrupted)
+    monkeypatch.setattr(prediction_run, "read_slice", interrupted)
     status, _, err = run(tmp_path / "in", "--force")
     assert status == 130 and "Stopped after 2 images" in err and "as it was" in err
     assert files_of(tmp_path / "out") == before

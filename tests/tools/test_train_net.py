@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 
 import detectron2
-from detectron2.engine import default_argument_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICKSTART = str(ROOT / "configs" / "quickstart.yaml")
 
 
 def run(train_net, *arguments):
-    return train_net.guarded_main(default_argument_parser().parse_args([str(a) for a in arguments]))
+    return train_net.guarded_run(train_net.parse_args([str(a) for a in arguments]))
 
 
 def told(train_net, *arguments) -> str:
@@ -58,7 +57,7 @@ def test_a_mistake_leaves_its_traceback_and_a_bug_is_shown(train_net, tmp_path, 
     def broken(args):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(train_net, "main", broken)
+    monkeypatch.setattr(train_net, "run", broken)
     with pytest.raises(ZeroDivisionError):
         run(train_net)
     (other,) = set(tmp_path.iterdir()) - {place}

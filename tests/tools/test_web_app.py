@@ -2,7 +2,6 @@
 
 import base64
 import http.client
-import importlib.util
 import json
 import os
 import re
@@ -20,8 +19,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
+from tiny_runs import load_tool
 
-from meddet_d2.deploy import ModelCard, Predictor, read_slice
+from meddet_d2.deploy import ModelCard, Predictor, read_slice, web_server
 from meddet_d2.deploy.card import FORMAT, sha256
 from meddet_d2.deploy.web_session import csv_of
 from meddet_d2.formats import Pseudonyms, read_slices
@@ -54,10 +54,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 @pytest.fixture(scope="module")
 def web_app():
     """``tools/web_app.py`` as a module."""
-    spec = importlib.util.spec_from_file_location("web_app", ROOT / "tools" / "web_app.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("web_app")
 
 
 def write_model(folder: Path) -> Path:
@@ -412,19 +409,19 @@ def test_mistakes_are_told_in_one_line(told, tmp_path, monkeypatch, web_app):
     assert 'pip install -c constraints.txt -e ".[web]"' in told("--onnx", "a")
 
 
-def test_a_host_that_others_reach_is_warned_of(web_app, capsys):
+def test_a_host_that_others_reach_is_warned_of(capsys):
     for host in ("127.0.0.1", "127.0.0.2", "localhost", "::1"):
-        web_app.warn(host)
+        web_server.warn(host)
     assert capsys.readouterr().err == ""
     for host in ("0.0.0.0", "192.168.1.5", "::", "reading-room.example"):
-        web_app.warn(host)
+        web_server.warn(host)
         (line,) = capsys.readouterr().err.splitlines()
         assert host in line and "without encryption" in line
 
 
-def test_the_folder_of_uploads_and_the_environment(web_app, monkeypatch):
+def test_the_folder_of_uploads_and_the_environment(monkeypatch):
     monkeypatch.setattr(os, "environ", {"GRADIO_SHARE": "True", "GRADIO_ALLOWED_PATHS": "/", "HOME": "/"})
-    with web_app.upload_folder() as folder:
+    with web_server.upload_folder() as folder:
         assert folder.stat().st_mode & 0o777 == 0o700
         (folder / "left").mkdir()
         kept = {name: value for name, value in os.environ.items() if name.startswith("GRADIO_")}

@@ -1,10 +1,11 @@
 """The fixture of the scripts that prepare data."""
 
 import pytest
-from labelled_study import Study, load_script
+from labelled_study import Study
+from tiny_runs import load_tool
 
 
 @pytest.fixture
 def study(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MEDDET_SALT", "a salt for tests")
-    return Study(tmp_path, load_script("prepare_images"), capsys)
+    return Study(tmp_path, load_tool("prepare_images"), capsys)

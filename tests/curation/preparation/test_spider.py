@@ -1,12 +1,12 @@
 """datasets/prepare_spider.py on a release of a few voxels: what a box, a class, a level and a split are."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tiny_runs import load_tool
 
 from meddet_d2.data import load_cdh_layout
 
@@ -22,10 +22,7 @@ DISCS = {201: 48, 202: 38, 203: 28, 204: 18, 205: 8}
 
 @pytest.fixture(scope="module")
 def prepare_spider():
-    spec = importlib.util.spec_from_file_location("prepare_spider", ROOT / "datasets" / "prepare_spider.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("prepare_spider")
 
 
 def volume(seed: int = 0, *, discs=DISCS, slices=range(2, 7)) -> tuple[np.ndarray, np.ndarray]:

@@ -6,11 +6,10 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ...places import datasets_root
-from .omissions import Findings
+from ..command import guarded
+from ..curation.preparation.omissions import Findings
+from ..places import datasets_root, given_path
 
-# What a person can mend by reading one line.
-MISTAKES = (ValueError, OSError, ImportError)
 # Data sets that data/builtin.py registers, by the name of their folder, with the splits that it knows.
 REGISTERED = {"cdh1848": ("train", "test"), "spider_lumbar": ("train", "val")}
 
@@ -18,7 +17,10 @@ REGISTERED = {"cdh1848": ("train", "test"), "spider_lumbar": ("train", "val")}
 def add_common_arguments(parser: argparse.ArgumentParser, name: str, parts: str) -> None:
     """Options that all scripts have; ``name`` is the data set's, ``parts`` the splits of two fractions."""
     parser.add_argument(
-        "--output", type=Path, metavar="FOLDER", help=f"the data set's folder (default: $DETECTRON2_DATASETS/{name})"
+        "--output",
+        type=given_path,
+        metavar="FOLDER",
+        help=f"the data set's folder (default: $DETECTRON2_DATASETS/{name})",
     )
     parser.add_argument(
         "--split",
@@ -68,19 +70,15 @@ def summarize(output: Path, numbers: Mapping[str, Mapping[str, int]]) -> None:
     )
 
 
-def guarded(run: Callable[[Findings], object], *, verbose: bool) -> int:
-    """Run a script's work, name on stderr all that was found, also before a mistake; returns the exit status."""
+def prepare(work: Callable[[Findings], object], args: argparse.Namespace) -> int:
+    """Run a preparation, name on stderr all that was found, also before a mistake; returns the exit status."""
     findings = Findings()
-    try:
-        run(findings)
-    except MISTAKES as error:
-        _name(findings, verbose)
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 1
-    _name(findings, verbose)
-    return 0
 
+    def named() -> None:
+        try:
+            work(findings)
+        finally:
+            for line in findings.lines(verbose=args.verbose):
+                print(line, file=sys.stderr)
 
-def _name(findings: Findings, verbose: bool) -> None:
-    for line in findings.lines(verbose=verbose):
-        print(line, file=sys.stderr)
+    return guarded(named, plugins=args.plugin)

@@ -1,0 +1,139 @@
+r"""Look at a data set in CDH-1848's layout before anyone trains on it.
+
+    meddet check-data datasets/cdh1848 --output checked
+    meddet check-data --dataset cdh_phantom_train --config-file configs/quickstart.yaml
+
+A folder stands for its train.json, val.json and test.json, and one of these for those beside it. Everything that is
+named in one call is taken for splits of one data set. With --output the folder has findings.json, counts.json and
+data.html. Exit status: 0 nothing wrong or warnings only, 1 errors (with --strict: or warnings), 2 nothing was checked.
+docs/check_data.md lists the codes of the findings.
+"""
+
+import argparse
+from pathlib import Path
+
+from tabulate import tabulate
+
+import meddet_d2
+
+from ..command import MISTAKES, add_config, guarded, new_parser
+from ..curation.checking import Report, check_data
+from ..curation.checking.annotation_checks import find_json_files
+from ..curation.checking.data_page import write_page
+from ..curation.checking.findings import count
+from ..files import write_json
+from ..layout.validate import CLASSES
+from ..places import given_path
+
+FINDINGS, COUNTS, PAGE = "findings.json", "counts.json", "data.html"
+NOTHING_CHECKED = 2
+
+
+def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namespace:
+    parser = new_parser(__doc__, prog)
+    parser.add_argument(
+        "inputs", nargs="*", type=given_path, metavar="FOLDER_OR_JSON", help="a data set, or its json files"
+    )
+    parser.add_argument(
+        "--images", type=given_path, metavar="DIR", help="its images (default: images/ beside each json)"
+    )
+    parser.add_argument("--dataset", action="append", default=[], metavar="NAME", help="a registered data set")
+    add_config(parser, help="for --dataset: the yaml whose DATASETS.PHANTOM counts")
+    parser.add_argument("--output", type=given_path, metavar="DIR", help=f"write {FINDINGS}, {COUNTS} and {PAGE} there")
+    parser.add_argument("--strict", action="store_true", help="warnings give exit status 1, too")
+    parser.add_argument("--quiet", action="store_true", help="print the findings and nothing else")
+    parser.add_argument("--force", action="store_true", help="replace the files of an earlier check")
+    args = parser.parse_args(arguments)
+    if not args.inputs and not args.dataset:
+        parser.error("name a folder, a json file or --dataset.")
+    if args.dataset and not args.config_file:
+        parser.error("--dataset needs --config-file.")
+    if args.dataset and args.images:
+        parser.error("--images is for folders and json files; a registered data set has its own.")
+    return args
+
+
+def run(args: argparse.Namespace) -> bool:
+    """Check, print and write; returns whether the exit status is 1."""
+    if args.output is not None:
+        _check_output(args.output, force=args.force)
+    sources = [(file, args.images or file.parent / "images") for file in find_json_files(args.inputs)]
+    sources += [source for source in _registered(args.dataset, args.config_file) if source not in sources]
+    report = check_data(sources, progress=not args.quiet)
+    if args.output is not None:
+        _write(report, args.output)
+    if not args.quiet:
+        for json_file, images in sources:
+            print(f"{json_file}, images in {images}")
+        print(_table(report))
+    for finding in report.findings:
+        print(finding.line())
+    if not args.quiet:
+        counts = count(report.findings)
+        print(", ".join(f"{number} {name}{'s' * (number != 1)}" for name, number in counts.items()) + ".")
+    return report.failed(strict=args.strict)
+
+
+def _check_output(output: Path, *, force: bool) -> None:
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"{output} is a file; name a folder for --output.")
+    if output.is_dir() and any(output.iterdir()) and not force:
+        raise ValueError(f"{output} is not empty; name another folder, or add --force to replace {FINDINGS} there.")
+
+
+def _registered(names: list[str], config_file: str | None) -> list[tuple[Path, Path]]:
+    """The json files of registered data sets, those beside them included, and their folders of images."""
+    if not names or config_file is None:
+        return []
+    # Here, because a folder can be checked where torch is not installed.
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+
+    from ..data import register_datasets
+
+    register_datasets(meddet_d2.load_config(config_file, []))
+    sources = []
+    for name in names:
+        if name not in DatasetCatalog:
+            # Detectron2 brings dozens of its own, in other layouts.
+            ours = [
+                known for known in DatasetCatalog.list() if MetadataCatalog.get(known).get("thing_classes") == CLASSES
+            ]
+            raise ValueError(f"--dataset {name}: no such data set; {', '.join(sorted(ours))} are known.")
+        metadata = MetadataCatalog.get(name)
+        json_file = metadata.get("json_file")
+        if json_file is None:
+            raise ValueError(f"--dataset {name} has no json file in its metadata; name its json instead.")
+        try:
+            DatasetCatalog.get(name)  # makes the phantom; what is wrong with the data is found below
+        except MISTAKES:
+            if not Path(json_file).is_file():
+                raise
+        files = find_json_files([Path(json_file)])
+        sources += [(file, Path(metadata.image_root)) for file in files]
+    return list(dict.fromkeys(sources))
+
+
+def _write(report: Report, output: Path) -> None:
+    counts = {f"{name}s": number for name, number in count(report.findings).items()}
+    records = [finding.record() for finding in report.findings]
+    write_json(output / FINDINGS, {**counts, "findings": records})
+    write_json(output / COUNTS, {"splits": report.counts})
+    write_page(report, output / PAGE)
+
+
+def _table(report: Report) -> str:
+    classes = list(dict.fromkeys(name for counts in report.counts.values() for name in counts["classes"]))
+    keys = ("images", "patients", "healthy_images", "boxes")
+    rows = [
+        [name, *(counts[key] for key in keys), *(counts["classes"].get(label, 0) for label in classes)]
+        for name, counts in report.counts.items()
+    ]
+    headers = ("", "images", "patients", "healthy", "boxes", *classes)
+    align = ("left", *["right"] * (len(headers) - 1))
+    return tabulate([headers, *rows], tablefmt="plain", disable_numparse=True, colalign=align)
+
+
+def main(arguments: list[str], prog: str | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    args = parse_args(arguments, prog)
+    return guarded(lambda: run(args), plugins=args.plugin, mistake=NOTHING_CHECKED)

@@ -1,0 +1,66 @@
+r"""Write a trained student as files that run without torch and Detectron2.
+
+    meddet export --config-file configs/meddet.yaml --weights output/meddet/model_final.pth \
+        --output exported --int8
+
+The folder then has model.onnx (normalisation, decoding and NMS inside; any height, width and batch),
+model.safetensors, card.json, and with --int8 model.int8.onnx. ``meddet_d2.deploy.Predictor`` runs them with
+onnxruntime. ``KEY VALUE`` pairs at the end override the config. docs/deploy.md says the rest.
+"""
+
+import argparse
+
+import meddet_d2
+from detectron2.modeling import build_model
+
+from ..benchmark.plan import config_hash
+from ..command import add_config, add_overrides, guarded, new_parser
+from ..data import register_datasets
+from ..deploy import Predictor
+from ..deploy.export import CARD, MODEL, export
+from ..deploy.student_export import calibration_images, largest_difference, student_card
+from ..modeling.weights import load_detector_weights
+from ..places import given_path
+from ..provenance import provenance_now
+
+
+def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namespace:
+    parser = new_parser(__doc__, prog)
+    add_config(parser, required=True, help="the yaml that the student was trained by")
+    parser.add_argument("--weights", metavar="FILE", help="its checkpoint (default: MODEL.WEIGHTS of the config)")
+    parser.add_argument("--output", required=True, type=given_path, metavar="FOLDER", help="where the files go")
+    parser.add_argument("--int8", action="store_true", help="also an int8 model, calibrated on DATASETS.TRAIN")
+    parser.add_argument("--calibration-images", type=int, default=64, metavar="N", help="for --int8 (default: 64)")
+    parser.add_argument("--force", action="store_true", help="replace the files of an earlier export")
+    add_overrides(parser)
+    return parser.parse_args(arguments)
+
+
+def run(args: argparse.Namespace) -> None:
+    if (args.output / CARD).exists() and not args.force:
+        raise ValueError(f"{args.output} holds an exported model already; add --force to replace it.")
+    if args.calibration_images < 1:
+        raise ValueError(f"--calibration-images is {args.calibration_images}; it must be at least 1.")
+    cfg = meddet_d2.load_config(args.config_file, args.opts)
+    weights = args.weights or cfg.MODEL.WEIGHTS
+    if not weights:
+        raise ValueError("No weights to export: give --weights, the checkpoint of a trained student.")
+    cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.BOTTOM_UP.PRETRAINED = False  # the checkpoint has all
+    cfg.freeze()
+    register_datasets(cfg)
+    detector = build_model(cfg).eval()
+    load_detector_weights(detector, weights)
+    calibration = list(calibration_images(cfg, args.calibration_images)) if args.int8 else None
+    print("Writing the network as ONNX: about half a minute.", flush=True)
+    card = student_card(cfg, args.config_file, detector, config_hash=config_hash(cfg), made_by=provenance_now())
+    card = export(detector, card, args.output, calibration=calibration)
+    difference = largest_difference(detector, Predictor(args.output / MODEL))
+    print(f"{args.output}: {', '.join([*card.files, CARD])}")
+    print(f"On an image of noise, scores differ from torch's by at most {difference:.1e}.")
+
+
+def main(arguments: list[str], prog: str | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    args = parse_args(arguments, prog)
+    return guarded(lambda: run(args), plugins=args.plugin)

@@ -1,0 +1,158 @@
+r"""Make a data set in the layout of CDH-1848 from your images and the annotations of a labelling tool.
+
+    meddet prepare images IMAGES --annotations A --format labelme
+    meddet prepare images IMAGES --annotations A.xml --format cvat --patients table.csv
+    meddet prepare images IMAGES --annotations LABELS --format yolo --patient-folder 1 \
+        --classes "herniation=protrusion" "normal=non-protrusion"
+    meddet prepare images IMAGES --annotations A.json --format coco --split 0.7 0.1 0.2 --key ~/key.csv
+
+IMAGES holds DICOM, NIfTI, PNG, JPEG or TIFF files. What comes out has pseudonyms for names and no metadata; only the
+file of --key, if you ask for one, says who is who. docs/your_data.md says the rest.
+"""
+
+import argparse
+import re
+from pathlib import Path
+
+import meddet_d2
+
+from ..command import new_parser
+from ..curation.preparation.annotation import read_text
+from ..curation.preparation.annotation_files import FORMATS
+from ..curation.preparation.assembly import assemble, draw_split, follow_list, follow_split
+from ..curation.preparation.classes import ClassMap
+from ..curation.preparation.image_folder import ImageSettings, prepare_images
+from ..curation.preparation.omissions import Findings
+from ..curation.preparation.writing import check_key, check_output, new_folder, new_key, write_key
+from ..formats import Pseudonyms
+from ..places import datasets_root, given_path
+from .preparation_command import add_common_arguments, fractions_of, prepare, summarize
+
+SPLITS = (("train", "test"), ("train", "val", "test"))
+
+
+def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namespace:
+    parser = new_parser(__doc__, prog)
+    parser.add_argument(
+        "images", type=given_path, metavar="IMAGES", help="the folder of images; folders in it are walked"
+    )
+    parser.add_argument(
+        "--annotations", required=True, type=given_path, metavar="A", help="their file, or their folder"
+    )
+    parser.add_argument("--format", required=True, choices=list(FORMATS), help="of the annotations")
+    parser.add_argument(
+        "--class-names", type=given_path, metavar="FILE", help="YOLO's names: data.yaml, or one name a line"
+    )
+    parser.add_argument("--classes", nargs="+", default=[], metavar="LABEL=CLASS", help="labels of your own")
+    parser.add_argument(
+        "--ignore-label", action="append", default=[], metavar="LABEL", help="leave its shapes out; may be repeated"
+    )
+    parser.add_argument(
+        "--healthy-without-annotation",
+        action="store_true",
+        help="keep images that no annotation names as healthy ones (default: they are left out)",
+    )
+    owner = parser.add_mutually_exclusive_group()
+    owner.add_argument("--patients", type=given_path, metavar="CSV", help="a table that says whose an image is")
+    owner.add_argument("--patient-folder", type=int, metavar="N", help="the N-th folder below IMAGES is the patient")
+    owner.add_argument("--patient-pattern", metavar="REGEX", help="its first group, in the path, is the patient")
+    parser.add_argument("--patient-column", default="patient", metavar="NAME", help="of the table (default: patient)")
+    parser.add_argument("--image-column", default="image", metavar="NAME", help="of the table (default: image)")
+    add_common_arguments(parser, "cdh1848", "train and test")
+    parser.add_argument("--split-column", metavar="NAME", help="of the table: train, val or test, in place of --split")
+    parser.add_argument(
+        "--test-patients", type=given_path, metavar="FILE", help="a patient a line; all others are to train"
+    )
+    parser.add_argument("--key", type=given_path, metavar="FILE", help="write there who is who: keep it secret")
+    return parser.parse_args(arguments)
+
+
+def run(args: argparse.Namespace, findings: Findings) -> None:
+    output = args.output or datasets_root() / "cdh1848"
+    settings = _settings(args)
+    fractions = fractions_of(args, SPLITS)
+    check_output(output, [args.images, args.annotations], force=args.force)
+    if args.key:
+        check_key(args.key, output, force=args.force)
+    listed = _listed(args.test_patients)
+    pseudonyms = Pseudonyms.load()
+    with new_key(args.key) as key, new_folder(output) as folder:
+        prepared = prepare_images(settings, folder, pseudonyms, findings)
+        if listed:
+            named = {prepared.same.name(pseudonyms.patient(text)): text for text in listed}
+            splits = follow_list(prepared.records, named, "train", "test", findings)
+        elif args.split_column:
+            splits = follow_split(prepared.records, prepared.said_splits, findings)
+        elif prepared.records:
+            splits = draw_split(prepared.records, fractions, args.seed, findings)
+        else:
+            splits = {}
+        numbers = assemble(
+            folder,
+            prepared.records,
+            splits,
+            description="Prepared from labelled images by datasets/prepare_images.py",
+            made_by="datasets/prepare_images.py",
+            version=meddet_d2.__version__,
+            settings=_account(args, fractions),
+            findings=findings,
+            strict=args.strict,
+        )
+        if key is not None:
+            write_key(key, [record for record in prepared.records if record.patient in splits])
+    summarize(output, numbers)
+
+
+def _settings(args: argparse.Namespace) -> ImageSettings:
+    if args.split_column and not args.patients:
+        raise ValueError("--split-column is a column of the table of --patients; give both.")
+    if sum(map(bool, (args.split, args.split_column, args.test_patients))) > 1:
+        raise ValueError("--split, --split-column and --test-patients exclude each other; give one of them.")
+    if args.patient_folder is not None and args.patient_folder < 1:
+        raise ValueError(f"--patient-folder {args.patient_folder}: folders are counted from 1.")
+    try:
+        pattern = re.compile(args.patient_pattern) if args.patient_pattern else None
+    except re.error as error:
+        raise ValueError(f"--patient-pattern {args.patient_pattern!r} is no regular expression ({error}).") from error
+    return ImageSettings(
+        images=args.images,
+        annotations=args.annotations,
+        kind=args.format,
+        classes=ClassMap(args.classes, args.ignore_label),
+        names_file=args.class_names,
+        table=args.patients,
+        columns=(args.patient_column, args.image_column, args.split_column),
+        folder_level=args.patient_folder,
+        pattern=pattern,
+        healthy_without_annotation=args.healthy_without_annotation,
+    )
+
+
+def _listed(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+    try:
+        listed = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}.") from error
+    if not listed:
+        raise ValueError(f"{path}: names no patient; write one a line.")
+    return listed
+
+
+def _account(args: argparse.Namespace, fractions: dict[str, float]) -> dict:
+    """What shaped the data set, without a path, a label or a name in it."""
+    sources = {"table": args.patients, "folder": args.patient_folder, "pattern": args.patient_pattern}
+    drawn = {"fractions": fractions, "seed": args.seed}
+    return {
+        "format": args.format,
+        "patients_from": next((name for name, value in sources.items() if value), "dicom"),
+        "split_by": "list" if args.test_patients else "table" if args.split_column else drawn,
+        "healthy_without_annotation": args.healthy_without_annotation,
+    }
+
+
+def main(arguments: list[str], prog: str | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    args = parse_args(arguments, prog)
+    return prepare(lambda findings: run(args, findings), args)

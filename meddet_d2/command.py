@@ -1,0 +1,124 @@
+"""What all commands share: the options of each, and one guarded main that tells a person's mistake in one line."""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from .plugins import load_plugins
+
+# What a person can mend by reading one line: a wrong path, key, file, name or number, or a library that is missing.
+MISTAKES = (ValueError, OSError, KeyError, ImportError, FloatingPointError)
+# Exit statuses as a shell gives them after SIGINT and SIGPIPE.
+INTERRUPTED, CUT_OFF = 130, 141
+
+
+def new_parser(description: str | None, prog: str | None) -> argparse.ArgumentParser:
+    """A parser with the option that every command has.
+
+    Args:
+        description: shown by --help as it is.
+        prog: how the command was called; None for the script's own name.
+    """
+    parser = argparse.ArgumentParser(
+        prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_plugins(parser)
+    return parser
+
+
+def add_plugins(parser: argparse.ArgumentParser) -> None:
+    """Add --plugin to a parser."""
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="MODULE_OR_FILE",
+        help="load your own backbone, method or other part first; may be repeated (docs/your_method.md)",
+    )
+
+
+def add_config(parser: Any, *, required: bool = False, help: str) -> None:
+    """Add --config-file to a parser or a group of one: a file, or the name of a config that comes with the package."""
+    parser.add_argument("--config-file", required=required, metavar="FILE", help=help)
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """Add the KEY VALUE pairs that end a command line."""
+    parser.add_argument("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides of the config")
+
+
+def message_of(error: BaseException) -> str:
+    """What an error says, in one line."""
+    # str() of a KeyError puts its message in quotes.
+    message = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return " ".join(str(message).split()) or type(error).__name__
+
+
+def guarded(
+    work: Callable[[], int | None],
+    *,
+    plugins: Sequence[str] = (),
+    mistake: int | Callable[[], int] = 1,
+    stopped: str | Callable[[], str] = "Stopped.",
+) -> int:
+    """Run a command's work and return its exit status.
+
+    A mistake is told in one line on stderr. Ctrl-C and SIGTERM end the work alike, so that it can clean up. A reader
+    that closes the pipe ends it without a word.
+
+    Args:
+        work: returns the exit status; None is 0.
+        plugins: loaded first.
+        mistake: the exit status after a mistake.
+        stopped: said after Ctrl-C.
+    """
+    printable_streams()
+    try:
+        with _terminating():
+            load_plugins(plugins)
+            status = work() or 0
+            sys.stdout.flush()
+            return status
+    except KeyboardInterrupt:
+        print(stopped if isinstance(stopped, str) else stopped(), file=sys.stderr)
+        return INTERRUPTED
+    except MISTAKES as error:
+        if isinstance(error, BrokenPipeError) and _stdout_is_closed():
+            return CUT_OFF
+        print(f"error: {message_of(error)}", file=sys.stderr)
+        return mistake if isinstance(mistake, int) else mistake()
+
+
+def printable_streams() -> None:
+    """Let stdout and stderr escape a character that the console does not have, instead of ending the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def _terminating() -> Iterator[None]:
+    """Within the block SIGTERM is a Ctrl-C."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stdout_is_closed() -> bool:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Or Python flushes again at its end, and complains.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False

@@ -1,0 +1,206 @@
+"""Reading many inputs with one detector: thresholds, files for each image, problems, and the account at the end."""
+
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+from tqdm import tqdm
+
+import meddet_d2
+
+from ..formats import MRSlice, Problem, Pseudonyms, collect
+from .dicom_report import DicomWriter, kinds_of
+from .opened_detector import OpenedDetector
+from .reading import RESEARCH_USE, overlay, read_slice, thresholds_of
+from .results import (
+    DICOM,
+    DICOM_IDENTIFIED,
+    DISCS,
+    OVERLAYS,
+    PREDICTIONS,
+    PROBLEMS,
+    Results,
+    check_output,
+    save_overlay,
+    without_paths,
+    write_key,
+)
+
+
+@dataclass(frozen=True)
+class PredictionSettings:
+    """What is read, and what is written of it.
+
+    Attributes:
+        inputs: files and folders of images.
+        output: the folder of results.
+        slices: of a series, "middle" or "all".
+        threshold: the least score of a finding, in [0, 1].
+        class_thresholds: the same for some classes, by name.
+        overlays: write pictures.
+        dicom: "sr", "sc" or "both"; None writes no DICOM file.
+        identified: DICOM files carry the patient's name and ids.
+        key: a secret table from pseudonyms to files, outside of ``output``; None writes none.
+        force: replace the results of an earlier run.
+    """
+
+    inputs: Sequence[Path]
+    output: Path
+    slices: str = "middle"
+    threshold: float = 0.3
+    class_thresholds: Mapping[str, float] = field(default_factory=dict)
+    overlays: bool = True
+    dicom: str | None = None
+    identified: bool = False
+    key: Path | None = None
+    force: bool = False
+
+    def check_places(self) -> None:
+        """Refuse what would overwrite something, be read as input next time, or put the key beside the results.
+
+        Raises:
+            ValueError: naming the option.
+        """
+        check_output(self.output, force=self.force)
+        output = self.output.resolve()
+        for given in self.inputs:
+            if given.is_dir() and output.is_relative_to(given.resolve()):
+                raise ValueError(
+                    f"--output {self.output} lies in the input folder {given}: its pictures would be read as images"
+                    " next time; give a folder outside."
+                )
+        if self.key is not None:
+            if self.key.resolve().is_relative_to(output):
+                raise ValueError(f"--key {self.key} lies in {self.output}, which is to be passed on; put it elsewhere.")
+            if self.key.exists() and not self.force:
+                raise ValueError(f"--key {self.key} is there already; add --force to replace it.")
+
+
+class PredictionRun:
+    """One pass over the inputs: its detector, its thresholds, and what came out so far."""
+
+    def __init__(self, settings: PredictionSettings, opened: OpenedDetector) -> None:
+        """Nothing is read or written yet.
+
+        Raises:
+            ValueError: a threshold cannot be met, or a library for DICOM is missing.
+        """
+        self.settings, self.detector = settings, opened.detector
+        self.pseudonyms = Pseudonyms.load()
+        self.model = {"name": opened.card.name, "file": opened.file, "sha256": opened.sha256}
+        classes = self.detector.classes
+        self.thresholds = thresholds_of(classes, settings.threshold, settings.class_thresholds)
+        least = self.detector.least_score
+        if min(self.thresholds.values()) < least:
+            raise ValueError(
+                f"A threshold is {min(self.thresholds.values()):g}, but this model gives no score below {least:g}; "
+                f"give {least:g} or more, or MODEL.GFL.SCORE_THRESH_TEST when the model is exported or read."
+            )
+        self.dicom = None
+        if settings.dicom:
+            self.dicom = DicomWriter(
+                kinds_of(settings.dicom),
+                self.pseudonyms,
+                model=opened.card.name,
+                version=meddet_d2.__version__,
+                classes=classes,
+                thresholds=self.thresholds,
+                identified=settings.identified,
+            )
+        self.results = Results(classes)
+        self.remarks: Counter[str] = Counter()
+        self.key: list[dict[str, Any]] = []
+
+    def read_all(self, folder: Path) -> None:
+        """Read every input and write the files of each into a folder."""
+        with tqdm(desc="reading", unit=" item", total=0, file=sys.stderr) as bar:
+
+            def expect(more: int) -> None:
+                bar.total += more
+                bar.refresh()
+
+            inputs = self.settings.inputs
+            for item in collect(inputs, pseudonyms=self.pseudonyms, slices=self.settings.slices, expect=expect):
+                if isinstance(item, Problem):
+                    self._problem(item.source, item.reason)
+                else:
+                    self._read(item, folder)
+                bar.set_postfix(findings=len(self.results.discs), problems=len(self.results.problems), refresh=False)
+                bar.update()
+
+    def _read(self, mr_slice: MRSlice, folder: Path) -> None:
+        try:
+            reading = read_slice(
+                mr_slice,
+                self.detector,
+                threshold=self.settings.threshold,
+                class_thresholds=self.settings.class_thresholds,
+            )
+        except (ValueError, FloatingPointError) as error:
+            self._problem(mr_slice.source, str(error), mr_slice)
+            return
+        self.results.add(reading)
+        self.remarks.update(mr_slice.warnings)
+        self._note(mr_slice.image_id, mr_slice.source, mr_slice)
+        if self.settings.overlays or self.dicom is not None:
+            picture = overlay(reading)
+            if self.settings.overlays:
+                save_overlay(picture, mr_slice.image_id, folder)
+            if self.dicom is not None:
+                place = folder / (DICOM_IDENTIFIED if self.settings.identified else DICOM)
+                for reason in self.dicom.write(reading, picture, place):
+                    self._problem(mr_slice.source, reason, mr_slice)
+
+    def _problem(self, source: Path, reason: str, mr_slice: MRSlice | None = None) -> None:
+        reason = " ".join(reason.split())
+        tqdm.write(f"problem: {source}: {reason}", file=sys.stderr)
+        pseudonym = self.pseudonyms.image(str(source.absolute()))
+        self._note(pseudonym, source, mr_slice)
+        self.results.add_problem(
+            pseudonym, without_paths(reason, source, pseudonym), mr_slice.image_id if mr_slice else ""
+        )
+
+    def _note(self, pseudonym: str, source: Path, mr_slice: MRSlice | None) -> None:
+        patient, frame = (mr_slice.patient_id, mr_slice.frame) if mr_slice else (None, None)
+        self.key.append({"pseudonym": pseudonym, "patient_id": patient, "source": source.absolute(), "frame": frame})
+
+    def write(self, folder: Path) -> None:
+        """The tables, the json and the key."""
+        info = {
+            "description": "Detections of tools/predict.py; boxes in pixels, spacing and sizes in millimetres.",
+            "model": self.model,
+            "thresholds": self.thresholds,
+            "slices": self.settings.slices,
+            "version": meddet_d2.__version__,
+        }
+        self.results.write(folder, info)
+        if self.settings.key is not None:
+            write_key(self.settings.key, self.key)
+
+    def tell(self) -> None:
+        """The table at the end, and what to do next."""
+        output, results = self.settings.output, self.results
+        lines = [
+            (label, f"{self.thresholds[label]:g}", sum(disc["label"] == label for disc in results.discs),
+             sum(line[f"findings_{label}"] > 0 for line in results.images))
+            for label in results.classes
+        ]  # fmt: skip
+        print(tabulate(lines, headers=("class", "threshold", "findings", "images with"), tablefmt="simple"))
+        empty = sum(line["findings"] == 0 for line in results.images)
+        print(f"\n{counted(len(results.images), 'image')} read, {empty} without a finding; "
+              f"{counted(len(results.problems), 'problem')}"
+              + (f", named above and in {output / PROBLEMS}." if results.problems else "."))  # fmt: skip
+        for remark, count in self.remarks.most_common():
+            print(f"Remark on {counted(count, 'image')}: {remark}")
+        first = f"look at {output / OVERLAYS}, " if self.settings.overlays else ""
+        print(f"Next: {first}open {output / DISCS} in a spreadsheet, or read {output / PREDICTIONS} (COCO).")
+        print(RESEARCH_USE)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and its noun."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

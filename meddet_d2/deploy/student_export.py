@@ -1,0 +1,98 @@
+"""What goes into an export beside the network: its card, images to calibrate with, and a last look at the result."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import meddet_d2
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+
+from ..data import MedDetDatasetMapper
+from ..modeling import GFL
+from .card import ModelCard
+from .predictor import Predictor
+from .torch_predictor import class_names
+
+
+def student_card(
+    cfg: CfgNode, config_file: str, detector: GFL, *, config_hash: str, made_by: Mapping[str, Any]
+) -> ModelCard:
+    """The model card of a trained detector, without its files.
+
+    Args:
+        cfg: of the detector.
+        config_file: its yaml, whose name is kept.
+        detector: with its weights.
+        config_hash: of the config, as the benchmark takes it.
+        made_by: as :func:`meddet_d2.provenance.provenance_now` gives it.
+    """
+    divisor = max(detector.backbone.size_divisibility, 1)
+    nmode = cfg.MODEL.NMODE
+    return ModelCard(
+        name=Path(config_file).stem,
+        classes=class_names(cfg, detector.num_classes),
+        image={
+            "order": cfg.INPUT.FORMAT,
+            "min_size": cfg.INPUT.MIN_SIZE_TEST,
+            "max_size": cfg.INPUT.MAX_SIZE_TEST,
+            "min_side": divisor,
+            "mean": list(cfg.MODEL.PIXEL_MEAN),
+            "std": list(cfg.MODEL.PIXEL_STD),
+            "divisor": divisor,
+        },
+        thresholds={
+            "score": detector.score_thresh,
+            "nms": detector.nms_thresh,
+            "topk": detector.topk_candidates,
+            "max_detections": detector.max_detections,
+        },
+        network={
+            "config": Path(config_file).name,
+            "config_hash": config_hash,
+            "nmode": None
+            if nmode.KIND == "none"
+            else {"kind": nmode.KIND, "t_end": nmode.T_END, "solver": nmode.SOLVER},
+            "parameters": sum(parameter.numel() for parameter in detector.parameters()),
+        },
+        made_by={
+            "version": meddet_d2.__version__,
+            **{key: made_by[key] for key in ("commit", "sources", "engine", "torch")},
+        },
+        trained_on=tuple(cfg.DATASETS.TRAIN),
+    )
+
+
+def calibration_images(cfg: CfgNode, most: int) -> Iterator[np.ndarray]:
+    """Training images as the network sees test images, spread evenly over the data set.
+
+    Yields:
+        (3, H, W) uint8.
+
+    Raises:
+        ValueError: DATASETS.TRAIN is empty.
+    """
+    if not cfg.DATASETS.TRAIN:
+        raise ValueError("--int8 needs images to calibrate with, but DATASETS.TRAIN is empty.")
+    records = DatasetCatalog.get(cfg.DATASETS.TRAIN[0])
+    mapper = MedDetDatasetMapper(cfg, is_train=False)
+    chosen = np.linspace(0, len(records) - 1, min(most, len(records))).round().astype(int)
+    for index in tqdm(chosen, desc="reading images to calibrate with", unit="image"):
+        yield mapper(records[index])["image"].numpy()
+
+
+def largest_difference(detector: GFL, predictor: Predictor) -> float:
+    """The largest difference of the best scores on noise, as a last look at what was written."""
+    side = predictor.card.image["min_size"]
+    image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    found = predictor(image)
+    with torch.inference_mode():
+        (expected,) = detector([{"image": torch.from_numpy(predictor.prepare(image))}])
+    scores = expected["instances"].scores.numpy()
+    most = max(len(scores), len(found))
+    padded = [np.pad(values, (0, most - len(values))) for values in (scores, found.scores)]
+    return float(np.abs(padded[0] - padded[1]).max(initial=0.0))
