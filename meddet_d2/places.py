@@ -74,12 +74,13 @@ def find_config(name: str) -> str:
     Raises:
         ValueError: as :func:`expanded`.
     """
-    path = Path(expanded(name))
-    if name and not path.is_file() and not path.is_absolute():
-        own = shipped_configs().joinpath(*(path.parts[1:] if path.parts[0] == "configs" else path.parts))
-        if own.is_file():
-            return str(own)
-    return expanded(name)
+    path = expanded(name)
+    # os.path, because a name that is too long for the system is no file either.
+    if name and not os.path.isfile(path) and not os.path.isabs(path):
+        own = str(shipped_configs() / Path(path).as_posix().removeprefix("configs/"))
+        if os.path.isfile(own):
+            return own
+    return path
 
 
 def given_config(text: str) -> Path:

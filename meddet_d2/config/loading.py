@@ -164,9 +164,11 @@ def _with_bases(path: Path) -> list[tuple[Path, dict]]:
             raise ValueError(f"{file}: _BASE_ is {bases!r}; give the name of a config file, or a list of them.")
         for base in bases:
             try:
-                waiting.append(file.parent / expanded(base))
+                beside, own = file.parent / expanded(base), find_config(base)
             except ValueError as error:
                 raise ValueError(f"{file}: _BASE_: {error}.") from error
+            # One of the project's own configs, for files that lie elsewhere.
+            waiting.append(Path(own) if os.path.isfile(own) and not os.path.isfile(beside) else beside)
             # A name that is too long for the system is no file either.
             if not os.path.isfile(waiting[-1]):
                 raise FileNotFoundError(f"{file}: its _BASE_ {waiting[-1]} does not exist; correct it.")
