@@ -1,31 +1,24 @@
-"""Sizes and speeds of several networks side by side: parameters, multiply-adds, images per second.
+"""Sizes and speeds of several networks side by side: parameters, multiply-adds, images per second."""
 
-A machine's speed drifts (other programs, heat), by more than the networks differ. So the timed calls are interleaved in
-rounds, A B C D A B C D ..., and every network is compared under the same drift.
-"""
-
-import statistics
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from tabulate import tabulate
 from torch import nn
-from tqdm import tqdm
 
 from detectron2.modeling import build_model
 from meddet_d2.config import load_config
 from meddet_d2.evaluation.complexity import count
-from meddet_d2.evaluation.summary import Throughput
+from meddet_d2.evaluation.timing import Throughput, interleaved_seconds, noise_batch
 from meddet_d2.files import replacing, write_json
 
 from ..provenance import describe_hardware, hardware, provenance_now
 from .suite import Row
 
 EFFICIENCY = "efficiency.json"
-WARMUP = 2
 
 
 @dataclass(frozen=True)
@@ -49,49 +42,6 @@ class NetworkCost:
     paper: Mapping[str, float]
 
 
-def interleaved_seconds(
-    calls: Mapping[str, Callable[[], object]],
-    *,
-    rounds: int,
-    warmup: int = WARMUP,
-    pause: float = 0.0,
-    prime: bool = False,
-    clock=time.perf_counter,
-) -> dict[str, list[float]]:
-    """Time several calls in rounds.
-
-    Args:
-        calls: by name; each must have finished its work when it returns.
-        rounds: timed calls of each, at least 3.
-        warmup: rounds before the first timed one.
-        pause: seconds before each call, for calls of different libraries: one's idle threads spin for a while, and
-            would take the cores from the next.
-        prime: make each call once untimed before it is timed, so that the caches are its own and it does not matter
-            what ran before.
-        clock: gives seconds.
-
-    Returns:
-        Seconds of each call, ``rounds`` for each name.
-
-    Raises:
-        ValueError: fewer than 3 rounds, or nothing to call.
-    """
-    if rounds < 3 or not calls:
-        raise ValueError(f"Timing needs at least one network and 3 rounds for a median and quartiles, got {rounds}.")
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in tqdm(range(warmup + rounds), desc="Timing", unit="round", disable=None, leave=False):
-        for name, call in calls.items():
-            time.sleep(pause)
-            if prime:
-                call()
-            begin = clock()
-            call()
-            taken = clock() - begin
-            if turn >= warmup:
-                seconds[name].append(taken)
-    return seconds
-
-
 def measure(models: Mapping[str, nn.Module], batch: list[dict], *, rounds: int = 11) -> dict[str, Throughput]:
     """Images per second of several detectors, from tensors to boxes, interleaved.
 
@@ -100,29 +50,10 @@ def measure(models: Mapping[str, nn.Module], batch: list[dict], *, rounds: int =
         batch: what each is called with.
         rounds: timed calls of each.
     """
-    calls = {name: _call(model.eval(), batch) for name, model in models.items()}
+    calls = {name: partial(model.eval(), batch) for name, model in models.items()}
     with torch.no_grad():
         seconds = interleaved_seconds(calls, rounds=rounds)
-    return {name: _throughput([len(batch) / value for value in values]) for name, values in seconds.items()}
-
-
-def noise_batch(size: int, images: int = 1, seed: int = 0) -> list[dict]:
-    """Images of noise, in a detector's input format.
-
-    Args:
-        size: height and width in pixels.
-        images: how many.
-        seed: of the noise.
-
-    Raises:
-        ValueError: a size or a number below 1.
-    """
-    if size < 1 or images < 1:
-        raise ValueError(f"Timing needs images of at least one pixel, and at least one; got {images} of size {size}.")
-    generator = torch.Generator().manual_seed(seed)
-    shape = (3, size, size)
-    noise = [torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8) for _ in range(images)]
-    return [{"image": image, "height": size, "width": size} for image in noise]
+    return {name: Throughput.of(values, len(batch)) for name, values in seconds.items()}
 
 
 def compare(rows: Sequence[Row], *, size: int = 512, images: int = 1, rounds: int = 11) -> list[NetworkCost]:
@@ -211,17 +142,3 @@ def write(networks: Sequence[NetworkCost], output: Path, *, size: int, images: i
     with replacing(output / "efficiency.md") as temporary:
         temporary.write_text(f"{note}\n\n{text}\n\n```bash\n{command}\n```\n", encoding="utf-8")
     return f"{text}\n{note}"
-
-
-def _call(model: nn.Module, batch: list[dict]) -> Callable[[], None]:
-    def call() -> None:
-        model(batch)
-        if torch.cuda.is_initialized():
-            torch.cuda.synchronize()
-
-    return call
-
-
-def _throughput(rates: Sequence[float]) -> Throughput:
-    low, median, high = statistics.quantiles(rates, n=4, method="inclusive")
-    return Throughput(median=median, low=low, high=high)

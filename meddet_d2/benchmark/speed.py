@@ -1,7 +1,7 @@
 """What the parts cost, side by side: nmODE^2, the exported student, the light student, a step of distillation.
 
-Everything is timed in one run and in rounds (efficiency.py), so that each ratio is of two medians under the same drift
-of the machine. Weights are random: they do not change what is computed, but for the few boxes that NMS sees.
+Everything is timed in one run and in rounds (evaluation/timing.py), so that each ratio is of two medians under the same
+drift of the machine. Weights are random: they do not change what is computed, but for the few boxes that NMS sees.
 """
 
 import copy
@@ -30,12 +30,12 @@ from meddet_d2.distillation import DistillationModel, TeacherBank, build_distill
 from meddet_d2.engine.distillation_hooks import DiscriminatorHook
 from meddet_d2.engine.guards import FiniteGuard
 from meddet_d2.engine.optimizer import build_optimizer
+from meddet_d2.evaluation.timing import interleaved_seconds, noise_batch
 from meddet_d2.files import replacing, write_json
 from meddet_d2.modeling.nmode.flow_map import flow_map, flow_table
 from meddet_d2.modeling.nmode.nmode_solvers import odeint_solve
 
 from ..provenance import describe_hardware, hardware, provenance_now
-from .efficiency import interleaved_seconds, noise_batch
 
 SPEED = "speed.json"
 # The map of the ratios of nmODE^2: P3 of an image of 512 x 512.
@@ -56,15 +56,13 @@ class SpeedReport:
         self.notes: list[str] = []
 
     def time(self, group: str, calls: Calls, **options: Any) -> None:
-        """Time some calls in rounds; on a GPU each waits for its end. What a group has been timed on before stays.
+        """Time some calls in rounds. What a group has been timed on before stays.
 
         Args:
             group: whose calls they are.
             calls: by name.
             options: of :func:`interleaved_seconds`.
         """
-        if torch.cuda.is_initialized():
-            calls = {name: _to_its_end(call) for name, call in calls.items()}
         self.seconds.setdefault(group, {}).update(interleaved_seconds(calls, rounds=self.rounds, **options))
 
     def median(self, group: str, name: str) -> float:
@@ -300,15 +298,6 @@ def write(report: SpeedReport, output: Path, *, size: int, command: str) -> str:
 def _group(name: str, device: str) -> str:
     """The ratios on the CPU have the plain names."""
     return name if device == "cpu" else f"{name}_{device}"
-
-
-def _to_its_end(call: Callable[[], object]) -> Callable[[], object]:
-    def whole() -> object:
-        result = call()
-        torch.cuda.synchronize()
-        return result
-
-    return whole
 
 
 def _config(path: Path, overrides: tuple = (), device: str = "cpu") -> Any:

@@ -59,7 +59,7 @@ def first_metrics(results: dict) -> dict[str, float]:
 def learning_curve(path: Path) -> list[dict[str, float]]:
     """The iterations, losses and AP50 of a training's metrics.json, in order.
 
-    After a resume the file has some iterations twice; the later ones count.
+    An iteration may have several lines; of a value that stands in two of them the later one counts.
     """
     points: dict[int, dict[str, float]] = {}
     for line in path.read_text(encoding="utf-8").splitlines():

@@ -147,7 +147,7 @@ class MRINoiseTransform(T.Transform):
 
 
 class RandomMRINoise(T.Augmentation):
-    """A random corruption for training, from numpy's global generator, which the loader seeds for each worker.
+    """A random corruption for training, from numpy's global generator, which the loader seeds for each image.
 
     Args:
         prob: how often, in [0, 1].

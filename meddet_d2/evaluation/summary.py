@@ -2,8 +2,6 @@
 
 import math
 import os
-import statistics
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,17 +13,9 @@ from torch import nn
 from meddet_d2.files import replacing, write_json
 
 from .detection_evaluator import data_note
+from .timing import Throughput, interleaved_seconds
 
 HEADERS = ("network", "AP50", "AP", "recall50", "parameters", "images/s", "(quartiles)")
-
-
-@dataclass(frozen=True)
-class Throughput:
-    """Images per second: the median of several timed calls, and the quartiles on either side of it."""
-
-    median: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -81,31 +71,22 @@ def measure_throughput(
     Args:
         model: a detector that takes a list of dicts; it is left in the mode it was in.
         inputs: a batch.
-        warmup: calls before the first timed one (caches, memory, kernel selection).
-        repeats: timed calls, at least 3.
-        max_seconds: stop after this time, but not before the third timed call.
+        warmup, repeats, max_seconds: rounds and time, as in :func:`interleaved_seconds`.
 
     Raises:
         ValueError: no inputs, or fewer than 3 repeats.
     """
     if not inputs:
         raise ValueError("measure_throughput got an empty batch; give it at least one image.")
-    if repeats < 3:
-        raise ValueError(f"measure_throughput needs at least 3 repeats for a median and quartiles, got {repeats}.")
     training = model.training
     model.eval()
-    rates: list[float] = []
     try:
         with torch.no_grad():
-            for _ in range(warmup):
-                model(inputs)
-            begin = time.perf_counter()
-            while len(rates) < repeats and (len(rates) < 3 or time.perf_counter() - begin < max_seconds):
-                rates.append(len(inputs) / _seconds(model, inputs))
+            call = {"": lambda: model(inputs)}
+            seconds = interleaved_seconds(call, rounds=repeats, warmup=warmup, max_seconds=max_seconds)
     finally:
         model.train(training)
-    low, median, high = statistics.quantiles(rates, n=4, method="inclusive")
-    return Throughput(median=median, low=low, high=high)
+    return Throughput.of(seconds[""], len(inputs))
 
 
 def text_table(rows: Sequence[NetworkRow]) -> str:
@@ -155,20 +136,6 @@ def _box_metrics(results: Mapping) -> Mapping[str, float]:
     if "bbox" in results or not results:
         return results.get("bbox", {})
     return next(iter(results.values())).get("bbox", {})
-
-
-def _seconds(model: nn.Module, inputs: Sequence[dict]) -> float:
-    """Seconds of one call, its kernels included."""
-    _synchronize()
-    begin = time.perf_counter()
-    model(inputs)
-    _synchronize()
-    return time.perf_counter() - begin
-
-
-def _synchronize() -> None:
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
 
 
 def _hardware() -> str:

@@ -1,0 +1,107 @@
+"""How long calls take, side by side.
+
+A machine's speed drifts (other programs, heat), by more than networks differ. So the timed calls are interleaved in
+rounds, A B C D A B C D ..., and all are compared under the same drift. torch.utils.benchmark times one call after the
+other, each with warm-up calls of its own, and cannot do this.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from tqdm import tqdm
+
+# Fewer values have no quartiles.
+LEAST_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Images per second: the median of several timed calls, and the quartiles on either side of it."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, seconds: Sequence[float], images: int) -> "Throughput":
+        """The throughput of calls that took some seconds each, for some images each."""
+        low, median, high = statistics.quantiles([images / value for value in seconds], n=4, method="inclusive")
+        return cls(median=median, low=low, high=high)
+
+
+def interleaved_seconds(
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    warmup: int = 2,
+    pause: float = 0.0,
+    prime: bool = False,
+    max_seconds: float = float("inf"),
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
+    """Time several calls in rounds, on a GPU each to the end of its kernels.
+
+    Args:
+        calls: by name.
+        rounds: timed calls of each, at least 3.
+        warmup: rounds before the first timed one (caches, memory, kernel selection).
+        pause: seconds before each call, for calls of different libraries: one's idle threads spin for a while, and
+            would take the cores from the next.
+        prime: make each call once untimed before it is timed, so that the caches are its own and it does not matter
+            what ran before.
+        max_seconds: end after this time of timed rounds, but not before the third.
+        clock: gives seconds.
+
+    Returns:
+        Seconds of each call, one for each round.
+
+    Raises:
+        ValueError: fewer than 3 rounds, or nothing to call.
+    """
+    if rounds < LEAST_ROUNDS or not calls:
+        raise ValueError(f"Timing needs at least one network and 3 rounds for a median and quartiles, got {rounds}.")
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    start = clock()
+    for turn in tqdm(range(-warmup, rounds), desc="Timing", unit="round", disable=None, leave=False):
+        if turn == 0:
+            start = clock()
+        if turn >= LEAST_ROUNDS and clock() - start >= max_seconds:
+            break
+        for name, call in calls.items():
+            time.sleep(pause)
+            if prime:
+                call()
+            _synchronize()
+            begin = clock()
+            call()
+            _synchronize()
+            if turn >= 0:
+                seconds[name].append(clock() - begin)
+    return seconds
+
+
+def noise_batch(size: int, images: int = 1, seed: int = 0) -> list[dict]:
+    """Images of noise, in a detector's input format.
+
+    Args:
+        size: height and width in pixels.
+        images: how many.
+        seed: of the noise.
+
+    Raises:
+        ValueError: a size or a number below 1.
+    """
+    if size < 1 or images < 1:
+        raise ValueError(f"Timing needs images of at least one pixel, and at least one; got {images} of size {size}.")
+    generator = torch.Generator().manual_seed(seed)
+    shape = (images, 3, size, size)
+    noise = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    return [{"image": image, "height": size, "width": size} for image in noise]
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
