@@ -4,25 +4,32 @@ A header is read without its pixels and without what is not in HEADER_TAGS, so t
 in memory, and most of what names a patient is never read at all.
 """
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from .dicom_bits import OVERLAY_TAGS
 from .dicom_deflated import inflated
-from .dicom_geometry import GEOMETRY, Geometry, geometry_of
+from .dicom_geometry import GEOMETRY, geometry_of
 from .dicom_groups import GROUPS, acquisition, display_functions
 from .dicom_pixels import PIXEL_DATA, PLAIN, check_decodable, measured_values, set_transfer_syntax, to_picture
+from .dicom_series import Frame, copy_key, in_order, middle_first, series_of
 from .identity import CODES, NUMBERS, Pseudonyms, allowed_tags, file_digest, numbers
 from .quiet import quiet
 from .records import MAX_PIXELS, MRSlice, ReadError
 from .windowing import constant_remarks
 
-IDENTITY = ("PatientID", "IssuerOfPatientID", "PatientName", "SOPInstanceUID", "SeriesInstanceUID")
+# What `reader` and `inputs` find here: they import this module where a DICOM file is met.
+__all__ = ["Decoder", "copy_key", "in_order", "middle_first", "read_frames", "read_picture", "read_values", "series_of"]
+
+IDENTITY = (
+    *("PatientID", "IssuerOfPatientID", "PatientName"),
+    *("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "SeriesNumber"),
+)
 DESCRIPTION = ("ImageType", "BurnedInAnnotation", "InstanceNumber", "NumberOfFrames")
 # What decoding and display take; the lists of palettes and overlays that pydicom does not need here are left out.
 DISPLAY = (
@@ -38,26 +45,10 @@ DISPLAY = (
     "SegmentedBluePaletteColorLookupTableData",
     "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
 )  # fmt: skip
-HEADER_TAGS = list(dict.fromkeys([*IDENTITY, *DESCRIPTION, *NUMBERS, *CODES, *DISPLAY, *GEOMETRY, *GROUPS]))
+HEADER_TAGS = list(map(Tag, [*IDENTITY, *DESCRIPTION, *NUMBERS, *CODES, *DISPLAY, *GEOMETRY, *GROUPS]))
 # More than any scanner puts into one file: a damaged number would keep us listing frames for ever.
 MAX_FRAMES = 20_000
 DAMAGED = "is no DICOM file that can be read: it is truncated or damaged; fetch it again or leave it out."
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A frame that has not been decoded. Its identity is the file's own: it does not leave this package."""
-
-    path: Path
-    index: int  # from 0
-    count: int  # frames of the file
-    series: tuple = field(repr=False)  # frames of one series, orientation and size have the same
-    patient: str | None = field(repr=False)
-    instance: str | None = field(repr=False)
-    number: float | None
-    geometry: Geometry
-    tags: dict[str, str | float | int]
-    warnings: tuple[str, ...]
 
 
 def read_frames(path: Path) -> list[Frame]:
@@ -77,38 +68,13 @@ def read_frames(path: Path) -> list[Frame]:
             raise ReadError(DAMAGED, path) from None
 
 
-def series_of(frames: list[Frame]) -> dict[tuple, list[Frame]]:
-    """Frames by series, orientation and size, each group in its order in space."""
-    groups: dict[tuple, list[Frame]] = {}
-    for frame in frames:
-        groups.setdefault(frame.series, []).append(frame)
-    return {key: sorted_frames(group) for key, group in groups.items()}
-
-
-def sorted_frames(frames: list[Frame]) -> list[Frame]:
-    """By position, or by instance number where a position is missing, or as they are in the file and by name."""
-    by_name = sorted(frames, key=lambda frame: (frame.path, frame.index))
-    if all(frame.number is not None for frame in frames):
-        by_name.sort(key=lambda frame: (frame.number, frame.index))
-    if all(frame.geometry.position is not None for frame in frames):
-        by_name.sort(key=lambda frame: round(frame.geometry.position, 1))
-    return by_name
-
-
-def middle_first(frames: list[Frame]) -> list[Frame]:
-    """All of them, the middle one first and then its neighbours by their distance from it."""
-    frames = sorted_frames(frames)
-    middle = len(frames) // 2
-    return [frames[index] for index in sorted(range(len(frames)), key=lambda index: abs(index - middle))]
-
-
 class Decoder:
     """Frames to slices. The file that was used last stays open in memory, for its other frames."""
 
     def __init__(self, pseudonyms: Pseudonyms) -> None:
         self._pseudonyms = pseudonyms
         self._path: Path | None = None
-        self._dataset: Dataset | None = None
+        self._dataset = Dataset()
 
     def __call__(self, frame: Frame) -> MRSlice:
         """
@@ -171,7 +137,7 @@ def read_values(path: Path, index: int = 0) -> np.ndarray:
 
 
 def _read(path: Path, *, with_pixels: bool) -> Dataset:
-    tags = [*HEADER_TAGS, *OVERLAY_TAGS, *PIXEL_DATA] if with_pixels else HEADER_TAGS
+    tags = [*HEADER_TAGS, *OVERLAY_TAGS, *map(Tag, PIXEL_DATA)] if with_pixels else HEADER_TAGS
     with quiet():
         try:
             content, meta = inflated(path)
@@ -207,6 +173,7 @@ def _frames(dataset: Dataset, path: Path) -> list[Frame]:
     remarks = _remarks(dataset)
     patient, instance = _patient(dataset), _text(dataset, "SOPInstanceUID")
     series, number = _text(dataset, "SeriesInstanceUID"), numbers(dataset.get("InstanceNumber"), 1)
+    study = _text(dataset, "StudyInstanceUID"), _text(dataset, "SeriesNumber")
     frames = []
     for index in range(count):
         geometry = geometry_of(dataset, index)
@@ -217,7 +184,8 @@ def _frames(dataset: Dataset, path: Path) -> list[Frame]:
                 index=index,
                 count=count,
                 # Without a number of its series, a file is one of its own.
-                series=(series or path, patient, geometry.orientation, rows, columns),
+                series=(series or str(path), patient, rows, columns),
+                study=study,
                 patient=patient,
                 instance=instance,
                 number=number[0] if number else None,

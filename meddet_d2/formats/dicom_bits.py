@@ -5,12 +5,13 @@ The others may hold anything, an overlay of old scanners for one. pydicom takes 
 
 import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from .records import ReadError
 
 # The groups of overlays in an image; an overlay in the pixels' own bits has more than one bit allocated.
 OVERLAYS = range(0x6000, 0x6020, 2)
-OVERLAY_TAGS = [group << 16 | element for group in OVERLAYS for element in (0x0100, 0x0102)]
+OVERLAY_TAGS = [Tag(group, element) for group in OVERLAYS for element in (0x0100, 0x0102)]
 
 
 def value_bits(words: np.ndarray, dataset: Dataset, precision: int | None) -> tuple[np.ndarray, list[str]]:

@@ -18,20 +18,25 @@ GEOMETRY = (*SPACINGS, "ImageOrientationPatient", "ImagePositionPatient")
 class Geometry:
     """Attributes:
     spacing: millimetres from row to row and from column to column, or None.
-    orientation: directions of a row and of a column in the patient, six numbers rounded to 0.01, or None.
-    position: millimetres along the normal of the slice, or None.
+    orientation: directions of a row and of a column in the patient, six numbers, or None.
+    corner: the first pixel in the patient, three numbers in millimetres, or None; None without an orientation.
     """
 
     spacing: tuple[float, float] | None
     orientation: tuple[float, ...] | None
-    position: float | None
+    corner: tuple[float, ...] | None
+
+    @property
+    def normal(self) -> np.ndarray | None:
+        """The direction across the slice, nearly of length 1."""
+        return None if self.orientation is None else np.cross(self.orientation[:3], self.orientation[3:])
 
     def remarks(self) -> list[str]:
         """What a reader of the picture should know of it."""
         remarks = spacing_remarks(self.spacing)
-        if self.orientation is None:
+        if self.normal is None:
             remarks.append("the orientation is not stated, so it may not be a sagittal slice")
-        elif int(np.abs(_normal(self.orientation)).argmax()) != 0:
+        elif int(np.abs(self.normal).argmax()) != 0:
             remarks.append("it is not a sagittal slice")
         return remarks
 
@@ -41,18 +46,11 @@ def geometry_of(dataset: Dataset, index: int) -> Geometry:
     candidates = (sane_spacing(_numbers(dataset, index, "PixelMeasuresSequence", name, 2)) for name in SPACINGS)
     spacing = next((found for found in candidates if found is not None), None)
     orientation = _numbers(dataset, index, "PlaneOrientationSequence", "ImageOrientationPatient", 6)
-    if orientation is not None and not 0.9 < np.linalg.norm(_normal(orientation)) < 1.1:
-        orientation = None
     corner = _numbers(dataset, index, "PlanePositionSequence", "ImagePositionPatient", 3)
-    position = None if orientation is None or corner is None else float(np.dot(_normal(orientation), corner))
-    if orientation is not None:
-        # Plus zero, so that a rounded -0.001 is no orientation of its own.
-        orientation = tuple(round(number, 2) + 0.0 for number in orientation)
-    return Geometry(spacing, orientation, position)
-
-
-def _normal(orientation: tuple[float, ...]) -> np.ndarray:
-    return np.cross(orientation[:3], orientation[3:])
+    geometry = Geometry(spacing, orientation, corner)
+    if geometry.normal is None or not 0.9 < np.linalg.norm(geometry.normal) < 1.1:
+        return Geometry(spacing, None, None)
+    return geometry
 
 
 def _numbers(dataset: Dataset, index: int, sequence: str, keyword: str, count: int) -> tuple[float, ...] | None:

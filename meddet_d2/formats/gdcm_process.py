@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from io import BytesIO
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 from pydicom import dcmread, dcmwrite
@@ -60,8 +60,8 @@ class GdcmProcess:
             limit = threading.Timer(SECONDS, process.kill)
             limit.start()
             try:
-                _send(process.stdin, request)
-                answer = _receive(process.stdout)
+                _send(cast(BinaryIO, process.stdin), request)
+                answer = _receive(cast(BinaryIO, process.stdout))
             except OSError:
                 answer = None
             finally:

@@ -4,12 +4,14 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from .identity import Pseudonyms
 from .kinds import header_of, kind_of
 from .reader import check_slices, library, other_slices
 from .records import MRSlice, Problem, ReadError
+
+COPY = "is the same image as one before it, by identifier or content; left out."
 
 
 def collect(
@@ -55,7 +57,7 @@ def _collect(
         for result in _files(files, pseudonyms, slices, expect):
             # Results are written under this id: a second one would replace the first.
             if isinstance(result, MRSlice) and result.image_id in seen:
-                yield Problem(result.source, "is the same image as one before it, by identifier or content; left out.")
+                yield Problem(result.source, COPY)
                 continue
             if isinstance(result, MRSlice):
                 seen.add(result.image_id)
@@ -94,33 +96,39 @@ def _files(
     files: list[Path], pseudonyms: Pseudonyms, slices: str, expect: Callable[[int], object]
 ) -> Iterator[MRSlice | Problem]:
     """The files of one input: series first as a whole known, then everything in the order of the names."""
-    dicom: ModuleType | None = None
-    series: dict[tuple, list] = defaultdict(list)
-    turn: dict[Path, str | Problem | tuple] = {}
+    dicom: Any = None
+    frames: list = []
+    known: set[tuple] = set()
+    kinds: dict[Path, str | Problem] = {}
     for path in _shown(files):
         try:
-            kind = kind_of(path)
-            if kind != "dicom":
-                turn[path] = kind
-                continue
-            dicom = library(kind, path)
-            for key, frames in dicom.series_of(dicom.read_frames(path)).items():
-                if key not in series:
-                    turn.setdefault(path, ())
-                    turn[path] += (key,)
-                series[key] += frames
+            kind = kinds[path] = kind_of(path)
+            if kind == "dicom":
+                dicom = library(kind, path)
+                found = dicom.read_frames(path)
+                copy = dicom.copy_key(found)
+                if copy in known:
+                    # Before the middle is counted, which they would move.
+                    kinds[path] = Problem(path, COPY)
+                    continue
+                frames += found
+                known |= {copy} - {None}
         except (ReadError, OSError) as error:
-            turn[path] = _problem(path, error)
-    frames = sum(map(len, series.values())) if slices == "all" else len(series)
-    expect(frames + sum(not isinstance(what, tuple) for what in turn.values()))
-    decoder = dicom.Decoder(pseudonyms) if dicom else None
-    for path, what in turn.items():
+            kinds[path] = _problem(path, error)
+    series: dict[Path, list[list]] = defaultdict(list)
+    for group in dicom.series_of(frames) if dicom else ():
+        series[group[0].path].append(group)
+    others = sum(what != "dicom" for what in kinds.values())
+    expect(others + (len(frames) if slices == "all" else sum(map(len, series.values()))))
+    decoder: Any = dicom.Decoder(pseudonyms) if dicom else None
+    for path, what in kinds.items():
         if isinstance(what, Problem):
             yield what
-        elif isinstance(what, tuple):
-            for key in what:
-                yield from _series(dicom, decoder, series.pop(key), slices)
-        elif what != "nifti" or header_of(path) not in turn:
+        elif what == "dicom":
+            for group in series[path]:
+                wanted = dicom.in_order(group) if slices == "all" else dicom.middle_first(group)
+                yield from _series(decoder, wanted, slices)
+        elif what != "nifti" or header_of(path) not in kinds:
             yield from _other(path, what, pseudonyms, slices)
 
 
@@ -134,8 +142,8 @@ def _shown(files: list[Path]) -> Iterable[Path]:
     return tqdm(files, desc="reading headers", unit="file", disable=None, delay=2.0, leave=False)
 
 
-def _series(dicom: ModuleType, decoder, frames: list, slices: str) -> Iterator[MRSlice | Problem]:
-    for frame in dicom.sorted_frames(frames) if slices == "all" else dicom.middle_first(frames):
+def _series(decoder: Callable, frames: list, slices: str) -> Iterator[MRSlice | Problem]:
+    for frame in frames:
         try:
             yield decoder(frame)
         except (ReadError, OSError) as error:

@@ -83,9 +83,9 @@ def read_slices(path: str | Path, *, pseudonyms: Pseudonyms, slices: str = "midd
     if kind == "dicom":
         dicom = library(kind, path)
         decoder = dicom.Decoder(pseudonyms)
-        groups = dicom.series_of(dicom.read_frames(path)).values()
-        frames = [frame for group in groups for frame in (group if slices == "all" else [dicom.middle_first(group)[0]])]
-        return [decoder(frame) for frame in frames]
+        groups = dicom.series_of(dicom.read_frames(path))
+        wanted = (dicom.in_order(group) if slices == "all" else dicom.middle_first(group)[:1] for group in groups)
+        return [decoder(frame) for group in wanted for frame in group]
     return list(other_slices(path, kind, pseudonyms, slices))
 
 

@@ -55,15 +55,15 @@ def read_volume(path: Path, *, labels: bool) -> tuple[np.ndarray, tuple[float, f
             # That SimpleITK could not read a file; the error below says it.
             warnings.simplefilter("ignore", UserWarning)
             image = torchio.ToCanonical()((torchio.LabelMap if labels else torchio.ScalarImage)(path))
-            values, spacing = image.data.numpy(), tuple(map(float, image.spacing))
+            values, (right, front, up) = image.data.numpy(), map(float, image.spacing)
     except Exception as error:
         # Damaged headers make SimpleITK, nibabel and TorchIO raise a dozen types.
         raise ValueError(f"{path}: cannot be read as a volume; unpack it again from the release.") from error
     if values.shape[0] != 1 or min(values.shape) < 1 or not np.isfinite(values).all():
         raise ValueError(f"{path}: is no volume of single finite values.")
-    if not all(math.isfinite(size) and size > 0 for size in spacing):
+    if not all(math.isfinite(size) and size > 0 for size in (right, front, up)):
         raise ValueError(f"{path}: its voxels have no size in millimetres; unpack it again from the release.")
-    return values[0], spacing
+    return values[0], (right, front, up)
 
 
 def _check_header(path: Path) -> None:
