@@ -6,16 +6,17 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from tabulate import tabulate
 from torch import nn
 
 from detectron2.modeling import build_model
 from meddet_d2.config import load_config
 from meddet_d2.evaluation.complexity import count
 from meddet_d2.evaluation.timing import Throughput, interleaved_seconds, noise_batch
-from meddet_d2.files import replacing, write_json
+from meddet_d2.files import write_json
 
 from ..provenance import describe_hardware, hardware, provenance_now
+from .report_parts import table as markdown_table
+from .report_parts import write_text
 from .suite import Row
 
 EFFICIENCY = "efficiency.json"
@@ -110,7 +111,7 @@ def table(networks: Sequence[NetworkCost]) -> str:
     theirs = ("parameters, M", "GFLOPs", "FPS", "mAP", "recall")
     headers = (*ours, *(f"the paper's {name}" for name in theirs))
     below = f"In brackets: relative to {smallest.name}, the smallest teacher."
-    return f"{tabulate(lines, headers=headers, tablefmt='pipe', disable_numparse=True)}\n\n{below}"
+    return f"{markdown_table(lines, headers)}\n\n{below}"
 
 
 def write(networks: Sequence[NetworkCost], output: Path, *, size: int, images: int, rounds: int, command: str) -> str:
@@ -139,6 +140,5 @@ def write(networks: Sequence[NetworkCost], output: Path, *, size: int, images: i
         **made_by,
     }
     write_json(output / EFFICIENCY, content)
-    with replacing(output / "efficiency.md") as temporary:
-        temporary.write_text(f"{note}\n\n{text}\n\n```bash\n{command}\n```\n", encoding="utf-8")
+    write_text(output / "efficiency.md", f"{note}\n\n{text}\n\n```bash\n{command}\n```\n")
     return f"{text}\n{note}"

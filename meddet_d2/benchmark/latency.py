@@ -1,5 +1,7 @@
 """How fast the networks of a results folder are: side by side, trained, on a test image."""
 
+from torch import nn
+
 import meddet_d2
 from detectron2.modeling import build_model
 from meddet_d2.data import register_datasets
@@ -10,7 +12,7 @@ from meddet_d2.modeling.weights import load_detector_weights
 from ..provenance import hardware
 from .efficiency import measure
 from .plan import config_hash
-from .result_tables import read_json
+from .report_parts import read_json
 from .results_folder import ResultsFolder
 
 LATENCY = "latency.json"
@@ -28,7 +30,9 @@ def measure_latency(folder: ResultsFolder, rounds: int = 11) -> dict[str, dict]:
     earlier = read_json(folder.path / LATENCY)
     if earlier and sorted(earlier["images_per_second"]) == done:
         return earlier["images_per_second"]
-    models, network_of, batch = {}, {}, None
+    models: dict[str, nn.Module] = {}
+    network_of: dict[str, str] = {}
+    batch: list[dict] = []
     for key in done:
         cfg = meddet_d2.load_config(str(folder.path / key / "config.yaml"))
         cfg.MODEL.BOTTOM_UP.PRETRAINED = False
@@ -37,17 +41,13 @@ def measure_latency(folder: ResultsFolder, rounds: int = 11) -> dict[str, dict]:
             model = build_model(cfg)
             load_detector_weights(model, str(folder.weights(key)))
             models[network_of[key]] = model
-        if batch is None:
+        if not batch:
             register_datasets(cfg)
             batch = next(iter(MedDetTrainer.build_test_loader(cfg, cfg.DATASETS.TEST[0])))
     speeds = measure(models, batch, rounds=rounds) if models else {}
-    content = {
-        "hardware": hardware(),
-        "rounds": rounds,
-        "images_per_second": {key: vars(speeds[network]) for key, network in network_of.items()},
-    }
-    write_json(folder.path / LATENCY, content)
-    return content["images_per_second"]
+    rates = {key: vars(speeds[network]) for key, network in network_of.items()}
+    write_json(folder.path / LATENCY, {"hardware": hardware(), "rounds": rounds, "images_per_second": rates})
+    return rates
 
 
 def read(folder: ResultsFolder) -> dict:

@@ -18,6 +18,7 @@ from meddet_d2 import config as project_config
 from detectron2.config import CfgNode
 from meddet_d2.distillation import teachers as teacher_files
 from meddet_d2.engine.stages import teacher_config
+from meddet_d2.files import checksum
 
 from .suite import Row, Suite, check_seeds
 
@@ -160,7 +161,7 @@ class Planner:
         teachers = cfg.DISTILL.TEACHERS
         if self.teachers.given:
             teacher_files.require(cfg)
-            return (), [_file_hash(weights) for _, weights in teacher_files.in_use(cfg)]
+            return (), [checksum(weights)[:12] for _, weights in teacher_files.in_use(cfg)]
         shared = cfg.clone()
         shared.SEED = cfg.SEED if self.teachers.per_seed else self.teachers.seed
         # Those that are not in use are not trained, and nobody opens their checkpoints.
@@ -247,10 +248,6 @@ def _slug(cfg: CfgNode) -> str:
     """Words for a folder's name, from the config alone: by which of its rows a run is asked for must not matter."""
     method = cfg.DISTILL.METHOD if cfg.DISTILL.ENABLED else "alone"
     return re.sub(r"[^a-z0-9]+", "-", f"{cfg.MODEL.BOTTOM_UP.NAME} {method}".lower()).strip("-")
-
-
-def _file_hash(path: str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
 
 
 def relative(path: Path | str) -> str:

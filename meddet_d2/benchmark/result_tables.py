@@ -3,20 +3,17 @@
 Every figure of ours is in percent and comes from the json records alone; the paper's stand in columns of their own.
 """
 
-import csv
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tabulate import tabulate
-
 from meddet_d2.evaluation.detection_evaluator import data_note
-from meddet_d2.files import replacing, write_json
+from meddet_d2.files import write_json
 
 from ..provenance import describe_hardware
 from .efficiency import EFFICIENCY
+from .report_parts import commit_of, history, mean_and_sd, number, read_json, table, write_csv, write_text
 from .results_folder import ResultsFolder
 
 METRICS = ("AP50", "AP", "AP75", "recall50")
@@ -38,9 +35,9 @@ class RowResult:
     table: str
     row: str
     paper: Mapping[str, float]
-    records: Mapping[int, dict]
-    failed: Mapping[int, str]
-    missing: Sequence[int]
+    records: dict[int, dict]
+    failed: dict[int, str]
+    missing: list[int]
 
     @property
     def seeds(self) -> list[int]:
@@ -90,8 +87,7 @@ def write_report(folder: ResultsFolder) -> list[RowResult]:
     rows, plan, records = collect(folder), folder.read_plan(), folder.records()
     write_json(folder.path / "results.json", summary(rows))
     _write_csv(rows, folder.path / "results.csv")
-    with replacing(folder.path / "tables.md") as temporary:
-        temporary.write_text(_tables(rows, plan, records, read_json(folder.path / EFFICIENCY)), encoding="utf-8")
+    write_text(folder.path / "tables.md", _tables(rows, plan, records, read_json(folder.path / EFFICIENCY)))
     return rows
 
 
@@ -113,24 +109,22 @@ def summary(rows: Sequence[RowResult]) -> list[dict]:
 def _write_csv(rows: Sequence[RowResult], path: Path) -> None:
     """One line for each row and seed, failed and missing ones too."""
     header = ("table", "row", "seed", "status", *METRICS, "parameters", "seconds", "run", "paper_map", "paper_recall")
-    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        for row in rows:
-            paper = (row.paper.get("map", ""), row.paper.get("recall", ""))
-            for seed in sorted({*row.records, *row.failed, *row.missing}):
-                record = row.records.get(seed)
-                status = "done" if record else "failed" if seed in row.failed else "missing"
-                metrics = [record["metrics"].get(metric) for metric in METRICS] if record else [None] * len(METRICS)
-                rest = [record[key] for key in ("parameters", "seconds", "run")] if record else [None] * 3
-                writer.writerow([row.table, row.row, seed, status, *metrics, *rest, *paper])
+    lines = []
+    for row in rows:
+        for seed in sorted({*row.records, *row.failed, *row.missing}):
+            record = row.records.get(seed, {})
+            status = "done" if record else "failed" if seed in row.failed else "missing"
+            metrics = [record.get("metrics", {}).get(metric) for metric in METRICS]
+            rest = [record.get(key) for key in ("parameters", "seconds", "run")]
+            lines.append([row.table, row.row, seed, status, *metrics, *rest, *map(row.paper.get, ("map", "recall"))])
+    write_csv(path, header, lines)
 
 
 def _tables(rows: Sequence[RowResult], plan: dict, records: dict[str, dict], efficiency: dict | None) -> str:
     done = [record for record in records.values() if record["status"] == "done"]
     parts = [f"{_origin(done)}\n", *_warnings(done, rows)]
-    for table in dict.fromkeys(row.table for row in rows):
-        parts.append(f"## Table {table}\n\n{_table([row for row in rows if row.table == table])}\n")
+    for name in dict.fromkeys(row.table for row in rows):
+        parts.append(f"## Table {name}\n\n{_table([row for row in rows if row.table == name])}\n")
     teachers = [records[key] for key in plan.get("teachers", []) if key in records]
     teachers.sort(key=lambda record: (record["seed"], record.get("parameters", 0)))
     if teachers:
@@ -145,7 +139,7 @@ def _tables(rows: Sequence[RowResult], plan: dict, records: dict[str, dict], eff
     troubles += [f"- table {row.table}, {row.row}, seed {seed}: not run" for row in rows for seed in row.missing]
     if troubles:
         parts.append("## Not there\n\n" + "\n".join(troubles) + "\n")
-    parts.append("## How these came about\n\n" + "\n".join(_history(plan, done)) + "\n")
+    parts.append(_history(plan, done) + "\n")
     return "\n".join(parts)
 
 
@@ -191,59 +185,42 @@ def _table(rows: Sequence[RowResult]) -> str:
         lines.append(
             [
                 row.row,
-                _spread(row, "AP50") if row.records else first,
+                _spread(row, "AP50") or first,
                 len(row.records),
                 _spread(row, "AP"),
                 _spread(row, "recall50"),
                 "" if parameters is None else f"{parameters / 1e6:.2f} M",
-                _plain(row.paper.get("map")),
-                _plain(row.paper.get("recall"), 100),
+                number(row.paper.get("map")),
+                number(100 * row.paper["recall"]) if "recall" in row.paper else "",
             ]
         )
     headers = ("row", "AP50", "n", "AP", "recall", "parameters", PAPER_MAP, PAPER_RECALL)
-    return tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)
+    return table(lines, headers)
 
 
 def _teacher_table(records: Sequence[dict]) -> str:
     lines = []
     for record in records:
         metrics = record.get("metrics", {})
-        figures = [_plain(metrics.get(metric)) for metric in ("AP50", "AP", "recall50")]
+        figures = [number(metrics.get(metric)) for metric in ("AP50", "AP", "recall50")]
         parameters = f"{record['parameters'] / 1e6:.2f} M" if "parameters" in record else record["status"]
         lines.append([record["name"], record["seed"], *figures, parameters])
     headers = ("teacher", "seed", "AP50", "AP", "recall", "parameters")
-    return tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)
+    return table(lines, headers)
 
 
-def _history(plan: dict, done: Sequence[dict]) -> list[str]:
-    seeds = sorted({entry["seed"] for entry in plan["entries"]})
-    commits = {
-        f"{record['commit'] or 'unknown'}{' with uncommitted changes' if record['dirty'] else ''}" for record in done
-    }
+def _history(plan: dict, done: Sequence[dict]) -> str:
     facts = {
-        "seeds": ", ".join(map(str, seeds)),
+        "seeds": ", ".join(map(str, sorted({entry["seed"] for entry in plan["entries"]}))),
         "hardware": "; ".join(sorted({describe_hardware(record["hardware"]) for record in done})),
         "engine": "; ".join(sorted({f"{record['engine']}, torch {record['torch']}" for record in done})),
-        "commit": "; ".join(sorted(commits)),
+        "commit": "; ".join(sorted(set(map(commit_of, done)))),
         "sources": "; ".join(sorted({record["sources"] for record in done})),
         "training time": f"{sum(record['seconds'] for record in done) / 3600:.2f} hours, all runs added up",
         "resumed runs": str(sum(bool(record["resumed"]) for record in done)),
     }
-    commands = list(dict.fromkeys(invocation["command"] for invocation in plan["invocations"]))
-    return [*(f"- {name}: {text}" for name, text in facts.items()), "", "```bash", *commands, "```"]
-
-
-def read_json(path: Path) -> dict | None:
-    """A json file's content; None if there is no such file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return history(facts, dict.fromkeys(invocation["command"] for invocation in plan["invocations"]))
 
 
 def _spread(row: RowResult, metric: str) -> str:
-    mean, sd = row.mean(metric), row.sd(metric)
-    if mean is None:
-        return ""
-    return f"{mean:.1f}" if sd is None else f"{mean:.1f} ± {sd:.1f}"
-
-
-def _plain(value: float | None, factor: float = 1.0) -> str:
-    return "" if value is None else f"{value * factor:.1f}"
+    return mean_and_sd(row.mean(metric), row.sd(metric))

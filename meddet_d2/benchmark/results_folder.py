@@ -197,7 +197,7 @@ def _read(path: Path) -> dict:
 
 
 def _flat(content: dict, prefix: str = "") -> dict[str, object]:
-    flat = {}
+    flat: dict[str, object] = {}
     for name, value in content.items():
         flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
     return flat

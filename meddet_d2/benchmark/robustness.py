@@ -5,7 +5,6 @@ that was stopped goes on where it was. robustness_report.py makes tables and a p
 """
 
 import contextlib
-import hashlib
 import io
 import time
 from collections.abc import Mapping, Sequence
@@ -23,12 +22,12 @@ from detectron2.modeling import build_model
 from meddet_d2.data import MedDetDatasetMapper, read_image, register_datasets
 from meddet_d2.data.mri_noise import check_corruption, corrupt, image_seed
 from meddet_d2.evaluation import DetectionEvaluator
-from meddet_d2.files import write_json
+from meddet_d2.files import checksum, write_json
 from meddet_d2.modeling.weights import load_detector_weights
 
 from ..provenance import hardware
 from .plan import config_hash
-from .result_tables import read_json
+from .report_parts import read_json
 from .trained_networks import Network
 
 ROBUSTNESS = "robustness.json"
@@ -108,7 +107,7 @@ def measure(
     records = DatasetCatalog.get(dataset)
     head = {
         "dataset": dataset,
-        "annotations": _sha256(Path(MetadataCatalog.get(dataset).json_file)),
+        "annotations": checksum(MetadataCatalog.get(dataset).json_file)[:12],
         "images": len(records),
         "corruptions": list(corruptions),
         "severities": list(severities),
@@ -148,7 +147,7 @@ def _load(network: Network) -> _Loaded:
     record = {
         "row": network.row,
         "seed": network.seed,
-        "weights": _sha256(network.weights),
+        "weights": checksum(network.weights)[:12],
         "nmode": cfg.MODEL.NMODE.KIND,
         "config_but_nmode": _config_but_nmode(cfg),
         "trained": dict(network.trained),
@@ -238,7 +237,3 @@ def _image(record: dict, condition: tuple[str, int] | None):
         return corrupt(image, *condition, image_seed(*condition, record["image_id"]))
     except ValueError as error:
         raise ValueError(f"{record['file_name']}: {error}") from error
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]

@@ -5,17 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from meddet_d2.evaluation.detection_evaluator import data_note
-from meddet_d2.files import replacing
-
-from .result_plots import INK, LINES, SIZE, STYLES, style
+from .plot_style import SIZE, dataset_title, look, save, style
 from .robustness import CLEAN, condition_name
 
 METRIC = "AP50"
-MARKERS = ("o", "s", "^", "D", "v", "P")
 COLUMNS = 4
 
 
@@ -44,16 +39,11 @@ def draw(content: Mapping, path: Path) -> None:
     legend = panels[len(corruptions)]
     legend.legend(handles, labels, loc="center left", frameon=False, fontsize=SIZE, title_fontsize=SIZE - 1,
                   title="mean over the seeds;\nshaded: from the least to the greatest", alignment="left")  # fmt: skip
-    note = data_note(content["dataset"])
-    title = f"{content['dataset']}{note and f' ({note})'}, {content['images']} images under MRI noise"
-    figure.suptitle(title, fontsize=SIZE, color=INK, x=0.01, ha="left")
-    with replacing(path) as temporary:
-        FigureCanvasAgg(figure).print_png(temporary)
+    save(figure, path, dataset_title(content["dataset"], f"{content['images']} images under MRI noise"))
 
 
 def _panel(axes: Axes, content: Mapping, corruption: str) -> None:
-    style(axes)
-    axes.set_title(corruption.replace("_", " "), loc="left", fontsize=SIZE, fontweight="bold")
+    style(axes, corruption.replace("_", " "))
     names = {0: CLEAN, **{severity: condition_name(corruption, severity) for severity in content["severities"]}}
     for place, row in enumerate(dict.fromkeys(record["row"] for record in content["networks"])):
         found = [record["measured"] for record in content["networks"] if record["row"] == row]
@@ -62,10 +52,8 @@ def _panel(axes: Axes, content: Mapping, corruption: str) -> None:
             for severity, name in names.items()
         }
         points = {severity: values for severity, values in sorted(points.items()) if values}
-        look = {"color": LINES[place % len(LINES)], "linestyle": STYLES[place // len(LINES) % len(STYLES)]}
-        means = list(map(statistics.fmean, points.values()))
-        axes.plot(list(points), means, marker=MARKERS[place % len(MARKERS)], markersize=4.5, linewidth=1.5,
-                  label=row, **look)  # fmt: skip
+        line = look(place)
+        axes.plot(list(points), list(map(statistics.fmean, points.values())), label=row, **line)
         low, high = (list(map(bound, points.values())) for bound in (min, max))
-        axes.fill_between(list(points), low, high, color=look["color"], alpha=0.15, linewidth=0)
+        axes.fill_between(list(points), low, high, color=line["color"], alpha=0.15, linewidth=0)
     axes.set_xticks(list(names))

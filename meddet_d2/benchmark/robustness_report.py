@@ -5,18 +5,16 @@ mPC is the mean over the corruptions of the mean over their severities, and rPC 
 its seeds.
 """
 
-import csv
 import itertools
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tabulate import tabulate
-
 from meddet_d2.evaluation.detection_evaluator import data_note
-from meddet_d2.files import replacing, write_json
+from meddet_d2.files import write_json
 
 from ..provenance import describe_hardware
+from .report_parts import commit_of, history, mean_and_sd, number, table, write_csv, write_text
 from .robustness import CLEAN, METRICS, ROBUSTNESS, condition_name
 from .robustness_plot import draw
 
@@ -105,8 +103,7 @@ def write(content: dict, output: Path) -> str:
     write_json(output / ROBUSTNESS, {**content, "summary": found})
     _write_csv(content, output / "robustness.csv")
     text = _tables(content, found)
-    with replacing(output / "robustness.md") as temporary:
-        temporary.write_text(f"{text}\n\n{_history(content)}\n", encoding="utf-8")
+    write_text(output / "robustness.md", f"{text}\n\n{_history(content)}\n")
     draw(content, output / "robustness.png")
     return text
 
@@ -135,14 +132,13 @@ def _differences(with_it: Mapping, without: Mapping) -> dict:
 
 def _write_csv(content: Mapping, path: Path) -> None:
     """One line for each network and condition; "clean" has severity 0."""
-    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("row", "seed", "nmode", "corruption", "severity", *METRICS))
-        for record in content["networks"]:
-            for name, metrics in record["measured"].items():
-                corruption, _, severity = name.partition("/")
-                values = [metrics[metric] for metric in METRICS]
-                writer.writerow([record["row"], record["seed"], record["nmode"], corruption, severity or 0, *values])
+    lines = []
+    for record in content["networks"]:
+        for name, metrics in record["measured"].items():
+            corruption, _, severity = name.partition("/")
+            values = [metrics[metric] for metric in METRICS]
+            lines.append([record["row"], record["seed"], record["nmode"], corruption, severity or 0, *values])
+    write_csv(path, ("row", "seed", "nmode", "corruption", "severity", *METRICS), lines)
 
 
 def _tables(content: Mapping, found: Mapping) -> str:
@@ -170,29 +166,22 @@ def _tables(content: Mapping, found: Mapping) -> str:
 
 
 def _row_table(rows: Sequence[Mapping]) -> str:
-    lines = [[row["row"], len(row["seeds"]), *(_spread(c, ".1f", "") for c in row["columns"].values())] for row in rows]
-    return tabulate(lines, headers=("row", "n", *_names(rows[0])), tablefmt="pipe", disable_numparse=True)
+    lines = [
+        [row["row"], len(row["seeds"]), *(mean_and_sd(c["mean"], c["sd"]) for c in row["columns"].values())]
+        for row in rows
+    ]
+    return table(lines, ("row", "n", *_names(rows[0])))
 
 
 def _pair_table(pair: Mapping) -> str:
     """A line for each seed, and their mean with its spread."""
+    columns = pair["columns"].values()
     lines = [
-        [f"seed {seed}", *(_number(column["values"][place], "+.2f") for column in pair["columns"].values())]
+        [f"seed {seed}", *(number(column["values"][place], "+.2f") for column in columns)]
         for place, seed in enumerate(pair["seeds"])
     ]
-    lines.append(["mean", *(_spread(column, ".2f", "+") for column in pair["columns"].values())])
-    headers = (f"{pair['with']} − {pair['without']}", *_names(pair))
-    return tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)
-
-
-def _spread(column: Mapping, form: str, sign: str) -> str:
-    """ "mean ± sd", the mean alone of one value, nothing of none."""
-    sd = "" if column["sd"] is None else f" ± {column['sd']:{form}}"
-    return _number(column["mean"], sign + form) + sd
-
-
-def _number(value: float | None, form: str) -> str:
-    return "" if value is None else f"{value:{form}}"
+    lines.append(["mean", *(mean_and_sd(column["mean"], column["sd"], ".2f", "+") for column in columns)])
+    return table(lines, (f"{pair['with']} − {pair['without']}", *_names(pair)))
 
 
 def _names(row: Mapping) -> list[str]:
@@ -204,10 +193,9 @@ def _history(content: Mapping) -> str:
     facts = {
         "hardware": describe_hardware(content["hardware"]),
         "engine": f"{content['engine']}, torch {content['torch']}",
-        "commit": f"{content['commit'] or 'unknown'}{' with uncommitted changes' if content['dirty'] else ''}",
+        "commit": commit_of(content),
         "sources": content["sources"],
         "commit of the training": "; ".join(sorted(trained)),
         "seeds of the noise": "made of corruption, severity and the image's id",
     }
-    lines = [f"- {name}: {text}" for name, text in facts.items()]
-    return "\n".join(["## How these came about", "", *lines, "", "```bash", *content["commands"], "```"])
+    return history(facts, content["commands"])

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..provenance import PACKAGE, without_home
+from .plan import Run
 from .run_progress import last_line
 
 WORKER = (sys.executable, "-m", "meddet_d2.benchmark.worker")
@@ -34,17 +36,37 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-class RunProcess:
-    """The worker of one run, at work from the start.
+@dataclass(eq=False)
+class Job:
+    """A run at work.
 
-    Args:
-        command: of the worker, to which the folder is added.
-        folder: the run's; the worker's output goes to its console.txt.
-        threads: CPU threads that it may use; None for what the environment says.
+    Attributes:
+        run: what is made.
+        record: its first record.
+        begin: when it began.
+        child: its process, once it has one.
     """
 
-    def __init__(self, command: Sequence[str], folder: Path, threads: int | None = None):
-        self.log = folder / LOG
+    run: Run
+    record: dict
+    begin: float = field(default_factory=time.monotonic)
+    child: subprocess.Popen | None = None
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.begin
+
+    @property
+    def log(self) -> Path:
+        return self.run.folder / LOG
+
+    def start(self, command: Sequence[str], threads: int | None = None) -> None:
+        """Start the worker.
+
+        Args:
+            command: to which the run's folder is added; its output goes to ``log``.
+            threads: CPU threads that it may use; None for what the environment says.
+        """
         paths = [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUNBUFFERED": "1"}
         if threads is not None:
@@ -53,7 +75,7 @@ class RunProcess:
             # A session of its own: Ctrl-C reaches the benchmark alone, which then stops the run. The pipe is closed by
             # the system when the benchmark is killed, and no other run inherits it: the worker ends then.
             self.child = subprocess.Popen(
-                [*command, str(folder)],
+                [*command, str(self.run.folder)],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -61,40 +83,33 @@ class RunProcess:
                 start_new_session=True,
             )
 
-    def wait(self, seconds: float) -> None:
-        """Until it ends, but no longer than some seconds."""
+    def wait(self, seconds: float) -> bool:
+        """Whether the process has ended after some seconds at most."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.child.wait(seconds)
-
-    def at_work(self) -> bool:
-        return self.child.poll() is None
-
-    def last_line(self) -> str:
-        """What it said last."""
-        return last_line(self.log)
+            if self.child:
+                self.child.wait(seconds)
+        return not (self.child and self.child.poll() is None)
 
     def error(self) -> str:
-        """Why it ended in one line, once it has; empty if it ended well."""
-        self.child.stdin.close()
-        code = self.child.returncode
+        """Why its process ended in one line, once it has; empty if it ended well."""
+        code = self.wait(0) and self.child and self.child.returncode
+        if not code:
+            return ""
         if code < 0:
             hint = " (out of memory?)" if code == -signal.SIGKILL else ""
             return f"killed by {signal.Signals(-code).name}{hint}"
-        if code > 0:
-            return without_home(self.last_line().removeprefix("error: ") or f"ended with exit code {code}")
-        return ""
+        return without_home(last_line(self.log).removeprefix("error: ") or f"ended with exit code {code}")
 
 
-def stop(processes: Sequence[RunProcess]) -> None:
+def stop(jobs: Sequence[Job]) -> None:
     """End runs and whatever they started: ask all of them, then wait, then kill those that are left.
 
     An interrupt meanwhile, a second Ctrl-C, kills them at once.
     """
-    children = [process.child for process in processes]
+    children = [job.child for job in jobs if job.child]
     try:
         for child in children:
             _signal(child, signal.SIGTERM)
-            child.stdin.close()
         end = time.monotonic() + PATIENCE
         with contextlib.suppress(subprocess.TimeoutExpired):
             for child in children:

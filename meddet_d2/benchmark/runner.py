@@ -1,32 +1,16 @@
 """Makes the runs of a plan, one or several at once, each in a process of its own."""
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from ..provenance import hardware, source_hash, without_home
 from .plan import Run
 from .results_folder import ResultsFolder
-from .run_process import LOG, WORKER, RunProcess, stop, thread_share
-from .run_progress import Progress
+from .run_process import WORKER, Job, stop, thread_share
+from .run_progress import Progress, last_line
 
 # Seconds between two looks at the runs at work.
 POLL = 0.5
-
-
-@dataclass(eq=False)
-class _Job:
-    """A run at work: its first record, when it began, and its process once it has one."""
-
-    run: Run
-    record: dict
-    begin: float = field(default_factory=time.monotonic)
-    process: RunProcess | None = None
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.begin
 
 
 class Runner:
@@ -77,18 +61,18 @@ class Runner:
             self._keep_rows(run)
         waiting = [run for run, record in records if record.get("status") != "done"]
         progress = Progress(waiting, done, len(runs), jobs=self.jobs)
-        active: list[_Job] = []
+        active: list[Job] = []
         failed: list[Run] = []
         try:
             while waiting or active:
-                while (run := self._next(waiting, active, failed)) and self._may_start(active):
-                    waiting.remove(run)
-                    self._start(run, active, failed, progress)
+                while (following := self._next(waiting, active, failed)) and self._may_start(active):
+                    waiting.remove(following)
+                    self._start(following, active, failed, progress)
                 for job in active:
-                    progress.show(job.run, job.process.last_line())
+                    progress.show(job.run, last_line(job.log))
                 if active:
-                    active[0].process.wait(POLL)
-                for job in [job for job in active if not job.process.at_work()]:
+                    active[0].wait(POLL)
+                for job in [job for job in active if job.wait(0)]:
                     self._finish(job, self._error(job), failed, progress)
                     active.remove(job)
         finally:
@@ -104,7 +88,7 @@ class Runner:
             merged = [*record["rows"], *(row for row in rows if row not in record["rows"])]
             self.folder.write_record(run, {**record, "rows": merged})
 
-    def _next(self, waiting: Sequence[Run], active: Sequence[_Job], failed: Sequence[Run]) -> Run | None:
+    def _next(self, waiting: Sequence[Run], active: Sequence[Job], failed: Sequence[Run]) -> Run | None:
         """The first run that can begin now: there is room for it and its teachers are done, or one of them failed."""
         unfinished = [*waiting, *(job.run for job in active)]
         for run in waiting:
@@ -112,7 +96,7 @@ class Runner:
                 return run
         return None
 
-    def _may_start(self, active: Sequence[_Job]) -> bool:
+    def _may_start(self, active: Sequence[Job]) -> bool:
         """Whether the sources are still the same. If not, what is at work may end first, since it began with them."""
         now = source_hash()
         if now == self.made_by["sources"] or self.allow_mixed:
@@ -125,9 +109,9 @@ class Runner:
             " it with --allow-mixed."
         )
 
-    def _start(self, run: Run, active: list[_Job], failed: list[Run], progress: Progress) -> None:
+    def _start(self, run: Run, active: list[Job], failed: list[Run], progress: Progress) -> None:
         """Begin a run; without its teachers it ends at once."""
-        job = _Job(run, self._first_record(run))
+        job = Job(run, self._first_record(run))
         progress.start(run)
         job.record["resumed"] = self.folder.begin(run, job.record)
         broken = _among(run.teachers, failed)
@@ -136,15 +120,15 @@ class Runner:
             return
         # Before its process is there: an interrupt between the two must find it.
         active.append(job)
-        job.process = RunProcess(self.worker, run.folder, self.threads)
+        job.start(self.worker, self.threads)
 
-    def _finish(self, job: _Job, error: str, failed: list[Run], progress: Progress) -> None:
+    def _finish(self, job: Job, error: str, failed: list[Run], progress: Progress) -> None:
         """Write down what came of a run."""
         run, seconds = job.run, job.seconds
         if error:
             failed.append(run)
             self.folder.write_record(run, {**job.record, "status": "failed", "seconds": seconds, "error": error})
-            where = f"; log: {without_home(str(run.folder / LOG))}" if job.process else ""
+            where = f"; log: {without_home(str(job.log))}" if job.child else ""
             progress.finish(run, seconds, f"FAILED, {error}{where}", count=False)
             return
         outcome = self.folder.outcome(run)
@@ -155,14 +139,14 @@ class Runner:
         words = f"AP50 {_figure(outcome['metrics'].get('AP50'))}"
         progress.finish(run, seconds, words, count=not record["resumed"])
 
-    def _interrupt(self, active: Sequence[_Job]) -> None:
+    def _interrupt(self, active: Sequence[Job]) -> None:
         """Stop what is at work, and say so in the records before waiting for it: there may be a second Ctrl-C."""
         try:
             for job in active:
                 if self.folder.record(job.run).get("status") == "running":
                     self.folder.write_record(job.run, {**job.record, "status": "interrupted", "seconds": job.seconds})
         finally:
-            stop([job.process for job in active if job.process])
+            stop(active)
 
     def _first_record(self, run: Run) -> dict:
         sources = {"sources": source_hash()} if self.allow_mixed else {}
@@ -183,10 +167,9 @@ class Runner:
             **sources,
         }
 
-    def _error(self, job: _Job) -> str:
+    def _error(self, job: Job) -> str:
         """What went wrong with a run whose process has ended, in one line; empty if nothing did."""
-        error = job.process.error()
-        if error:
+        if error := job.error():
             return error
         try:
             metrics = self.folder.outcome(job.run)["metrics"]

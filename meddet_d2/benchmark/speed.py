@@ -17,7 +17,6 @@ import onnx
 import onnxruntime
 import torch
 from PIL import Image
-from tabulate import tabulate
 from torch import Tensor, nn
 
 from detectron2.modeling import build_model
@@ -31,11 +30,12 @@ from meddet_d2.engine.distillation_hooks import DiscriminatorHook
 from meddet_d2.engine.guards import FiniteGuard
 from meddet_d2.engine.optimizer import build_optimizer
 from meddet_d2.evaluation.timing import interleaved_seconds, noise_batch
-from meddet_d2.files import replacing, write_json
+from meddet_d2.files import write_json
 from meddet_d2.modeling.nmode.flow_map import flow_map, flow_table
 from meddet_d2.modeling.nmode.nmode_solvers import odeint_solve
 
 from ..provenance import describe_hardware, hardware, provenance_now
+from .report_parts import table, write_text
 
 SPEED = "speed.json"
 # The map of the ratios of nmODE^2: P3 of an image of 512 x 512.
@@ -98,8 +98,8 @@ class SpeedReport:
                 spread = _quartiles(values)
                 times.append([group, name, f"{spread['median']:.2f}", f"{spread['low']:.2f} to {spread['high']:.2f}"])
         parts = [
-            tabulate(ratios, headers=("ratio of medians", "value"), tablefmt="pipe", disable_numparse=True),
-            tabulate(times, headers=("part", "call", "ms", "(quartiles)"), tablefmt="pipe", disable_numparse=True),
+            table(ratios, ("ratio of medians", "value")),
+            table(times, ("part", "call", "ms", "(quartiles)")),
             *self.notes,
         ]
         return "\n\n".join(parts)
@@ -116,7 +116,7 @@ def time_nmode2(report: SpeedReport, device: str = "cpu") -> None:
     generator = torch.Generator().manual_seed(0)
     gamma = (torch.randn(MAP, generator=generator) * 2).to(device).requires_grad_()
     upstream = torch.randn(MAP, generator=generator).to(device)
-    table = flow_table("nmode2", 1.0).to(device)
+    solved = flow_table("nmode2", 1.0).to(device)
 
     def both_ways(function: Callable[[Tensor], Tensor]) -> Callable[[], object]:
         return lambda: torch.autograd.grad(function(gamma), gamma, upstream)
@@ -125,12 +125,12 @@ def time_nmode2(report: SpeedReport, device: str = "cpu") -> None:
         group,
         {
             "torchdiffeq rk4, 4 steps": both_ways(lambda x: odeint_solve(x, method="rk4", steps=4)),
-            "flow map": both_ways(lambda x: flow_map(x, table)),
+            "flow map": both_ways(lambda x: flow_map(x, solved)),
         },
     )
     report.ratio(group, "rk4_over_flow_map", "torchdiffeq rk4, 4 steps", "flow map")
     compiled = {
-        "flow map, compiled": both_ways(torch.compile(lambda x: flow_map(x, table))),
+        "flow map, compiled": both_ways(torch.compile(lambda x: flow_map(x, solved))),
         "sigmoid, compiled": both_ways(torch.compile(torch.sigmoid)),
     }
     try:
@@ -290,8 +290,7 @@ def write(report: SpeedReport, output: Path, *, size: int, command: str) -> str:
     )
     write_json(output / SPEED, {**report.to_json(), "size": size, "hardware": machine, "command": command, **made_by})
     text = f"{note}\n\n{report.tables()}"
-    with replacing(output / "speed.md") as temporary:
-        temporary.write_text(f"{text}\n\n```bash\n{command}\n```\n", encoding="utf-8")
+    write_text(output / "speed.md", f"{text}\n\n```bash\n{command}\n```\n")
     return text
 
 
@@ -307,12 +306,12 @@ def _config(path: Path, overrides: tuple = (), device: str = "cpu") -> Any:
     return cfg
 
 
-def _detector(path: Path, overrides: tuple = (), device: str = "cpu") -> nn.Module:
+def _detector(path: Path, overrides: tuple = (), device: str = "cpu") -> Any:
     torch.manual_seed(0)
     return build_model(_config(path, overrides, device)).eval()
 
 
-def _channels_first(detector: nn.Module) -> nn.Module:
+def _channels_first(detector: Any) -> nn.Module:
     """The same weights, with images in the order in which torch makes them: what GFL.preprocess_image changes."""
     detector = copy.deepcopy(detector)
     detector.backbone.register_forward_pre_hook(lambda module, images: (images[0].contiguous(),))
@@ -327,7 +326,7 @@ def _eager(detector: nn.Module, batch: list[dict]) -> Callable[[], object]:
     return call
 
 
-def _noise_inputs(detector: nn.Module, size: int, images: int = 4) -> Iterator[dict[str, np.ndarray]]:
+def _noise_inputs(detector: Any, size: int, images: int = 4) -> Iterator[dict[str, np.ndarray]]:
     for seed in range(images):
         (image,) = (inputs["image"] for inputs in noise_batch(size, seed=seed))
         yield {"normalised": detector.preprocess_image([{"image": image}]).tensor.contiguous().numpy()}

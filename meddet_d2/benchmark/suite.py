@@ -65,8 +65,8 @@ class Suite:
         Raises:
             ValueError: a table or a row that the suite does not have, with those that it has.
         """
-        _known("table", tables, [row.table for row in self.rows], self.path)
-        _known("row", names, [row.name for row in self.rows], self.path)
+        check_known("table", tables, [row.table for row in self.rows], self.path)
+        check_known("row", names, [row.name for row in self.rows], self.path)
         chosen = [row for row in self.rows if tables is None or row.table in tables]
         chosen = [row for row in chosen if names is None or row.name in names]
         if not chosen:
@@ -158,7 +158,8 @@ def _mapping(content: Any, keys: set[str], where: str) -> dict:
     return content
 
 
-def _known(kind: str, asked: Sequence[str] | None, names: Sequence[str], path: Path) -> None:
+def check_known(kind: str, asked: Sequence[str] | None, names: Sequence[str], path: Path) -> None:
+    """Raise a ValueError, which lists those that there are, if something is asked for that is not among ``names``."""
     known = list(dict.fromkeys(names))
     unknown = [name for name in asked or () if name not in known]
     if unknown:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .result_tables import collect
 from .results_folder import ResultsFolder
+from .suite import check_known
 
 
 @dataclass(frozen=True)
@@ -43,19 +44,13 @@ def from_results(
         ValueError: there is no such table or row, or nothing that was asked for is finished.
     """
     rows = collect(folder)
-    for kind, asked, known in (
-        ("table", tables, [row.table for row in rows]),
-        ("row", names, [row.row for row in rows]),
-    ):
-        unknown = [name for name in asked or () if name not in known]
-        if unknown:
-            known = ", ".join(dict.fromkeys(known))
-            raise ValueError(f"{folder.path} has no {kind} {', '.join(map(repr, unknown))}; it has {known}.")
+    check_known("table", tables, [row.table for row in rows], folder.path)
+    check_known("row", names, [row.row for row in rows], folder.path)
     chosen = [row for row in rows if (tables is None or row.table in tables) and (names is None or row.row in names)]
     unfinished = [row.row for row in chosen if not row.records]
     if (names and unfinished) or len(unfinished) == len(chosen):
         raise ValueError(
-            f"{folder.path} has no finished run of {', '.join(unfinished or names or tables)}; finish it with: "
+            f"{folder.path} has no finished run of {', '.join(unfinished or names or tables or [])}; finish it with: "
             f"python tools/benchmark.py run --output {folder.path}"
         )
     left_out = [f"{row.row}, seed {seed}" for row in chosen for seed in sorted({*row.failed, *row.missing})]

@@ -60,7 +60,7 @@ RECORD = {
 }  # fmt: skip
 TEACHER = {
     **RECORD, "kind": "teacher", "name": "resnet10t", "rows": [], "method": None, "teachers": [],
-    "backbone": "resnet10t", "config": "configs/benchmark/phantom/resnet10t.yaml", "config_hash": "4d95134e0afc", "seed": 1848,
+    "config": "configs/benchmark/phantom/resnet10t.yaml", "config_hash": "4d95134e0afc", "seed": 1848,
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from meddet_d2.benchmark import write_report
-from meddet_d2.benchmark.result_plots import detection_loss, draw_all, mean_curve, spread
+from meddet_d2.benchmark.result_plots import detection_loss, draw_all, mean_curve
 from meddet_d2.benchmark.result_tables import PAPER_MAP, PAPER_RECALL, collect
 from meddet_d2.files import write_json
 
@@ -166,23 +166,3 @@ def test_curves_are_means_over_the_seeds_that_have_a_point(results):
     assert mean_curve(row, detection_loss) == [(19, 3.0)]
     del row.records[2]["curve"][1]
     assert mean_curve(row, lambda point: point.get("AP50")) == [(40, 62.0)]
-
-
-@pytest.mark.parametrize(
-    ("places", "expected"),
-    [
-        ([0.2, 0.8], [0.2, 0.8]),
-        ([0.5, 0.5], [0.45, 0.55]),
-        ([0.0, 0.0, 0.9], [0.0, 0.1, 0.9]),
-        ([1.0, 1.0], [0.9, 1.0]),
-        ([], []),
-        ([0.7], [0.7]),
-    ],
-)
-def test_labels_move_apart_as_little_as_they_can(places, expected):
-    assert spread(places, 0.1) == pytest.approx(expected)
-
-
-def test_more_labels_than_fit_share_the_room():
-    places = spread([0.5] * 41, 0.1)
-    assert places[0] == 0.0 and places[-1] == pytest.approx(1.0) and np.diff(places) == pytest.approx(0.025)
