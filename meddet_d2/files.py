@@ -1,5 +1,6 @@
-"""Results on disk: a file is there in full or not at all. And yaml, read so that none can do harm."""
+"""Results on disk: a file is there in full or not at all. And text, json and yaml, read so that none can do harm."""
 
+import codecs
 import hashlib
 import json
 import math
@@ -35,6 +36,48 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def read_text(path: str | os.PathLike) -> str:
+    """A text file in UTF-8, with or without byte-order mark, or in UTF-16 with one, as spreadsheets write it.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is in another encoding. One line without a full stop, which names no file.
+    """
+    data = Path(path).read_bytes()
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return data.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError("is not UTF-8 text; save it as UTF-8") from error
+
+
+def read_json_object(path: str | os.PathLike) -> dict[str, Any]:
+    """A json file that holds one object. NaN and Infinity, which some tools write, are left for its user to refuse.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is none, or a key stands twice in one object: json's readers then drop the first without a word.
+            One line without a full stop, which names no file.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            raise ValueError(f"the key '{next(key for key in keys if keys.count(key) > 1)}' stands twice in one object")
+        return found
+
+    text = read_text(path)
+    try:
+        content = json.loads(text, object_pairs_hook=unique)
+    # RecursionError: brackets nested by the thousand.
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"is no json ({error})") from error
+    if not isinstance(content, dict):
+        raise ValueError("is json, but not an object")
+    return content
+
+
 # Bytes of a yaml: a hundred times the largest of this project's, and some seconds of work for the parser.
 MAX_YAML = 2**20
 
@@ -67,7 +110,7 @@ def parse_yaml(text: str) -> Any:
     # Here, because a deployed detector does without the package.
     import yaml
 
-    size = len(text)
+    size: float = len(text)
     if size <= MAX_YAML:
         try:
             loader = yaml.SafeLoader(text)

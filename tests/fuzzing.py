@@ -47,7 +47,6 @@ from meddet_d2.curation.checking.annotation_checks import read_splits
 from meddet_d2.curation.preparation.annotation_files import match, read_annotations
 from meddet_d2.curation.preparation.classes import ClassMap
 from meddet_d2.curation.preparation.image_index import ImageIndex
-from meddet_d2.curation.preparation.metaimage import read_volume
 from meddet_d2.curation.preparation.omissions import Findings
 from meddet_d2.curation.preparation.shape_boxes import make_boxes
 from meddet_d2.curation.preparation.spider import read_gradings, read_official_split
@@ -58,6 +57,7 @@ from meddet_d2.deploy.card import ModelCard
 from meddet_d2.deploy.web_guard import Guard
 from meddet_d2.evaluation.clinical.study import read_study
 from meddet_d2.formats import MRSlice, Problem, Pseudonyms, ReadError, collect, read_slices
+from meddet_d2.formats.metaimage import read_volume
 from meddet_d2.modeling.weights import read_weights
 
 # For one case: seconds, and bytes that the process may grow by.

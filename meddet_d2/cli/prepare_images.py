@@ -17,13 +17,13 @@ from pathlib import Path
 import meddet_d2
 
 from ..command import new_parser
-from ..curation.preparation.annotation import read_text
 from ..curation.preparation.annotation_files import FORMATS
 from ..curation.preparation.assembly import assemble, draw_split, follow_list, follow_split
 from ..curation.preparation.classes import ClassMap
 from ..curation.preparation.image_folder import ImageSettings, prepare_images
 from ..curation.preparation.omissions import Findings
 from ..curation.preparation.writing import check_key, check_output, new_folder, new_key, write_key
+from ..files import read_text
 from ..formats import Pseudonyms
 from ..places import datasets_root, given_path
 from .preparation_command import add_common_arguments, fractions_of, prepare, summarize
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace, findings: Findings) -> None:
     with new_key(args.key) as key, new_folder(output) as folder:
         prepared = prepare_images(settings, folder, pseudonyms, findings)
         if listed:
-            named = {prepared.same.name(pseudonyms.patient(text)): text for text in listed}
+            named = {prepared.owners.named(text): text for text in listed}
             splits = follow_list(prepared.records, named, "train", "test", findings)
         elif args.split_column:
             splits = follow_split(prepared.records, prepared.said_splits, findings)

@@ -18,7 +18,6 @@ import meddet_d2
 
 from ..command import new_parser
 from ..curation.preparation.assembly import assemble, draw_split, follow_split
-from ..curation.preparation.metaimage import load_torchio
 from ..curation.preparation.omissions import Findings
 from ..curation.preparation.spider import (
     GRADINGS,
@@ -32,6 +31,7 @@ from ..curation.preparation.spider import (
     read_slices_of,
 )
 from ..curation.preparation.writing import Record, check_output, new_folder, write_image
+from ..formats.metaimage import load_torchio
 from ..places import datasets_root, given_path
 from .preparation_command import add_common_arguments, fractions_of, prepare, summarize
 

@@ -68,6 +68,11 @@ class DetectionEvaluator(COCOEvaluator):
         super().__init__(
             dataset_name, ("bbox",), distributed=distributed, output_dir=output_dir, use_fast_impl=use_fast_impl
         )
+        # pycocotools takes the annotation id 0 for "not matched": its box would count as never found.
+        for number, annotation in enumerate(self._coco_api.dataset.get("annotations", []), start=1):
+            annotation["id"] = number
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._coco_api.createIndex()
         self._dataset_name = dataset_name
         self._image_ids: list[int] = []
 

@@ -4,12 +4,14 @@ the image and the annotation, and says what to do.
 Loading raises the first mistake; `find_mistakes` yields all of them, for tools/check_data.py.
 """
 
-import json
 import math
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
+
+from ..files import read_json_object
+from .identifiers import patient_key
 
 # In the order of their category ids, which becomes the order of the network's classes.
 CLASSES = ["protrusion", "non-protrusion"]
@@ -46,7 +48,7 @@ def read_json(json_file: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: it is not there.
-        ValueError: it is no json, or lacks one of COCO's lists.
+        ValueError: it is no json, has a key twice or a byte-order mark, or lacks one of COCO's lists.
     """
     if not json_file.is_file():
         raise FileNotFoundError(
@@ -54,12 +56,14 @@ def read_json(json_file: Path) -> dict[str, Any]:
             "that holds it (datasets/README.md describes the layout)."
         )
     try:
-        content = json.loads(json_file.read_text(encoding="utf-8"))
-    # RecursionError: brackets nested by the thousand.
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{json_file}: not a json file ({error}); write it again.") from error
+        content = read_json_object(json_file)
+    except ValueError as error:
+        raise ValueError(f"{json_file}: not a json file: it {error}; write it again.") from error
+    if json_file.read_bytes()[:1] in (b"\xef", b"\xfe", b"\xff"):
+        text = "begins with a byte-order mark, which COCO's readers refuse; save it as UTF-8 without one."
+        raise ValueError(f"{json_file}: {text}")
     for key in ("images", "annotations", "categories"):
-        records = content.get(key) if isinstance(content, dict) else None
+        records = content.get(key)
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             raise ValueError(f"{json_file}: '{key}' is not a list of records; see datasets/README.md for the layout.")
     return content
@@ -110,7 +114,7 @@ def check_patient_split(content: dict[str, Any], json_file: Path, siblings: Iter
     Raises:
         ValueError: a patient is in both; up to ten ids are listed. A patient_id missing in the sibling.
     """
-    here = {patient_of(image) for image in content["images"]}
+    here = {patient_of(image): image.get("patient_id") for image in content["images"]}
     for sibling in siblings:
         if not sibling.is_file():
             continue
@@ -118,7 +122,7 @@ def check_patient_split(content: dict[str, Any], json_file: Path, siblings: Iter
         for image in others:
             if patient_of(image) is None:
                 raise _no_patient(image, sibling).error
-        both = sorted(here & {patient_of(image) for image in others})
+        both = sorted(str(here[patient]) for patient in here.keys() & {patient_of(image) for image in others})
         if both:
             shown = ", ".join(both[:SHOWN_PATIENTS]) + (", ..." if len(both) > SHOWN_PATIENTS else "")
             raise ValueError(
@@ -128,9 +132,9 @@ def check_patient_split(content: dict[str, Any], json_file: Path, siblings: Iter
 
 
 def patient_of(image: dict) -> str | None:
-    """An image record's patient as text, because one file may say 7 and the other "7"; None where it has none."""
+    """An image record's patient by `patient_key`, for one file may say 7 and another "7"; None where it has none."""
     patient = image.get("patient_id")
-    return None if patient is None or patient == "" else str(patient)
+    return None if patient is None else patient_key(patient) or None
 
 
 def leaves_folder(name: str) -> bool:
@@ -162,8 +166,9 @@ def _image_mistakes(images: list[dict], by_id: dict[int, dict], json_file: Path,
         yield _mistake("no-images", json_file, "it lists no images; a split needs at least one.")
     folder_is_there = image_root.is_dir()
     if images and not folder_is_there:
-        error = FileNotFoundError(f"{image_root}: no such folder; {json_file.name} expects its images there.")
-        yield Mistake("folder-missing", "its folder of images is not there; put it beside the json.", error)
+        missing = f"{image_root}: no such folder; {json_file.name} expects its images there."
+        text = "its folder of images is not there; put it beside the json."
+        yield Mistake("folder-missing", text, FileNotFoundError(missing))
     names: set[str] = set()
     for image in images:
         identity, name = image.get("id"), image.get("file_name")
@@ -173,8 +178,9 @@ def _image_mistakes(images: list[dict], by_id: dict[int, dict], json_file: Path,
             yield _mistake("image-id", json_file, text, image)
         elif not isinstance(name, str) or not name:
             text = f"image {identity} has no 'file_name'; give the file's name in "
-            error = ValueError(f"{json_file}: {text}{image_root}.")
-            yield Mistake("file-name", f"{text}its folder of images.", error, image)
+            yield Mistake(
+                "file-name", f"{text}its folder of images.", ValueError(f"{json_file}: {text}{image_root}."), image
+            )
         elif identity in by_id:
             text = f"image id {identity} ({name}) is used twice; give each image its own."
             yield _mistake("image-id", json_file, text, image)
@@ -194,11 +200,9 @@ def _image_mistakes(images: list[dict], by_id: dict[int, dict], json_file: Path,
                 yield _mistake("outside-folder", json_file, text, image)
             elif folder_is_there and not _is_file(image_root / name):
                 action = "add it or drop the record."
-                error = FileNotFoundError(
-                    f"{image_root / name}: no such file, but it is image {identity} of {json_file}; {action}"
-                )
-                yield Mistake("file-missing", f"{where}: no such file; {action}", error, image)
-        if _is_integer(identity):
+                missing = f"{image_root / name}: no such file, but it is image {identity} of {json_file}; {action}"
+                yield Mistake("file-missing", f"{where}: no such file; {action}", FileNotFoundError(missing), image)
+        if isinstance(identity, int) and _is_integer(identity):
             by_id.setdefault(identity, image)
 
 
@@ -206,8 +210,9 @@ def _annotation_mistakes(
     annotation: dict, images: dict[int, dict], categories: set[int], seen: set[int], json_file: Path
 ) -> Iterator[Mistake]:
     identity, owner = annotation.get("id"), annotation.get("image_id")
-    image = images.get(owner) if isinstance(owner, Hashable) else None
-    if not _is_integer(identity):
+    # As pycocotools does, which takes 1.0 for 1 and "1" for nothing.
+    image = images.get(owner) if isinstance(owner, Hashable) and _is_finite(owner) else None  # type: ignore[call-overload]
+    if not isinstance(identity, int) or isinstance(identity, bool):
         text = f"an annotation has id {identity!r}; give it an integer of its own."
         yield _mistake("annotation-id", json_file, text, image, annotation)
     elif identity in seen:
@@ -232,7 +237,7 @@ def _annotation_mistakes(
     if wrong is not None:
         yield mistake(*wrong)
     for key in ("area", "iscrowd"):
-        if not _is_number(annotation.get(key)):
+        if not _is_finite(annotation.get(key)):
             text = f"has {key} {annotation.get(key)!r}; COCO's evaluation needs a number there."
             yield mistake("annotation-key", text)
     if annotation.get("ignore", 0):
@@ -248,13 +253,13 @@ def box_mistake(box: Any, image: dict) -> tuple[str, str] | None:
 
     The border is not looked at where the record gives no size.
     """
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
-        return "box-malformed", f"has bbox {box!r}; give [x, y, width, height] in pixels."
-    if not all(map(_is_finite, box)):
-        return "box-malformed", f"has bbox {box}; all four numbers must be finite."
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_finite, box)):
+        return "box-malformed", f"has bbox {box!r}; give [x, y, width, height] in pixels, four finite numbers."
     x, y, width, height = box
     if width <= 0 or height <= 0:
         return "box-empty", f"has bbox {box}, which has no area; width and height must be greater than 0."
+    if x + width <= 1 and y + height <= 1:
+        return "box-empty", f"has bbox {box}, inside the first pixel; are these fractions? Give pixels."
     if not is_size(image.get("width")) or not is_size(image.get("height")):
         return None
     if min(x, y) < -TOLERANCE or x + width > image["width"] + TOLERANCE or y + height > image["height"] + TOLERANCE:
@@ -298,12 +303,8 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_finite(value: float) -> bool:
+def _is_finite(value: Any) -> bool:
     try:
-        return math.isfinite(value)
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:  # an integer of hundreds of digits
         return False

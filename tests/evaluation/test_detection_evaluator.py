@@ -113,6 +113,19 @@ def test_perfect_detections_score_100(dataset):
             assert metrics[f"{metric}-{name}"] == pytest.approx(100.0)
 
 
+@pytest.mark.parametrize("first", [0, -1, 7])
+def test_perfect_detections_score_100_whatever_the_annotations_numbers(dataset, tmp_path, first):
+    """pycocotools takes an annotation 0 for "not matched"."""
+    name = dataset(TRUTH)
+    file = tmp_path / f"{name}.json"
+    content = json.loads(file.read_text())
+    for number, annotation in enumerate(content["annotations"], start=first):
+        annotation["id"] = number
+    file.write_text(json.dumps(content))
+    metrics = evaluate(name, [[(*box, 0.9) for box in boxes] for boxes in TRUTH])
+    assert [metrics[metric] for metric in ("AP", "AP50", "AP75", "recall50")] == pytest.approx([100.0] * 4)
+
+
 def plain_recall(truth, found, label, threshold=0.5, limit=100):
     """Greedy matching, best score first, each detection to the free box it covers best."""
     total = hits = 0

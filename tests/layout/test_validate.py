@@ -72,6 +72,7 @@ def test_no_value_of_a_json_makes_validation_fail(value, tmp_path):
             record[key] = value
             kinds = {mistake.kind for mistake in find_mistakes(content, tmp_path / "train.json", tmp_path / "images")}
             free = ("id", "level", "spacing", "patient_id", "segmentation", "ignore", "area", "iscrowd")
+            free = free if not isinstance(value, float) else free[:-2]
             # As everywhere in Python, True is 1.
             assert kinds or key in free or (key == "category_id" and value is True)
             record[key] = before
@@ -86,3 +87,36 @@ def test_brackets_by_the_thousand_are_no_json(tmp_path):
     with pytest.raises(ValueError, match=r"train\.json: not a json file"):
         load_cdh_layout(tmp_path / "train.json", tmp_path / "images", "deep")
     assert layout.contents
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: b"\xef\xbb\xbf" + text, "begins with a byte-order mark"),
+        (lambda text: text.decode().encode("utf-16"), "begins with a byte-order mark"),
+        (lambda text: text.replace(b'"categories"', b'"annotations": [], "categories"'), "'annotations' stands twice"),
+        (lambda text: text.replace(b'"area": 240', b'"area": NaN', 1), "has area nan"),
+        (lambda text: text.replace(b'"bbox": [30, 5, 24, 10]', b'"bbox": [0.3, 0.1, 0.3, 0.1]'), "are these fractions"),
+        (lambda text: text.replace(b'"image_id": 2', b'"image_id": "2"', 1), "annotation 1 is of image '2'"),
+        (lambda text: text.replace(b'"image_id": 2', b'"image_id": true', 1), "annotation 1 is of image True"),
+        (lambda text: text.replace(b'"secret-1"', b'"\\u00a0"', 1), "has no patient_id"),
+    ],
+)
+def test_what_would_be_read_otherwise_than_it_is_meant(change, words, tmp_path):
+    Layout(tmp_path)
+    path = tmp_path / "train.json"
+    before = path.read_bytes()
+    path.write_bytes(change(before))
+    assert path.read_bytes() != before
+    with pytest.raises(ValueError, match=words) as caught:
+        load_cdh_layout(path, tmp_path / "images", "otherwise")
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("other", [7, 7.0, "7", "007", " 7", "7\u00a0", "7.0", "\u200b7"])
+def test_a_patient_written_in_two_ways_is_on_one_side(other, tmp_path):
+    layout = Layout(tmp_path)
+    layout.change(lambda content: content["images"][0].update(patient_id="7"))
+    layout.change(lambda content: content["images"][0].update(patient_id=other), "test")
+    with pytest.raises(ValueError, match=r"1 patients are also in test\.json \(7\)"):
+        load_cdh_layout(tmp_path / "train.json", tmp_path / "images", "leaking")

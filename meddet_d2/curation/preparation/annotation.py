@@ -1,13 +1,15 @@
 """What every annotation format is read into: shapes of one image, as the labelling tool wrote them."""
 
-import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 from ...layout.levels import find_level
+
+# left, top, right, bottom; the first pixel covers [0, 1).
+Corners = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -15,14 +17,16 @@ class Shape:
     """One labelled disc.
 
     Attributes:
-        label: the text of the labelling tool, not yet a class.
-        box: (left, top, right, bottom), the first pixel covering [0, 1); it may leave the image.
+        label: the text of the labelling tool, not yet a class; "" where it has none.
+        box: it may leave the image; None where there is a problem.
         level: "C5/6" where the label or an attribute says it.
+        problem: why there is no box, for example that it is rotated. It counts unless the label is one to ignore.
     """
 
     label: str
-    box: tuple[float, float, float, float]
+    box: Corners | None = None
     level: str | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -31,42 +35,51 @@ class ImageAnnotation:
 
     Attributes:
         image: the image's name or path as the annotation gives it; only matched, never opened.
-        folder: where the annotation file lies below the folder of annotations; tells images of one name apart.
-        where: the annotation file, and the image in it where it holds several; for the terminal.
         shapes: empty for a healthy patient.
         size: (width, height) of the image in the annotation, None where it says nothing.
         normalized: the boxes are fractions of width and height instead of pixels.
-        problem: why the image cannot be used, for example a rotated box; None if it can.
+        problem: why the image cannot be used; None if it can.
         unreadable: the whole file could not be read, and ``image`` is a guess from its name.
+        folder: where the annotation file lies below the folder of annotations; tells images of one name apart.
+        where: the annotation file, and the image in it where it holds several; for the terminal.
     """
 
     image: str
-    folder: PurePosixPath
-    where: str
     shapes: tuple[Shape, ...] = ()
     size: tuple[int, int] | None = None
     normalized: bool = False
     problem: str | None = None
     unreadable: bool = False
+    folder: PurePosixPath = field(default_factory=PurePosixPath)
+    where: str = ""
 
 
-def make_shape(label: Any, box: tuple[float, float, float, float], attributes: Iterable[Any] = ()) -> Shape:
+def make_shape(label: Any, corners: Callable[[], Corners], attributes: Iterable[Any] = ()) -> Shape:
     """A shape with its level, from the label or else from an attribute's whole value.
 
-    Raises:
-        ValueError: the label is no text or empty.
+    Args:
+        label: as the file has it.
+        corners: reads the box; its ValueError becomes the shape's problem.
+        attributes: values that may name a level.
     """
-    if not isinstance(label, str) or not label.strip():
-        raise ValueError("a shape has no label")
-    level = find_level(label)
+    text = label.strip() if isinstance(label, str) else ""
+    level = find_level(text)
     for value in attributes:
         if level is None and isinstance(value, str):
             level = find_level(value, whole=True)
-    return Shape(label.strip(), box, level)
+    if not text:
+        return Shape("", problem="a shape has no label")
+    try:
+        box = corners()
+        if not (box[0] < box[2] and box[1] < box[3]):
+            raise ValueError(f"the box of a '{text}' has no area")
+    except ValueError as error:
+        return Shape(text, problem=str(error), level=level)
+    return Shape(text, box, level)
 
 
-def bounding_box(points: Any) -> tuple[float, float, float, float]:
-    """(left, top, right, bottom) around points [[x, y], ...].
+def bounding_box(points: Any) -> Corners:
+    """Around points [[x, y], ...].
 
     Raises:
         ValueError: fewer than two points, or something that is not a finite number.
@@ -77,6 +90,25 @@ def bounding_box(points: Any) -> tuple[float, float, float, float]:
         raise ValueError("a shape has a point that is not [x, y]")
     xs, ys = zip(*((number(x), number(y)) for x, y in points), strict=True)
     return min(xs), min(ys), max(xs), max(ys)
+
+
+def upright_box(points: Any, tolerance: float) -> Corners:
+    """Around four points, if they are the corners of an upright rectangle.
+
+    Args:
+        points: [[x, y], ...] in order around the rectangle.
+        tolerance: by how much a corner may miss the rectangle's; in the points' unit.
+
+    Raises:
+        ValueError: they are not; or as `bounding_box`.
+    """
+    left, top, right, bottom = bounding_box(points)
+    corners = {(x, y) for x in (left, right) for y in (top, bottom)}
+    for x, y in points:
+        corners -= {(a, b) for a, b in corners if max(abs(a - number(x)), abs(b - number(y))) <= tolerance}
+    if len(points) != 4 or corners:
+        raise ValueError("a box is rotated (OBB); draw upright boxes")
+    return left, top, right, bottom
 
 
 def number(value: Any) -> float:
@@ -94,6 +126,12 @@ def number(value: Any) -> float:
     return found
 
 
+def refuse_rotated(angle: Any) -> None:
+    """Raises ValueError if an angle is something else than none or 0."""
+    if angle not in (None, "") and number(angle) != 0:
+        raise ValueError("a box is rotated; draw upright boxes")
+
+
 def image_size(width: Any, height: Any) -> tuple[int, int] | None:
     """The size an annotation states; None where a tool wrote nothing or zeros."""
     try:
@@ -103,31 +141,6 @@ def image_size(width: Any, height: Any) -> tuple[int, int] | None:
     return size if min(size) > 0 else None
 
 
-def read_text(path: Path) -> str:
-    """A text file in UTF-8, with or without byte order mark.
-
-    Raises:
-        ValueError: it is in another encoding.
-        OSError: it cannot be read.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError("is not UTF-8 text; save it as UTF-8") from error
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """A json file that holds one object.
-
-    Raises:
-        ValueError: it does not.
-        OSError: it cannot be read.
-    """
-    text = read_text(path)
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"is no json ({error})") from error
-    if not isinstance(content, dict):
-        raise ValueError("is json, but not an object")
-    return content
+def table_of(value: Any) -> dict[str, Any]:
+    """A json's object; an empty one where something else stands."""
+    return value if isinstance(value, dict) else {}

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -11,7 +12,7 @@ from .image_index import ImageIndex, walk
 from .labelme import read_labelme
 from .omissions import Findings
 from .voc import read_xml
-from .yolo import NOT_ANNOTATIONS, find_names_file, read_names, read_yolo
+from .yolo import find_names_file, label_files, read_names, read_yolo
 
 # The suffix of a format's files, and their reader.
 FORMATS: dict[str, tuple[str, Callable[..., Iterator[ImageAnnotation]]]] = {
@@ -33,12 +34,13 @@ def read_annotations(
     Args:
         root: the file or folder.
         kind: one of FORMATS.
-        findings: gets hidden files, and folders that cannot be opened.
+        findings: gets hidden files, texts that are no labels, and folders that cannot be opened.
         names_file: for YOLO, the names of the classes; looked for beside the annotations if None.
 
     Raises:
         FileNotFoundError: ``root`` is not there.
-        ValueError: there is no file of this format; YOLO's names are missing or cannot be read.
+        ValueError: there is no file of this format; YOLO's names are missing or cannot be read, or its lines may be
+            polygons or key points.
     """
     suffix, reader = FORMATS[kind]
     if not root.exists():
@@ -48,23 +50,29 @@ def read_annotations(
     paths = [path for path in files if path.suffix.lower() == suffix or not root.is_dir()]
     if kind == "yolo":
         names_file = names_file or find_names_file(folder)
-        reader = partial(reader, names=read_names(names_file))
-        paths = [path for path in paths if path.name not in NOT_ANNOTATIONS and path != names_file]
+        names = read_names(names_file)
+        reader = partial(reader, names=names)
+        paths, others = label_files(paths, names_file, names)
+        for path in others:
+            findings.add("other_files", str(path))
     if not paths:
         raise ValueError(f"{root}: no {suffix} file in it, but --format is {kind}; correct one of the two.")
-    found = []
+    found: list[ImageAnnotation] = []
     for path in paths:
         where = path.relative_to(folder)
         place = PurePosixPath(*where.parent.parts)
         try:
-            found += reader(path, place, str(where))
+            read = list(reader(path))
         except (ValueError, OSError) as error:
-            found.append(ImageAnnotation(path.stem, place, str(where), problem=str(error), unreadable=True))
+            read = [ImageAnnotation(path.stem, problem=str(error), unreadable=True)]
+        found += [
+            replace(one, folder=place, where=f"{where}: {one.where}" if one.where else str(where)) for one in read
+        ]
     return found
 
 
 def match(
-    annotations: list[ImageAnnotation], index: ImageIndex, findings: Findings
+    annotations: list[ImageAnnotation], index: ImageIndex, findings: Findings, *, others_are_healthy: bool = False
 ) -> tuple[dict[Path, ImageAnnotation], set[Path]]:
     """The annotation of each image that has a usable one.
 
@@ -74,9 +82,13 @@ def match(
         annotations: as read.
         index: of the images.
         findings: gets annotations without an image and images whose annotation cannot be used.
+        others_are_healthy: an image that nothing annotates will be taken for healthy.
 
     Returns:
         The annotations by image, and all images that an annotation names, usable or not.
+
+    Raises:
+        ValueError: with ``others_are_healthy``, a file cannot be read, and nobody knows which images it annotates.
     """
     # Folders of annotations that mirror the folders of images: then those of one patient are not another's.
     mirrored = any(item.folder.parts and index.has_folder(item.folder) for item in annotations)
@@ -91,6 +103,11 @@ def match(
             findings.add("ambiguous_images", f"{annotation.where}: {' or '.join(map(str, paths))}")
         elif annotation.unreadable:
             findings.add("unreadable_annotations", f"{annotation.where}: {annotation.problem}")
+            if others_are_healthy:
+                raise ValueError(
+                    f"{annotation.where}: cannot be read, so that the images it annotates would be healthy; "
+                    "mend it, take it away, or do without --healthy-without-annotation."
+                )
         else:
             findings.add("missing_images", annotation.where)
     matched = {}

@@ -2,21 +2,34 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from .annotation import ImageAnnotation, Shape, bounding_box, image_size, make_shape, number, read_json_object
+from ...files import read_json_object
+from ...layout.identifiers import record_id
+from .annotation import (
+    Corners,
+    ImageAnnotation,
+    Shape,
+    bounding_box,
+    image_size,
+    make_shape,
+    number,
+    refuse_rotated,
+    table_of,
+)
+from .coco_masks import mask_box
+
+# Pixels by which a box may leave its image, and by which it may differ from the box around its polygons.
+TOLERANCE = 1.0
 
 
-def read_coco(path: Path, folder: PurePosixPath, where: str) -> Iterator[ImageAnnotation]:
-    """Boxes, or where an annotation has none, the box around its polygons.
-
-    Args:
-        path: the json.
-        folder, where: as in ImageAnnotation.
+def read_coco(path: Path) -> Iterator[ImageAnnotation]:
+    """Boxes; where an annotation has none, or one without area, the box around its polygons or its mask.
 
     Raises:
-        ValueError: it is not COCO's, or uses an id of an image or category twice.
+        ValueError: it is not COCO's; it uses an id of an image or category twice; an annotation is of an image or a
+            category that it does not list; its boxes are [left, top, right, bottom].
         OSError: it cannot be read.
     """
     content = read_json_object(path)
@@ -24,56 +37,101 @@ def read_coco(path: Path, folder: PurePosixPath, where: str) -> Iterator[ImageAn
         records = content.get(key)
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             raise ValueError(f"has no list '{key}', so it is not COCO's")
-    names = {key: category.get("name") for key, category in _by_id(content["categories"], "category").items()}
-    images = _by_id(content["images"], "image")
-    annotations: dict[Any, list[dict]] = defaultdict(list)
-    for annotation in content["annotations"]:
-        annotations[_key(annotation.get("image_id"))].append(annotation)
-    for key, image in images.items():
-        name = image.get("file_name")
-        name = name if isinstance(name, str) else ""
-        record = {
-            "image": name,
-            "folder": folder,
-            "where": f"{where}: {name}",
-            "size": image_size(image.get("width"), image.get("height")),
-        }
+    categories, images = _by_id(content["categories"], "category"), _by_id(content["images"], "image")
+    annotations: dict[int | str, list[dict]] = defaultdict(list)
+    for place, annotation in enumerate(content["annotations"], start=1):
+        annotations[_find(annotation, "image", images, place)].append(annotation)
+        _find(annotation, "category", categories, place)
+    sizes = {key: image_size(image.get("width"), image.get("height")) for key, image in images.items()}
+    _refuse_corners([(sizes[key], annotation) for key, found in annotations.items() for annotation in found])
+    for identity, image in images.items():
+        file = image.get("file_name")
+        name = file if isinstance(file, str) else ""
+        shapes = tuple(_shape(item, categories) for item in annotations.get(identity, ()))
+        yield ImageAnnotation(name, shapes, sizes[identity], where=name or f"image {identity}")
+
+
+def _by_id(records: list[dict], kind: str) -> dict[int | str, dict]:
+    found: dict[int | str, dict] = {}
+    for record in records:
         try:
-            yield ImageAnnotation(**record, shapes=tuple(_shape(item, names) for item in annotations.pop(key, [])))
+            key = record_id(record.get("id"))
         except ValueError as error:
-            yield ImageAnnotation(**record, problem=str(error))
-    for key in annotations:
-        yield ImageAnnotation("", folder, f"{where}: image_id {key}", problem="no image has this id")
-
-
-def _by_id(records: list[dict], kind: str) -> dict[str, dict]:
-    found = {_key(record.get("id")): record for record in records}
-    if len(found) < len(records):
-        raise ValueError(f"uses an id of a {kind} twice")
+            raise ValueError(f"has {kind} ids that are none: {error}") from error
+        if found.setdefault(key, record) is not record:
+            raise ValueError(f"uses the {kind} id {key!r} twice")
     return found
 
 
-def _key(identity: Any) -> str:
-    # Ids are numbers, but some tools write them as text in one place and not in the other.
-    return str(identity)
+def _find(annotation: dict, kind: str, known: dict[int | str, dict], place: int) -> int | str:
+    value = annotation.get(f"{kind}_id")
+    try:
+        if (key := record_id(value)) in known:
+            return key
+    except ValueError:
+        pass
+    where = f"annotation {annotation['id']!r}" if "id" in annotation else f"the annotation in place {place}"
+    raise ValueError(f"has no {kind} {value!r}, which is the {kind}_id of {where}; correct one of the two")
 
 
-def _shape(annotation: dict, names: dict[str, Any]) -> Shape:
-    attributes = annotation.get("attributes") if isinstance(annotation.get("attributes"), dict) else {}
-    box, polygons = annotation.get("bbox"), annotation.get("segmentation")
-    if attributes.get("rotation", 0) not in (0, None) or (isinstance(box, list) and len(box) == 5):
+def _refuse_corners(boxes: list[tuple[tuple[int, int] | None, dict]]) -> None:
+    """Refuse boxes that are [left, top, right, bottom] by their place in the image, their area or their polygons.
+
+    Args:
+        boxes: all annotations of a file, with the sizes of their images.
+    """
+    fit_as_corners, fit_as_sizes, meant = [], [], []
+    for size, annotation in boxes:
+        try:
+            left, top, right, bottom = box = tuple(map(number, annotation["bbox"]))
+        except (KeyError, TypeError, ValueError):
+            continue
+        width, height = size or (float("inf"), float("inf"))
+        inside = 0 <= left < right <= width + TOLERANCE and 0 <= top < bottom <= height + TOLERANCE
+        fit_as_corners.append(inside)
+        fit_as_sizes.append(left + right <= width + TOLERANCE and top + bottom <= height + TOLERANCE)
+        area, polygons = annotation.get("area"), annotation.get("segmentation")
+        if inside and isinstance(polygons, list) and polygons:
+            try:
+                meant.append(max(abs(a - b) for a, b in zip(_around(polygons), box, strict=True)) <= TOLERANCE)
+            except ValueError:
+                continue
+        elif inside and isinstance(area, int | float) and area > 0:
+            as_corners = (right - left) * (bottom - top)
+            meant.append(abs(area - as_corners) < 0.01 * area < abs(area - right * bottom))
+    by_place = all(fit_as_corners) and not all(fit_as_sizes)
+    if fit_as_corners and (by_place or (all(fit_as_corners) and meant and all(meant))):
+        raise ValueError("has boxes [left, top, right, bottom]; COCO's are [x, y, width, height]: export it again")
+
+
+def _shape(annotation: dict, categories: dict[int | str, dict]) -> Shape:
+    attributes = table_of(annotation.get("attributes"))
+    label = categories[record_id(annotation.get("category_id"))].get("name")
+    return make_shape(label, lambda: _corners(annotation, attributes), [annotation.get("level"), *attributes.values()])
+
+
+def _corners(annotation: dict, attributes: dict[str, Any]) -> Corners:
+    box, outline = annotation.get("bbox"), annotation.get("segmentation")
+    refuse_rotated(attributes.get("rotation"))
+    if isinstance(box, list) and len(box) == 5:
         raise ValueError("a box is rotated; draw upright boxes")
     if annotation.get("iscrowd"):
-        raise ValueError("a box is a crowd (iscrowd 1); draw a box for each disc")
+        # CVAT marks what is painted with a brush as a crowd.
+        if not isinstance(outline, dict):
+            raise ValueError("a box is a crowd (iscrowd 1); draw a box for each disc")
+        return mask_box(outline, single=True)
     if isinstance(box, list) and len(box) == 4:
         x, y, width, height = map(number, box)
-        corners = (x, y, x + width, y + height)
-    elif isinstance(polygons, list) and polygons and all(isinstance(polygon, list) for polygon in polygons):
-        points = [pair for polygon in polygons for pair in zip(polygon[::2], polygon[1::2], strict=False)]
-        corners = bounding_box(points)
-    else:
-        raise ValueError("an annotation has neither bbox nor polygons")
-    if _key(annotation.get("category_id")) not in names:
-        raise ValueError(f"category {annotation.get('category_id')!r} is none of the file's")
-    said = [annotation.get("level"), *attributes.values()]
-    return make_shape(names[_key(annotation.get("category_id"))], corners, said)
+        if width > 0 and height > 0:
+            return x, y, x + width, y + height
+    if isinstance(outline, dict):
+        return mask_box(outline, single=False)
+    if isinstance(outline, list) and outline:
+        return _around(outline)
+    raise ValueError("an annotation has neither a bbox with an area nor polygons nor a mask")
+
+
+def _around(polygons: list) -> Corners:
+    if not all(isinstance(polygon, list) and len(polygon) % 2 == 0 for polygon in polygons):
+        raise ValueError("a polygon is no list of x, y, x, y, ...")
+    return bounding_box([pair for polygon in polygons for pair in zip(polygon[::2], polygon[1::2], strict=True)])

@@ -18,7 +18,7 @@ from .classes import ClassMap
 from .image_index import ImageIndex, is_image, walk
 from .omissions import Findings
 from .ownership import Owners, SamePatients
-from .shape_boxes import make_boxes
+from .shape_boxes import make_boxes, without_ignored
 from .table import PatientTable, read_table
 from .writing import Record, write_image
 
@@ -59,12 +59,12 @@ class Prepared:
     Attributes:
         records: of the images.
         said_splits: the splits that the table gives each patient; empty without a column of splits.
-        same: who is the same person.
+        owners: who is who.
     """
 
     records: list[Record]
     said_splits: dict[str, set[str]]
-    same: SamePatients
+    owners: Owners
 
 
 class Remarks:
@@ -98,8 +98,9 @@ def prepare_images(settings: ImageSettings, folder: Path, pseudonyms: Pseudonyms
     paths = _find_images(settings.images, findings)
     index = ImageIndex(settings.images, paths)
     annotations = read_annotations(settings.annotations, settings.kind, findings, names_file=settings.names_file)
-    settings.classes.check(shape.label for annotation in annotations for shape in annotation.shapes)
-    matched, named = match(annotations, index, findings)
+    annotations = [without_ignored(annotation, settings.classes, findings) for annotation in annotations]
+    settings.classes.check(shape.label for annotation in annotations for shape in annotation.shapes if shape.label)
+    matched, named = match(annotations, index, findings, others_are_healthy=settings.healthy_without_annotation)
     table = _read_table(settings, index, findings)
     for path in paths:
         if path not in named:
@@ -122,7 +123,7 @@ def prepare_images(settings: ImageSettings, folder: Path, pseudonyms: Pseudonyms
     for record in records:
         if table is not None and Path(record.source) in table.splits:
             said.setdefault(record.patient, set()).add(table.splits[Path(record.source)])
-    return Prepared(records, said, owners.same)
+    return Prepared(records, said, owners)
 
 
 def _find_images(root: Path, findings: Findings) -> list[Path]:
@@ -181,6 +182,8 @@ def _prepare(
     if patient is None:
         return None
     boxes = () if annotation is None else make_boxes(annotation, size, classes, findings, str(path))
+    if boxes is None:
+        return None
     digest = hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()
     # The digest, for there are data sets whose images share an identifier.
     file_name = f"{read.image_id}-{digest[:16]}.png"

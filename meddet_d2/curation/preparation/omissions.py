@@ -17,7 +17,7 @@ PROBLEMS = {
     "unreadable_images": "images that cannot be read",
     "constant_images": "images left out, because all their pixels are the same",
     "other_size": "images left out, because their annotation is of another size",
-    "degenerate_boxes": "boxes left out, because they lie outside the image or are narrower than a pixel",
+    "degenerate_boxes": "images left out, because a box lies outside or is narrower than a pixel",
     "unknown_images_in_table": "rows of the table whose image is not there",
     "no_patient": "images left out, because nothing says whose they are",
     "several_patients": "images left out, because they have several patients",

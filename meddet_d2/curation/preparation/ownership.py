@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...formats import MRSlice, Pseudonyms
+from ...layout.identifiers import patient_key
 from .omissions import Findings
 from .table import PatientTable
 
@@ -69,12 +70,16 @@ class Owners:
         self._table, self._folder_level, self._pattern = table, folder_level, pattern
         self._by_dicom: dict[str, set[str]] = defaultdict(set)
         self._example: dict[str, Path] = {}
+        # The first way in which each patient was written.
+        self._spellings: dict[str, str] = {}
 
     def find(self, path: Path, read: MRSlice, findings: Findings) -> Patient | None:
         """The owner of an image; None, with a finding, if nothing says it."""
         text = self._text(path)
-        if text:
+        if text and patient_key(text):
             patient = Patient(self._pseudonyms.patient(text), text)
+            if self.same.join(self.named(text), patient.pseudonym):
+                findings.add("joined_patients", f"one patient, written in two ways, for example {path}")
             if read.patient_id is not None:
                 self._by_dicom[read.patient_id].add(patient.pseudonym)
                 self._example[read.patient_id] = path
@@ -85,6 +90,10 @@ class Owners:
         if self._table is None or path not in self._table.conflicting:
             findings.add("no_patient", str(path))
         return None
+
+    def named(self, text: str) -> str:
+        """The pseudonym of a patient, whichever way of writing `patient_key` takes for the same."""
+        return self.same.name(self._pseudonyms.patient(self._spellings.setdefault(patient_key(text), text)))
 
     def join(self, findings: Findings) -> None:
         """Join two patients whose files have one PatientID in DICOM.

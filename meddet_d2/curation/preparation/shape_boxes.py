@@ -1,6 +1,8 @@
 """From the shapes of an annotation to the boxes of the layout."""
 
-from .annotation import ImageAnnotation, Shape
+from dataclasses import replace
+
+from .annotation import Corners, ImageAnnotation
 from .classes import ClassMap
 from .omissions import Findings
 from .writing import Box
@@ -9,52 +11,60 @@ from .writing import Box
 LEAST_SIDE = 1.0
 
 
+def without_ignored(annotation: ImageAnnotation, classes: ClassMap, findings: Findings) -> ImageAnnotation:
+    """The annotation without the shapes of labels to ignore; the first problem of the others is its problem."""
+    kept = []
+    for shape in annotation.shapes:
+        if classes.is_ignored(shape.label):
+            findings.add("ignored_labels", f"{annotation.where}: {shape.label!r}")
+        else:
+            kept.append(shape)
+    problems = [annotation.problem, *(shape.problem for shape in kept)]
+    return replace(annotation, shapes=tuple(kept), problem=next(filter(None, problems), None))
+
+
 def make_boxes(
     annotation: ImageAnnotation, size: tuple[int, int], classes: ClassMap, findings: Findings, where: str
-) -> tuple[Box, ...]:
+) -> tuple[Box, ...] | None:
     """The boxes of one image, in pixels to two decimals, cut at its border.
 
     Args:
-        annotation: of the image; every label has a class or is ignored.
+        annotation: of the image; it has no problem, and every label has a class.
         size: (width, height) of the image.
         classes: labels to classes.
-        findings: gets boxes that are cut or left out.
+        findings: gets boxes that are cut, and those for which the image must be left out.
         where: names the image in them.
+
+    Returns:
+        None if a box cannot be used: without it, its disc would be healthy.
     """
-    found = []
+    found, clipped = [], []
     for shape in annotation.shapes:
-        if classes.is_ignored(shape.label):
-            findings.add("ignored_labels", f"{where}: {shape.label!r}")
-            continue
         category = classes.category(shape.label)
-        box = _inside(shape, size, normalized=annotation.normalized)
-        if min(box[2:]) < LEAST_SIDE:
-            findings.add("degenerate_boxes", f"{where}: {shape.label!r} at {_shown(shape)}")
-            continue
-        if not _fits(shape, size, normalized=annotation.normalized):
-            findings.add("clipped_boxes", f"{where}: {shape.label!r} at {_shown(shape)}")
-        found.append(Box(category, box, shape.level))
+        assert shape.box is not None and category is not None, "without a problem, and checked"
+        scale = (*size, *size) if annotation.normalized else (1, 1, 1, 1)
+        # Hundredths of a pixel: rounded first, so that the json's box is exactly the one that is checked.
+        left, top, right, bottom = (round(value * side, 2) for value, side in zip(shape.box, scale, strict=True))
+        inside = _cut(left, size[0]), _cut(top, size[1]), _cut(right, size[0]), _cut(bottom, size[1])
+        width, height = round(inside[2] - inside[0], 2), round(inside[3] - inside[1], 2)
+        shown = f"{where}: {shape.label!r} at {_shown(shape.box)}"
+        if not annotation.normalized and max(shape.box) <= 1:
+            findings.add("degenerate_boxes", f"{shown}: are these fractions of the image? Export pixels")
+            return None
+        if min(width, height) < LEAST_SIDE:
+            findings.add("degenerate_boxes", shown)
+            return None
+        if inside != (left, top, right, bottom):
+            clipped.append(shown)
+        found.append(Box(category, (inside[0], inside[1], width, height), shape.level))
+    for shown in clipped:
+        findings.add("clipped_boxes", shown)
     return tuple(found)
 
 
-def _pixels(shape: Shape, size: tuple[int, int], normalized: bool) -> list[float]:
-    # Hundredths of a pixel: rounded first, so that the json's box is exactly the one that is checked.
-    return [round(value * (size[axis % 2] if normalized else 1), 2) for axis, value in enumerate(shape.box)]
+def _cut(value: float, side: int) -> float:
+    return min(max(value, 0.0), float(side))
 
 
-def _inside(shape: Shape, size: tuple[int, int], normalized: bool) -> tuple[float, float, float, float]:
-    """(x, y, width, height) of what lies in the image."""
-    width, height = size
-    left, top, right, bottom = _pixels(shape, size, normalized)
-    left, right = (min(max(value, 0.0), float(width)) for value in (left, right))
-    top, bottom = (min(max(value, 0.0), float(height)) for value in (top, bottom))
-    return left, top, round(right - left, 2), round(bottom - top, 2)
-
-
-def _fits(shape: Shape, size: tuple[int, int], normalized: bool) -> bool:
-    left, top, right, bottom = _pixels(shape, size, normalized)
-    return min(left, top) >= 0 and right <= size[0] and bottom <= size[1]
-
-
-def _shown(shape: Shape) -> str:
-    return "({:g}, {:g}) to ({:g}, {:g})".format(*shape.box)
+def _shown(box: Corners) -> str:
+    return "({:g}, {:g}) to ({:g}, {:g})".format(*box)

@@ -26,10 +26,10 @@ from pathlib import Path
 import numpy as np
 
 from ...formats import window
+from ...formats.metaimage import read_volume
 from ...layout.levels import DISCS
 from .annotation import number
 from .image_index import walk
-from .metaimage import read_volume
 from .omissions import Findings
 from .table import SPLIT_NAMES, read_rows
 from .writing import Box
@@ -152,6 +152,7 @@ def read_slices_of(volume: Volume, grades: dict[int, int], findings: Findings, *
     Raises:
         ValueError: a file cannot be read, image and mask do not fit, or there is no disc in the mask.
     """
+    assert volume.mask is not None, "volumes without a mask are left out before"
     image, spacing = read_volume(volume.image, labels=False)
     mask, _ = read_volume(volume.mask, labels=True)
     if image.shape != mask.shape:

@@ -2,15 +2,20 @@
 
 import csv
 import io
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
-from .annotation import read_text
+from ...files import read_text
+from ...layout.identifiers import patient_key
 from .image_index import ImageIndex
 from .omissions import Findings
 
+# A number of many digits as a spreadsheet shows and exports it.
+SHORTENED = re.compile(r"\d([.,]\d+)?E\+\d+", re.IGNORECASE)
 # How a table may name the splits.
 SPLIT_NAMES = {
     "train": "train",
@@ -47,7 +52,7 @@ def read_table(
     image_column: str,
     split_column: str | None = None,
 ) -> PatientTable:
-    """Read a csv with a header: comma, semicolon or tabulator, UTF-8.
+    """Read a csv with a header; see `read_rows`.
 
     Args:
         path: the table.
@@ -57,14 +62,20 @@ def read_table(
 
     Raises:
         FileNotFoundError: there is no table.
-        ValueError: it is not UTF-8, lacks a column, or a split in it is none of SPLIT_NAMES.
+        ValueError: as of `read_rows`; a split is none of SPLIT_NAMES; a patient's number has lost digits.
     """
     rows = read_rows(path, [patient_column, image_column] + ([split_column] if split_column else []))
-    patients: dict[Path, set[str]] = defaultdict(set)
+    # By the key of each way of writing: "7" and "007" are one.
+    patients: dict[Path, dict[str, str]] = defaultdict(dict)
     splits: dict[Path, str] = {}
     unknown: dict[str, int] = defaultdict(int)
     for number, row in enumerate(rows, start=2):
         where = f"{path}, row {number}"
+        if SHORTENED.fullmatch(row[patient_column]):
+            raise ValueError(
+                f"{where}: the patient is a number that a spreadsheet has shortened (1.23E+11); "
+                "make its column text, write the numbers in full and save it again."
+            )
         images = index.find(row[image_column])
         if len(images) != 1:
             kind = "ambiguous_images" if images else "unknown_images_in_table"
@@ -72,10 +83,10 @@ def read_table(
             continue
         (image,) = images
         if row[patient_column]:
-            patients[image].add(row[patient_column])
+            patients[image].setdefault(patient_key(row[patient_column]), row[patient_column])
         if split_column:
-            split = SPLIT_NAMES.get(row[split_column].lower())
-            if split is None:
+            split = SPLIT_NAMES.get(row[split_column].lower(), "")
+            if not split:
                 unknown[row[split_column]] += 1
             # An image in two splits gets none.
             splits[image] = split if splits.get(image, split) == split else ""
@@ -85,31 +96,39 @@ def read_table(
     several = {image for image, names in patients.items() if len(names) > 1}
     for image in sorted(several):
         findings.add("several_patients", f"{image}: {len(patients[image])} patients in {path}")
-    single = {image: names.pop() for image, names in patients.items() if image not in several}
+    single = {image: next(iter(names.values())) for image, names in patients.items() if image not in several}
     return PatientTable(single, {image: split for image, split in splits.items() if split}, several)
 
 
 def read_rows(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
     """The rows of a csv as texts without spaces around them.
 
+    Cells are separated by what occurs most in the heading (comma, semicolon, tabulator) or by what a first line "sep=;"
+    says, as spreadsheets write it.
+
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not UTF-8, not a table, or lacks one of ``columns``.
+        ValueError: it is neither UTF-8 nor UTF-16, not a table, lacks one of ``columns`` or has it twice, or a row has
+            more cells than the heading.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such table.")
     try:
-        text = read_text(path)
-        heading = text.split("\n", 1)[0]
-        delimiter = max(",;\t", key=heading.count)
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        names = [(name or "").strip() for name in reader.fieldnames or []]
-        rows = [
-            dict(zip(names, (str(row[key] or "").strip() for key in reader.fieldnames), strict=True)) for row in reader
-        ]
+        heading, _, rest = (text := read_text(path)).partition("\n")
+        said = re.fullmatch(r"sep=(.)\s*", heading)
+        if said:
+            heading, text = rest.partition("\n")[0], rest
+        delimiter = said[1] if said else max(",;\t", key=heading.count)
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except (ValueError, csv.Error) as error:
         raise ValueError(f"{path}: cannot be read as a table ({error}); save it as CSV UTF-8.") from error
-    missing = [column for column in columns if column not in names]
-    if missing:
-        raise ValueError(f"{path}: no column '{missing[0]}'; its columns are {', '.join(names)}.")
-    return rows
+    names, *cells = [[cell.strip() for cell in row] for row in rows] or [[]]
+    for column in columns:
+        if names.count(column) != 1:
+            many = "no column" if column not in names else f"{names.count(column)} columns"
+            raise ValueError(f"{path}: {many} '{column}'; its columns are {', '.join(names)}.")
+    for place, row in enumerate(cells, start=2):
+        if any(row[len(names) :]):
+            text = f"more cells than the heading has; put a text with '{delimiter}' in quotes."
+            raise ValueError(f"{path}, row {place}: {text}")
+    return [dict(zip_longest(names, row[: len(names)], fillvalue="")) for row in cells if any(row)]

@@ -148,7 +148,8 @@ def write_splits(folder: Path, records: Iterable[Record], splits: Mapping[str, s
 
 
 def _coco(records: list[Record], description: str) -> dict[str, Any]:
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for record in records:
         width, height = record.size
         image = {

@@ -1,18 +1,37 @@
 """YOLO: one txt for each image, a line for each box, classes by number."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ...files import parse_yaml
-from .annotation import ImageAnnotation, Shape, bounding_box, make_shape, number, read_text
+from ...files import parse_yaml, read_text
+from .annotation import Corners, ImageAnnotation, Shape, bounding_box, make_shape, number, upright_box
 
-# Where the names of the classes are looked for, in the folder of annotations and in the one above.
+# Where the names of the classes are looked for, in the folder of annotations and in the two above.
 NAMES_FILES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names")
 # One more in a table would need a name for each number below it.
 MOST_CLASSES = 10_000
-# Lists of images, and the names, beside the annotations.
-NOT_ANNOTATIONS = ("classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt")
+# Texts that lie beside annotations: lists of images and names, and what exporters say about themselves.
+_OTHER_TEXTS = re.compile(r"(classes|labels|train|val|valid|test|notes|licen[cs]e|readme.*)\.txt", re.IGNORECASE)
+# Fractions by which a corner of an upright quadrangle may be off: half a pixel of 512.
+TOLERANCE = 0.001
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the file of names says.
+
+    Attributes:
+        names: of the classes, by number.
+        key_points: the numbers of a line behind its box; None where it does not say.
+        from_yaml: the file is one that would say it.
+    """
+
+    names: list[str]
+    key_points: int | None = None
+    from_yaml: bool = False
 
 
 def find_names_file(folder: Path) -> Path:
@@ -21,7 +40,7 @@ def find_names_file(folder: Path) -> Path:
     Raises:
         ValueError: there is none.
     """
-    for place in (folder, folder.parent):
+    for place in (folder, *folder.absolute().parents[:2]):
         for name in NAMES_FILES:
             if (place / name).is_file():
                 return place / name
@@ -31,15 +50,18 @@ def find_names_file(folder: Path) -> Path:
     )
 
 
-def read_names(path: Path) -> list[str]:
+def read_names(path: Path) -> Names:
     """The classes' names by number: a yaml with ``names`` (a list or a table), or text with a name a line.
 
     Raises:
         ValueError: there are no names in it.
         OSError: it cannot be read.
     """
+    from_yaml, key_points = path.suffix in (".yaml", ".yml"), None
     try:
-        names = _yaml_names(read_text(path)) if path.suffix in (".yaml", ".yml") else read_text(path).splitlines()
+        names = read_text(path).splitlines()
+        if from_yaml:
+            names, key_points = _yaml_names(read_text(path))
     except ValueError as error:
         raise ValueError(f"{path}: {error}.") from error
     # An empty line at the end of a text is no class; elsewhere it counts.
@@ -47,53 +69,131 @@ def read_names(path: Path) -> list[str]:
         names.pop()
     if not names:
         raise ValueError(f"{path}: no names of classes in it; write one a line.")
-    return [name.strip() for name in names]
+    return Names([name.strip() for name in names], key_points, from_yaml)
 
 
-def _yaml_names(text: str) -> list[str]:
+def _yaml_names(text: str) -> tuple[list[str], int | None]:
     content = parse_yaml(text)
-    names: Any = content.get("names") if isinstance(content, dict) else None
-    if isinstance(names, dict) and all(isinstance(key, int) and key < MOST_CLASSES for key in names):
+    content = content if isinstance(content, dict) else {}
+    names: Any = content.get("names")
+    if isinstance(names, dict) and all(str(key).isdecimal() and int(key) < MOST_CLASSES for key in names):
+        names = {int(key): name for key, name in names.items()}
         names = [names.get(index, "") for index in range(max(names, default=-1) + 1)]
     if not isinstance(names, list):
         raise ValueError(f"has no list or table 'names' by numbers below {MOST_CLASSES}")
-    return [str(name) for name in names]
+    shape = content.get("kpt_shape")
+    if shape is not None and not (isinstance(shape, list) and len(shape) == 2 and all(type(n) is int for n in shape)):
+        raise ValueError("has a 'kpt_shape' that is not [points, 2 or 3]")
+    return [str(name) for name in names], None if shape is None else shape[0] * shape[1]
 
 
-def read_yolo(path: Path, folder: PurePosixPath, where: str, names: Sequence[str]) -> Iterator[ImageAnnotation]:
-    """Boxes (class, centre, size) and polygons (class, points) as the box around each, in fractions of the image.
+def label_files(paths: Iterable[Path], names_file: Path, names: Names) -> tuple[list[Path], list[Path]]:
+    """The files of labels among texts, and the others.
+
+    Raises:
+        ValueError: a line may be a box with key points, and nothing says whether it is.
+    """
+    labels: list[Path] = []
+    others: list[Path] = []
+    for path in paths:
+        try:
+            lines = read_text(path).splitlines()
+        except (ValueError, OSError):
+            labels.append(path)  # its reader says why
+            continue
+        # An image may be called "test", too.
+        if path == names_file:
+            continue
+        other = _OTHER_TEXTS.fullmatch(path.name) and not any(map(_is_label, lines))
+        (others if other else labels).append(path)
+        if not other and names.key_points is None and any(_may_be_pose(line, names) for line in lines):
+            raise ValueError(
+                f"{path}: its lines may be key points (pose) or polygons; name the classes by YOLO's data.yaml, "
+                "which has 'kpt_shape' if they are key points."
+            )
+    return labels, others
+
+
+def read_yolo(path: Path, names: Names) -> Iterator[ImageAnnotation]:
+    """Boxes (class, centre, size), the boxes of key points, and polygons (class, points), in fractions of the image.
 
     Args:
         path: the txt; the image has its name.
-        folder, where: as in ImageAnnotation.
-        names: of the classes, by their number.
+        names: of the classes.
 
     Raises:
-        ValueError: it is no text.
+        ValueError: it is no text, or no line begins with a number.
         OSError: it cannot be read.
     """
     lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
-    annotation = {"image": path.stem, "folder": folder, "where": where, "normalized": True}
-    try:
-        yield ImageAnnotation(**annotation, shapes=tuple(_shape(words, names) for words in lines))
-    except ValueError as error:
-        yield ImageAnnotation(**annotation, problem=str(error))
+    if lines and all(_number(words[0]) is None for words in lines):
+        raise ValueError("no line begins with the number of a class")
+    yield ImageAnnotation(path.stem, tuple(_shape(words, names) for words in lines), normalized=True)
 
 
-def _shape(words: list[str], names: Sequence[str]) -> Shape:
-    if not words[0].isdecimal() or int(words[0]) >= len(names):
-        raise ValueError(f"class '{words[0]}' is none of the {len(names)} of the names")
+def _shape(words: list[str], names: Names) -> Shape:
+    # Some tools write all numbers as floats: 1.0.
+    index = _number(words[0])
+    if index is None or not index.is_integer() or not 0 <= index < len(names.names):
+        return Shape("", problem=f"class '{words[0]}' is none of the {len(names.names)} of the names")
+    return make_shape(names.names[int(index)], lambda: _corners(words, names))
+
+
+def _corners(words: list[str], names: Names) -> Corners:
     values = [number(word) for word in words[1:]]
-    if len(values) == 8:
-        raise ValueError("a line has four corners, a rotated box (OBB); export upright boxes")
-    if len(values) == 4:
-        x, y, width, height = values
-        box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-    elif len(values) >= 6 and len(values) % 2 == 0:
-        box = bounding_box(list(zip(values[::2], values[1::2], strict=True)))
+    count = len(values)
+    if names.key_points is not None and count not in (4, 4 + names.key_points):
+        raise ValueError(f"a line has {len(words)} numbers; a box and its key points have {5 + names.key_points}")
+    points = list(zip(values[::2], values[1::2], strict=False))
+    if count == 4 or names.key_points is not None:
+        box = _box(values)
+    elif count == 8:
+        box = upright_box(points, TOLERANCE)
+    elif count >= 6 and count % 2 == 0:
+        box = bounding_box(points)
     else:
         raise ValueError(f"a line has {len(words)} numbers; a box has 5 (detections with a score are no annotations)")
     # Pixels in place of fractions; rounding may leave the border a little.
     if min(box) < -1 or max(box) > 2:
         raise ValueError("a coordinate is no fraction of the image; YOLO's lie between 0 and 1")
-    return make_shape(names[int(words[0])], box)
+    return box
+
+
+def _box(values: list[float]) -> Corners:
+    x, y, width, height = values[:4]
+    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+
+
+def _is_label(line: str) -> bool:
+    words = line.split()
+    return len(words) >= 5 and all(_number(word) is not None for word in words)
+
+
+def _number(word: str) -> float | None:
+    try:
+        return number(word)
+    except ValueError:
+        return None
+
+
+def _may_be_pose(line: str, names: Names) -> bool:
+    """Whether a line that would be read as a polygon may be a box with key points.
+
+    A box in the image whose key points all have a visibility (0, 1 or 2) is one. Without a yaml, which would have
+    'kpt_shape', so is one that holds all its key points and is hardly larger than the polygon: of a true polygon the
+    second corner is no size, and the "box" is large.
+    """
+    if not _is_label(line) or len(line.split()) < 7:
+        return False
+    values = [number(word) for word in line.split()[1:]]
+    left, top, right, bottom = box = _box(values)
+    if len(values) % 2 or min(box) < -TOLERANCE or max(box) > 1 + TOLERANCE or min(values[2:4]) <= 0:
+        return False
+    if len(values) % 3 == 1 and all(value in (0, 1, 2) for value in values[6::3]):
+        return True
+    points = list(zip(values[::2], values[1::2], strict=True))
+    # 0, 0 stands for a key point that is not there.
+    inside = all(left <= x <= right and top <= y <= bottom for x, y in points[2:] if x or y)
+    polygon = bounding_box(points)
+    area = (polygon[2] - polygon[0]) * (polygon[3] - polygon[1])
+    return not names.from_yaml and inside and (right - left) * (bottom - top) < 2 * area

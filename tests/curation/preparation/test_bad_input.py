@@ -2,11 +2,13 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from dicom_files import write_dicom
-from labelled_study import BOXES, SIZE, write_png
+from labelled_study import BOXES, ROOT, SIZE, write_png
 from PIL import Image
 
 from meddet_d2.formats import Pseudonyms
@@ -76,7 +78,63 @@ def test_rotated_boxes_leave_their_image_out_and_not_the_rest(study):
     (study.annotations / "Ä 0 b0.txt").write_text("0 0.1 0.1 0.2 0.15 0.15 0.3 0.05 0.2\n")
     said = study.run()
     (line,) = findings(said, "1 images left out, because their annotation cannot be used:")
-    assert "rotated box (OBB)" in line and len(study.images_in()) == 11
+    assert "rotated (OBB)" in line and len(study.images_in()) == 11
+
+
+@pytest.mark.parametrize("kind", ["labelme", "cvat", "coco", "voc"])
+def test_boxes_in_fractions_make_no_image_healthy(study, kind):
+    study.scene = [
+        (name, size, [(label, tuple(value / 64 for value in box), level) for label, box, level in boxes])
+        for name, size, boxes in study.scene
+    ]
+    study.annotate(kind)
+    # The two images of the healthy patient stay: too few to split.
+    said = study.run(status=1)
+    assert said.count("are these fractions of the image? Export pixels") == 10
+    assert "error: 1 patients cannot be split" in said
+
+
+@pytest.mark.parametrize("kind", ["labelme", "cvat"])
+def test_shapes_of_ignored_labels_may_be_of_any_kind(study, kind):
+    study.annotate(kind)
+    if kind == "labelme":
+        for path in study.annotations.glob("*.json"):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            content["shapes"].append({"label": "Cord", "shape_type": "point", "points": [[3, 4]]})
+            path.write_text(json.dumps(content))
+    else:
+        text = study.annotations.read_text(encoding="utf-8")
+        text = text.replace("</image>", '<points label="Cord" points="3,4"/></image>').replace(
+            'height="48" />', 'height="48"><points label="Cord" points="3,4"/></image>'
+        )
+        study.annotations.write_text(text, encoding="utf-8")
+    assert "labels without a class: 'Cord' (12)" in study.error()
+    study.run("--ignore-label", "cord")
+    assert len(study.images_in()) == 12 and len(study.boxes_in()) == 16
+    assert study.counts()["ignored_labels"] == 12
+    said = study.run("--force", "--classes", "cord=protrusion", status=1)
+    assert len(findings(said, "12 images left out, because their annotation cannot be used:")) == 12
+
+
+def test_a_file_that_cannot_be_read_makes_no_image_healthy(study):
+    content = json.loads(study.annotations.read_text(encoding="utf-8"))
+    content["annotations"][0]["image_id"] = 99
+    study.annotations.write_text(json.dumps(content))
+    assert "cannot be read, so that the images it annotates would be healthy" in study.error(
+        "--healthy-without-annotation"
+    )
+    said = study.run(status=1)
+    assert "instances.json: has no image 99, which is the image_id of annotation 1" in said
+
+
+def test_a_console_without_a_names_letters_is_no_error(study):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    study.output = study.output.with_name("椎间盘")
+    command = [sys.executable, "datasets/prepare_images.py", study.images, "--annotations", study.annotations]
+    options = ["--format", "coco", "--patient-folder", "1", "--output", study.output]
+    done = subprocess.run([*command, *options], env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "\\u690e" in done.stdout, done.stderr
+    assert len(study.images_in()) == 12
 
 
 def test_two_annotations_of_one_image(study):
@@ -115,12 +173,42 @@ def test_a_table_with_unknown_images_and_images_without_a_patient(study, tmp_pat
         (b"picture,patient\na.png,1\n", "no column 'image'; its columns are picture, patient"),
         (b"", "no column 'patient'"),
         (b'image,patient\n"a.png,1\n', "cannot be read as a table"),
+        (b"image,patient,patient\na.png,1,2\n", "2 columns 'patient'"),
+        (b"image,patient\na.png,Doe, J.\n", "row 2: more cells than the heading has"),
+        (b"image,patient\na.png,1.23457E+11\n", "row 2: the patient is a number that a spreadsheet has shortened"),
     ],
 )
 def test_tables_that_cannot_be_used(study, tmp_path, text, words):
     (tmp_path / "table.csv").write_bytes(text)
     line = study.error("--patients", tmp_path / "table.csv", owner=())
     assert words in line and str(tmp_path / "table.csv") in line
+
+
+def test_ways_of_writing_that_may_be_one_patient_are_on_one_side(study, tmp_path):
+    """Spreadsheets make 12.0 of 12 and 7 of 007, and people add blanks: all of them are one patient, and named."""
+    ways = ["12", "12.0", "007", "7", "7\u00a0", " 7 ", "A\u00a07", "a  7", "Ä", "A\u0308", "\u200bx", "x"]
+    rows = [f"Ä {n // 2} b{n % 2}.png;{way}" for n, way in enumerate(ways)]
+    table = tmp_path / "table.csv"
+    table.write_bytes("\n".join(["sep=;", "image;patient", *rows]).encode("utf-16"))
+    listed = tmp_path / "listed.txt"
+    listed.write_text("0012\nA 7\n")
+    said = study.run("--patients", table, "--test-patients", listed, owner=())
+    assert len({image["patient_id"] for image in study.images_in()}) == 5
+    assert len(study.contents()["test"]["images"]) == 4 and "unknown_test_patients" not in study.counts()
+    assert study.counts()["joined_patients"] == 5
+    assert "one patient, written in two ways, for example" in said
+    folders = {"Patient 1": "003", "Patient 3": "3", "Patient 4": "3.0"}
+    for name, new in folders.items():
+        (study.images / name).rename(study.images / new)
+    study.run("--force")
+    assert len({image["patient_id"] for image in study.images_in()}) == 4
+
+
+def test_a_blank_of_any_kind_is_no_patient(study, tmp_path):
+    rows = [f"Ä {p} b{n}.png,{p if n else chr(0x200B)}" for p in range(6) for n in range(2)]
+    (tmp_path / "table.csv").write_text("\n".join(["image,patient", *rows]), encoding="utf-8")
+    study.run("--patients", tmp_path / "table.csv", owner=())
+    assert study.counts()["no_patient"] == 6 and len(study.images_in()) == 6
 
 
 def test_without_a_source_of_patients_there_is_nothing(study):

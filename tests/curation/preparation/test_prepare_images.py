@@ -128,27 +128,17 @@ def test_labels_of_ones_own(study):
     assert len(study.boxes_in()) == 16 and study.counts()["ignored_labels"] == 1 and "'Artefakt'" in said
 
 
-def test_boxes_are_cut_at_the_border_and_slips_left_out(study):
-    name, size, _ = study.scene[0]
-    study.scene[0] = (name, size, [
-        ("protrusion", (-3.5, 40.004, 10.0, 50.0), None),
-        ("protrusion", (10.0, 10.0, 10.5, 30.0), None),
-        ("protrusion", (-9.0, 5.0, -2.0, 30.0), None),
-        ("protrusion", (30.0, 5.0, 20.0, 30.0), None),
-    ])  # fmt: skip
+def test_boxes_are_cut_at_the_border_and_slips_leave_their_image_out(study):
+    """Without the box its disc would be healthy."""
+    study.scene[0] = (*study.scene[0][:2], [("protrusion", (-3.5, 40.004, 10.0, 50.0), None)])
+    for place, slip in ((1, (10.0, 10.0, 10.5, 30.0)), (2, (-9.0, 5.0, -2.0, 30.0)), (3, (70.0, 5.0, 90.0, 30.0))):
+        study.scene[place] = (*study.scene[place][:2], [*BOXES, ("protrusion", slip, None)])
     study.annotate("coco")
-    study.run()
-    patient = Pseudonyms("a salt for tests").patient("Patient 0")
-    boxes = [
-        box["bbox"]
-        for content in study.contents().values()
-        for box in content["annotations"]
-        for image in content["images"]
-        if image["id"] == box["image_id"] and image["patient_id"] == patient
-    ]
-    assert [0.0, 40.0, 10.0, 8.0] in boxes and len(boxes) == 3
+    said = study.run()
+    assert [0.0, 40.0, 10.0, 8.0] in [box["bbox"] for box in study.boxes_in()] and len(study.images_in()) == 9
     counts = study.counts()
     assert (counts["degenerate_boxes"], counts["clipped_boxes"]) == (3, 1)
+    assert "Ä 0 b1.png: 'protrusion' at (10, 10) to (10.5, 30)" in said
 
 
 def test_an_image_without_annotation_is_left_out_or_healthy_as_asked(study):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from meddet_d2.curation.preparation import metaimage
-from meddet_d2.curation.preparation.metaimage import read_volume
+from meddet_d2.formats import metaimage
+from meddet_d2.formats.metaimage import read_volume
 
 # More than is unpacked at a time, and mostly alike, so that a few bytes give a block.
 VALUES = np.zeros((7, 300, 400), np.int16)
