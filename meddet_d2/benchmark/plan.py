@@ -43,7 +43,7 @@ OWN_KEYS = ("SEED", "OUTPUT_DIR", "DISTILL.TRAIN_ALONE", "DISTILL.TEACHERS.TRAIN
 WEIGHTS = "model_final.pth"
 
 
-@dataclass
+@dataclass(eq=False)  # by identity: comparing whole configs takes long
 class Run:
     """One training and its evaluation.
 

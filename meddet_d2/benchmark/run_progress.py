@@ -5,7 +5,6 @@ import re
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
@@ -17,13 +16,6 @@ TAIL = 4000
 # Characters of last lines in the bar, of all runs at work together.
 WIDTH = 100
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-
-
-@dataclass(eq=False)
-class _AtWork:
-    run: Run
-    line: str = ""
-    begin: float = field(default_factory=time.monotonic)
 
 
 class Progress:
@@ -38,7 +30,9 @@ class Progress:
 
     def __init__(self, runs: Sequence[Run], earlier: Sequence[tuple[Run, float]], total: int, *, jobs: int = 1):
         self.waiting, self.seconds, self.jobs = list(runs), list(earlier), jobs
-        self.at_work: list[_AtWork] = []
+        # When each run at work began, and what its log says last.
+        self.begun: dict[Run, float] = {}
+        self.lines: dict[Run, str] = {}
         # disable=None: no bar where the output is a file, whose reader gets one line for each run instead.
         self.bar = tqdm(
             total=total,
@@ -52,16 +46,14 @@ class Progress:
     def start(self, run: Run) -> None:
         """A run begins."""
         self.waiting.remove(run)
-        self.at_work.append(_AtWork(run))
+        self.begun[run] = time.monotonic()
         self.show(run, "")
 
     def show(self, run: Run, line: str) -> None:
         """What the bar says about a run at work, beside the others."""
-        for item in self.at_work:
-            if item.run is run:
-                item.line = line
-        width = WIDTH // max(1, len(self.at_work))
-        lines = [f"{item.run.label} | {item.line[:width]}" for item in self.at_work]
+        self.lines[run] = line
+        width = WIDTH // len(self.lines)
+        lines = [f"{run.label} | {line[:width]}" for run, line in self.lines.items()]
         # refresh() and not set_description_str's own, which tqdm would hold back.
         self.bar.set_description_str(" | ".join([f"left {self._clock_left()}", *lines]), refresh=True)
 
@@ -76,9 +68,9 @@ class Progress:
         """
         if count:
             self.seconds.append((run, seconds))
-        self.at_work = [item for item in self.at_work if item.run is not run]
+        del self.begun[run], self.lines[run]
         self.bar.update()
-        place = f"[{self.bar.total - len(self.waiting) - len(self.at_work)}/{self.bar.total}]"
+        place = f"[{self.bar.total - len(self.waiting) - len(self.begun)}/{self.bar.total}]"
         tqdm.write(f"{place} {run.label}: {words} ({_clock(seconds)}; left {self._clock_left()})")
 
     def left(self, at_work: Sequence[tuple[Run, float]] = ()) -> float | None:
@@ -100,7 +92,7 @@ class Progress:
 
     def _clock_left(self) -> str:
         now = time.monotonic()
-        return _clock(self.left([(item.run, now - item.begin) for item in self.at_work]))
+        return _clock(self.left([(run, now - begin) for run, begin in self.begun.items()]))
 
     def expected(self, run: Run) -> float:
         """Seconds that a run will take: as its other seeds, or as others of its kind, or as all."""

@@ -92,7 +92,8 @@ class Runner:
         """The first run that can begin now: there is room for it and its teachers are done, or one of them failed."""
         unfinished = [*waiting, *(job.run for job in active)]
         for run in waiting:
-            if _among(run.teachers, failed) or (len(active) < self.jobs and not _among(run.teachers, unfinished)):
+            ready = len(active) < self.jobs and not any(teacher in unfinished for teacher in run.teachers)
+            if ready or any(teacher in failed for teacher in run.teachers):
                 return run
         return None
 
@@ -114,7 +115,7 @@ class Runner:
         job = Job(run, self._first_record(run))
         progress.start(run)
         job.record["resumed"] = self.folder.begin(run, job.record)
-        broken = _among(run.teachers, failed)
+        broken = [teacher for teacher in run.teachers if teacher in failed]
         if broken:
             self._finish(job, f"its teacher {broken[0].name} (seed {broken[0].seed}) failed", failed, progress)
             return
@@ -136,8 +137,7 @@ class Runner:
         record = {**job.record, "hardware": machine, "status": "done", "seconds": seconds, **outcome}
         self.folder.write_record(run, record)
         # A part of a run says little about a whole one.
-        words = f"AP50 {_figure(outcome['metrics'].get('AP50'))}"
-        progress.finish(run, seconds, words, count=not record["resumed"])
+        progress.finish(run, seconds, f"AP50 {outcome['metrics']['AP50']:.1f}", count=not record["resumed"])
 
     def _interrupt(self, active: Sequence[Job]) -> None:
         """Stop what is at work, and say so in the records before waiting for it: there may be a second Ctrl-C."""
@@ -176,13 +176,3 @@ class Runner:
         except (OSError, KeyError, ValueError):
             return "ended without an outcome"
         return "" if metrics.get("AP50") is not None else "the test data has no boxes, so that there is no AP50"
-
-
-def _among(these: Sequence[Run], those: Sequence[Run]) -> list[Run]:
-    """Those of ``these`` that are among ``those``, by identity: comparing whole configs takes long."""
-    known = {id(run) for run in those}
-    return [run for run in these if id(run) in known]
-
-
-def _figure(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.1f}"

@@ -23,6 +23,7 @@ from detectron2.utils.logger import setup_logger
 from meddet_d2.data import register_datasets
 from meddet_d2.engine import DistillationTrainer, MedDetTrainer, train_detector
 from meddet_d2.engine.guards import check_config
+from meddet_d2.evaluation.summary import box_metrics
 from meddet_d2.files import replacing, write_json
 
 
@@ -42,18 +43,13 @@ def main(folder: Path) -> None:
         "test_images": len(DatasetCatalog.get(cfg.DATASETS.TEST[0])),
         "iterations": cfg.SOLVER.MAX_ITER,
         "parameters": sum(parameter.numel() for parameter in trainer.detector.parameters()),
-        "metrics": first_metrics(trainer.results),
+        "metrics": box_metrics(trainer.results),
         "curve": learning_curve(folder / "metrics.json"),
         "threads": torch.get_num_threads(),
         "worker_seconds": time.perf_counter() - begin,
     }
     write_json(folder / "outcome.json", outcome)
     _keep_the_weights_alone(folder, trainer.detector)
-
-
-def first_metrics(results: dict) -> dict[str, float]:
-    """The box metrics of an evaluation, of its first data set where it has several."""
-    return results["bbox"] if "bbox" in results else next(iter(results.values()))["bbox"]
 
 
 def learning_curve(path: Path) -> list[dict[str, float]]:

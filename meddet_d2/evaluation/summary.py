@@ -47,7 +47,7 @@ class NetworkRow:
                 data sets, of which the first counts. Empty on processes other than the main one.
             inputs: a batch to time inference with.
         """
-        metrics = _box_metrics(results)
+        metrics = box_metrics(results)
         return cls(
             name=name,
             ap50=metrics.get("AP50", math.nan),
@@ -132,7 +132,8 @@ def _percent(value: float) -> str:
     return "n/a" if math.isnan(value) else f"{value:.1f}"
 
 
-def _box_metrics(results: Mapping) -> Mapping[str, float]:
+def box_metrics(results: Mapping) -> dict[str, float]:
+    """The box metrics of an evaluation, of its first data set where it has several; empty without any."""
     if "bbox" in results or not results:
         return results.get("bbox", {})
     return next(iter(results.values())).get("bbox", {})

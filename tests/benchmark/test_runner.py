@@ -111,7 +111,7 @@ def test_the_time_left_comes_from_runs_alike(plan):
     progress = Progress(runs[3:], [(run, 10.0) for run in teachers], len(runs))
     assert progress.left() == 40.0, "nothing better is known"
     for run, seconds in ((alone, 20.0), (meddet, 50.0)):
-        progress.waiting.remove(run)
+        progress.start(run)
         progress.finish(run, seconds, "")
     assert progress.left() == 70.0
     progress.waiting.remove(alone2)
