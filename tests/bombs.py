@@ -176,8 +176,6 @@ def bombs() -> Iterator[tuple[str, str, str, Callable[[Path], None]]]:
     yield "tif with large tiles", "tif", "a.tif", tiff
     yield "nii.gz that begins late", "nii.gz", "a.nii.gz", lambda path: nifti(path, 2.0**31)
     yield "nii.gz that begins very late", "nii.gz", "a.nii.gz", lambda path: nifti(path, 1e30)
-    yield "nii.gz with a long extension", "nii.gz", "a.nii.gz", lambda path: nifti(path, 2.0**20, 2**31 - 16)
-    yield "nii.gz with a negative extension", "nii.gz", "a.nii.gz", lambda path: nifti(path, 2.0**20, -16)
     yield "nii.gz of many voxels", "nii.gz", "a.nii.gz", lambda path: nifti_volume(path, (30000, 30000, 30000))
     yield "nii.gz cut off", "nii.gz", "a.nii.gz", lambda path: nifti_volume(path, (500, 1000, 1000))
     yield "gz that is no nifti", "nii.gz", "a.nii.gz", lambda path: path.write_bytes(packed_zeros())
@@ -227,8 +225,10 @@ def bombs() -> Iterator[tuple[str, str, str, Callable[[Path], None]]]:
     yield "pickle with a long bytearray", "pickle", "c.pkl", lambda path: path.write_bytes(array)
 
 
-def annotation_bombs() -> Iterator[tuple[str, str, str, Callable[[Path], None]]]:
-    """Those are counted and named instead of refused."""
+def harmless_bombs() -> Iterator[tuple[str, str, str, Callable[[Path], None]]]:
+    """What is large in the volumes is not read, and the annotations are counted and named instead of refused."""
+    yield "nii.gz with a long extension", "nii.gz", "a.nii.gz", lambda path: nifti(path, 2.0**20, 2**31 - 16)
+    yield "nii.gz with a negative extension", "nii.gz", "a.nii.gz", lambda path: nifti(path, 2.0**20, -16)
     yield "xml of entities", "voc", "a.xml", text(f"{ENTITIES}]><annotation>&b59;</annotation>")
     yield "xml, deep", "voc", "a.xml", text("<annotation>" + "<a>" * 300_000 + "</a>" * 300_000 + "</annotation>")
     for reader in ("coco", "labelme"):
@@ -240,7 +240,7 @@ def main(folder: Path) -> int:
     """Try all; returns the exit status."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
     failed = 0
-    for accepted, found in ((False, bombs()), (True, annotation_bombs())):
+    for accepted, found in ((False, bombs()), (True, harmless_bombs())):
         for number, (name, kind, file_name, make) in enumerate(found):
             place = folder / f"{accepted} {number}"
             place.mkdir()

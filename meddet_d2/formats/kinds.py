@@ -1,13 +1,16 @@
 """What a file is, by its first bytes: names lie, and scanners' files often have no extension."""
 
 import gzip
+import re
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from .records import ReadError
 
 HEAD = 352
+GZIP = b"\x1f\x8b"
 # Value representations that the first element of a DICOM file without preamble can have.
 FIRST_VRS = (b"UL", b"UI", b"CS", b"OB", b"LO", b"SH", b"DA", b"TM")
 
@@ -28,39 +31,63 @@ def kind_of(path: Path) -> str:
         raise ReadError(f"cannot be opened ({type(error).__name__}); check its permissions.", path) from None
     if not head:
         raise ReadError("is empty (0 bytes); copy it again or leave it out.", path)
-    if head[:2] == b"\x1f\x8b":
-        if not _is_nifti(_unpacked(path)):
+    if head[:2] == GZIP:
+        if not is_nifti(_start(path)) and header_of(path) is None:
             raise ReadError("is compressed with gzip and is no sound NIfTI; unpack it or fetch it again.", path)
         return "nifti"
     if head[128:132] == b"DICM" or _is_bare_dicom(head):
         return "dicom"
-    if _is_nifti(head) or header_of(path) is not None:
+    if is_nifti(head) or header_of(path) is not None:
         return "nifti"
     return "picture"
 
 
+def opened(path: Path) -> BinaryIO:
+    """A file, unpacked where it is packed with gzip, whatever its name says."""
+    with open(path, "rb") as file:
+        packed = file.read(2) == GZIP
+    return cast(BinaryIO, gzip.open(path, "rb")) if packed else open(path, "rb")
+
+
 def header_of(path: Path) -> Path | None:
     """The NIfTI header beside an .img file, which holds no more than voxels; None for all other files."""
-    if path.suffix not in (".img", ".IMG"):
-        return None
-    header = path.with_suffix(".hdr" if path.suffix == ".img" else ".HDR")
-    if not header.is_file():
-        return None
-    with open(header, "rb") as file:
-        return header if _is_nifti(file.read(HEAD)) else None
+    header = other_half(path) if ".img" in path.name.lower()[-7:] and not is_nifti(_start(path)) else None
+    return header if header is not None and is_pair(_start(header)) else None
 
 
-def _unpacked(path: Path) -> bytes:
+def other_half(path: Path) -> Path | None:
+    """The .img of an .hdr or the .hdr of an .img, either of them packed or not; None where there is none."""
+    name = re.fullmatch(r"(.*)\.(hdr|img)(\.gz)?", path.name, re.IGNORECASE)
+    if name is None:
+        return None
+    end = {"hdr": "img", "img": "hdr", "HDR": "IMG", "IMG": "HDR"}.get(name[2], "")
+    packed = name[3] or ""
+    names = [f"{name[1]}.{end}{suffix}" for suffix in (packed, "" if packed else ".gz")]
+    return next((half for half in map(path.with_name, names) if half.is_file()), None)
+
+
+def is_nifti(head: bytes) -> bool:
+    """NIfTI-1 and NIfTI-2, in one file or two, of either byte order."""
+    return head[344:348] in (b"n+1\0", b"ni1\0") or is_second(head)
+
+
+def is_second(head: bytes) -> bool:
+    """NIfTI-2."""
+    return head[4:8] in (b"n+2\0", b"ni2\0")
+
+
+def is_pair(head: bytes) -> bool:
+    """A NIfTI header whose voxels are in another file."""
+    return head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0"
+
+
+def _start(path: Path) -> bytes:
+    """The first bytes of a file, unpacked; none of one that cannot be unpacked."""
     try:
-        with gzip.open(path, "rb") as file:
+        with opened(path) as file:
             return file.read(HEAD)
     except (OSError, EOFError, zlib.error):
         return b""
-
-
-def _is_nifti(head: bytes) -> bool:
-    """NIfTI-1 and NIfTI-2, in one file or two, of either byte order."""
-    return head[344:348] in (b"n+1\0", b"ni1\0") or head[4:8] in (b"n+2\0", b"ni2\0")
 
 
 def _is_bare_dicom(head: bytes) -> bool:

@@ -1,28 +1,34 @@
 """NIfTI volumes: sagittal slices as a radiologist looks at them, superior up and anterior to the left."""
 
-import gzip
 import math
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import nibabel
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
 
 from .identity import Pseudonyms, file_digest
-from .kinds import header_of
+from .kinds import HEAD, header_of, is_pair, is_second, opened, other_half
+from .nifti_geometry import FOOT_HEAD, FRONT_BACK, LEFT_RIGHT, VolumeGeometry, geometry_of
 from .quiet import quiet
 from .records import MAX_PIXELS, MAX_VOXELS, MRSlice, ReadError
 from .spacing import sane_spacing, spacing_remarks
 from .windowing import constant_remarks, window
 
-NIFTI = (nibabel.Nifti1Image, nibabel.Nifti1Pair, nibabel.Nifti2Image, nibabel.Nifti2Pair)
-SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img")
-MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+# Intents of a matrix of the brain's surface, which NIfTI's header holds too.
+CIFTI = range(3000, 3100)
+# By version (whether the second) and files (whether one).
+KINDS = {
+    (False, False): nibabel.nifti1.Nifti1PairHeader,
+    (False, True): nibabel.Nifti1Header,
+    (True, False): nibabel.nifti2.Nifti2PairHeader,
+    (True, True): nibabel.Nifti2Header,
+}
 # Bytes before the voxels: the header and its extensions.
 MAX_HEAD = 2**26
-LEFT_RIGHT, FRONT_BACK, FOOT_HEAD = range(3)
 
 
 @dataclass(frozen=True)
@@ -78,21 +84,24 @@ def read_planes(path: Path, *, middle: bool) -> list[Plane]:
     """The slices' values as they are displayed, before any window; raises as `read_nifti` does, but not for NaN."""
     with quiet():
         try:
-            image, remarks = _open(path)
-            values, sizes, axis, first, count = _canonical(image, middle)
+            header, geometry, voxels = _header(path)
+            with opened(voxels) as file:
+                values, axis, first, count = _canonical(file, header, geometry, middle)
         except ReadError as error:
             raise ReadError(error.reason, path) from None
-        except FileNotFoundError:
-            raise ReadError("its other half (.hdr or .img) is missing; put both into one folder.", path) from None
         except Exception as error:
             # nibabel raises a dozen types on damaged files; their text may quote the header.
             raise ReadError(
                 f"cannot be read as NIfTI ({type(error).__name__}): it is truncated or damaged; fetch it again.", path
             ) from None
+    remarks = list(geometry.remarks)
+    volumes = math.prod(header.get_data_shape()[3:])
+    if volumes > 1:
+        remarks.append(f"the first of {volumes} volumes was used")
     if axis != LEFT_RIGHT:
         remarks.append("it is not a sagittal slice")
     down, across = [other for other in (FOOT_HEAD, FRONT_BACK, LEFT_RIGHT) if other != axis]
-    spacing = sane_spacing((float(sizes[down]), float(sizes[across])))
+    spacing = sane_spacing((geometry.sizes[down], geometry.sizes[across]))
     # Canonical axes run to the right, to the front and to the head. In a picture the head is above, and the patient
     # looks to the left; in the other planes, at the viewer or towards the ceiling.
     return [
@@ -102,102 +111,84 @@ def read_planes(path: Path, *, middle: bool) -> list[Plane]:
 
 
 def _halves(path: Path) -> list[Path]:
-    """The files of an image: of a pair, the voxels are in one and how they lie is in the other."""
-    header = header_of(path)
-    if header is not None:
-        return [header, path]
-    if path.suffix in (".hdr", ".HDR"):
-        return [path, path.with_suffix(".img" if path.suffix == ".hdr" else ".IMG")]
-    return [path]
+    """The files of an image: of a pair, the header and then the voxels; a file of both alone.
+
+    Raises:
+        ReadError: the other half is missing. It names no file.
+    """
+    header = header_of(path) or path
+    with opened(header) as file:
+        if not is_pair(file.read(HEAD)):
+            return [header]
+    voxels = path if path != header else other_half(path)
+    if voxels is None:
+        raise ReadError("its other half (.hdr or .img) is missing; put both into one folder.")
+    return [header, voxels]
 
 
-def _open(path: Path) -> tuple[nibabel.Nifti1Pair, list[str]]:
-    """A file by its header, checked, and remarks."""
-    if not path.name.lower().endswith(SUFFIXES):
-        raise ReadError("is a NIfTI file under another name; let it end in .nii or .nii.gz.")
-    _check_head(path)
-    image = nibabel.load(header_of(path) or path)
-    if not isinstance(image, NIFTI):
-        raise ReadError("is NIfTI of another kind (CIFTI) and no volume; give the volume that it was made from.")
-    kind = image.get_data_dtype()
-    if kind.kind not in "iuf":
-        what = "colours" if kind.names else "complex numbers" if kind.kind == "c" else "no numbers"
-        raise ReadError(f"holds {what}; save it as grey, of a real type.")
-    if len(image.shape) < 2 or min(image.shape) < 1:
-        raise ReadError("has not the shape of an image or a volume; convert it again.")
-    voxels = math.prod(image.shape[:3])
-    if voxels > MAX_VOXELS:
-        raise ReadError(f"has more than {MAX_VOXELS // 10**6} million voxels; cut out the part that matters.")
-    _check_length(image, voxels * kind.itemsize)
-    remarks = []
-    if math.prod(image.shape[3:]) > 1:
-        remarks.append(f"the first of {math.prod(image.shape[3:])} volumes was used")
-    if image.header["qform_code"] == 0 and image.header["sform_code"] == 0:
-        remarks.append("the orientation is not stated, so it may not be a sagittal slice")
-    return image, remarks
-
-
-def _check_head(path: Path) -> None:
-    """What lies before the voxels is of a sane size: nibabel reads all of it, and a packed file may hold gigabytes."""
-    with open(path, "rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    with gzip.open(path, "rb") if packed else open(path, "rb") as file:
+def _header(path: Path) -> tuple[nibabel.Nifti1Header, VolumeGeometry, Path]:
+    """A file's header, checked, what it says of space, and the file of its voxels. Extensions are not read: they may be
+    large."""
+    halves = _halves(path)
+    with opened(halves[0]) as file:
         head = file.read(nibabel.Nifti2Header.sizeof_hdr)
-        second = head[4:8] == b"n+2\0"
-        if not second and head[344:348] != b"n+1\0":
-            return  # a header by itself, or voxels: these are not packed
-        header = (nibabel.Nifti2Header if second else nibabel.Nifti1Header)(head[: 540 if second else 348], check=False)
-        end = header.get_data_offset()
-        if not 0 <= end <= MAX_HEAD:
-            raise ReadError(f"says that its voxels begin behind {MAX_HEAD >> 20} MB; convert it again.")
-        head += file.read(max(0, end - len(head)))
-    start = header.sizeof_hdr + 4
-    extended = head[header.sizeof_hdr : header.sizeof_hdr + 1] > b"\0"
-    while extended and start + 16 <= min(end, len(head)):
-        (size,) = struct.unpack(f"{header.endianness}i", head[start : start + 4])
-        if not 8 <= size <= end - start:
-            raise ReadError("has an extension of its header that does not end before its voxels; convert it again.")
-        start += size
+    single = len(halves) == 1
+    kind = KINDS[is_second(head), single]
+    head = head[: kind.sizeof_hdr]
+    header = kind(head)
+    if header["intent_code"] in CIFTI:
+        raise ReadError("is NIfTI of another kind (CIFTI) and no volume; give the volume that it was made from.")
+    values = header.get_data_dtype()
+    if values.kind not in "iuf":
+        what = "colours" if values.names else "complex numbers" if values.kind == "c" else "no numbers"
+        raise ReadError(f"holds {what}; save it as grey, of a real type.")
+    shape, start = header.get_data_shape(), header.get_data_offset()
+    if len(shape) < 2 or min(shape) < 1:
+        raise ReadError("has not the shape of an image or a volume; convert it again.")
+    if math.prod(shape[:3]) > MAX_VOXELS:
+        raise ReadError(f"has more than {MAX_VOXELS // 10**6} million voxels; cut out the part that matters.")
+    if not (kind.sizeof_hdr if single else 0) <= start <= MAX_HEAD:
+        raise ReadError(f"says that its voxels begin in its header, or behind {MAX_HEAD >> 20} MB; convert it again.")
+    return header, geometry_of(header, kind(head, check=False)["pixdim"]), halves[-1]
 
 
-def _check_length(image: nibabel.Nifti1Pair, size: int) -> None:
+def _check_length(file: BinaryIO, end: int, size: int) -> None:
     """The first volume is there to its end, and undamaged, even where less of it is wanted: half a file is no file."""
-    end = image.dataobj.offset + size
-    with image.file_map["image"].get_prepare_fileobj("rb") as file:
-        while end > 0 and (block := file.read(min(end, 1 << 22))):
-            end -= len(block)
-        # A packed file's checksum is compared where its end is reached. Not far behind the first volume of many.
-        rest = size + (1 << 20)
-        while end <= 0 and rest > 0 and (block := file.read(min(rest, 1 << 22))):
-            rest -= len(block)
+    while end > 0 and (block := file.read(min(end, 1 << 22))):
+        end -= len(block)
+    # A packed file's checksum is compared where its end is reached. Not far behind the first volume of many.
+    rest = size + (1 << 20)
+    while end <= 0 and rest > 0 and (block := file.read(min(rest, 1 << 22))):
+        rest -= len(block)
     if end > 0:
         raise ReadError("is truncated; fetch it again.")
 
 
-def _canonical(image: nibabel.Nifti1Pair, middle: bool) -> tuple[np.ndarray, np.ndarray, int, int, int]:
-    """The wanted part with axes that run right, front, head; mm of its axes; the axis of the slices; the number of the
-    first, from 0, and how many the volume has."""
-    if image.ndim == 2:
-        image = type(image)(np.asanyarray(image.dataobj)[:, :, None], image.affine, image.header)
-    axes = nibabel.io_orientation(image.affine)  # for each stored axis: which canonical one it is, and its direction
-    shape = image.shape[:3]
-    single = [index for index in range(3) if shape[index] == 1]
-    stored = next(index for index in range(3) if axes[index, 0] == LEFT_RIGHT)
-    if len(single) == 1:
-        (stored,) = single
-    axis, count = int(axes[stored, 0]), shape[stored]
-    if math.prod(shape) // count > MAX_PIXELS:
+def _canonical(
+    file: BinaryIO, header: nibabel.Nifti1Header, geometry: VolumeGeometry, middle: bool
+) -> tuple[np.ndarray, int, int, int]:
+    """The wanted part with axes that run right, front, head; the axis of the slices; the number of the first, from 0,
+    and how many the volume has."""
+    shape = header.get_data_shape()
+    size = math.prod(shape[:3]) * header.get_data_dtype().itemsize
+    _check_length(file, header.get_data_offset() + size, size)
+    proxy = ArrayProxy(file, header, mmap=False)
+    three = (*shape[:3], 1)[:3]
+    axes = geometry.axes
+    single = [index for index in range(3) if three[index] == 1]
+    stored = single[0] if len(single) == 1 else int(np.flatnonzero(axes[:, 0] == LEFT_RIGHT)[0])
+    axis, count = int(axes[stored, 0]), three[stored]
+    if math.prod(three) // count > MAX_PIXELS:
         raise ReadError(f"has slices of more than {MAX_PIXELS // 10**6} million pixels; cut out the part that matters.")
     first = count // 2 if middle else 0
-    cut = [slice(None)] * 3
-    if middle:
-        from_end = count - 1 - first
-        start = first if axes[stored, 1] > 0 else from_end
-        cut[stored] = slice(start, start + 1)
     # Cut out before it is turned: only this part is read. Of the axes behind the third, the first of each.
-    part = nibabel.as_closest_canonical(image.slicer[(*cut, *(0,) * (image.ndim - 3))])
-    unit = MILLIMETRES.get(part.header.get_xyzt_units()[0], 1.0)
-    return np.asanyarray(part.dataobj), nibabel.affines.voxel_sizes(part.affine) * unit, axis, first, count
+    place: list[slice | int] = [slice(None)] * min(3, len(shape)) + [0] * (len(shape) - 3)
+    if middle and stored < len(shape):
+        start = first if axes[stored, 1] > 0 else count - 1 - first
+        place[stored] = slice(start, start + 1)
+    part = np.asanyarray(proxy[tuple(place)])
+    turned = nibabel.orientations.apply_orientation(part.reshape((*part.shape, 1)[:3]), axes)
+    return turned, axis, first, count
 
 
 def _picture(plane: Plane, path: Path) -> np.ndarray:
