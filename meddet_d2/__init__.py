@@ -9,22 +9,23 @@ Where torch is not installed nothing is registered, and ``meddet_d2.deploy`` and
 imported: they are what a deployed detector needs.
 """
 
-import os
 import sys
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
-__version__ = "0.1.0"
+from . import library_settings  # noqa: F401  first: before any library is loaded
 
-# Since 1.29 onnxruntime's packages for Linux tell their maker of every model that is loaded, unless this is set before
-# they are imported; its switch in Python comes too late.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+__version__ = "0.1.0"
 
 if find_spec("torch") is not None:
     if find_spec("detectron2") is None:
         sys.path.append(str(Path(__file__).resolve().parent / "embedded"))
 
-    from . import data, distillation, modeling  # noqa: F401  importing them registers what they hold
-    from .config import add_meddet_config, load_config
+    with warnings.catch_warnings():
+        # fvcore, and Detectron2's losses, are compiled by torch.jit.script at import, which torch calls deprecated.
+        warnings.filterwarnings("ignore", "`torch.jit.script` is", FutureWarning)
+        from . import data, distillation, modeling  # noqa: F401  importing them registers what they hold
+        from .config import add_meddet_config, load_config
 
     __all__ = ["add_meddet_config", "load_config"]

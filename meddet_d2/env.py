@@ -32,7 +32,10 @@ LIBRARIES = {
     "web": ("gradio",),
 }
 # What else changes how a run behaves. The salt of pseudonyms is a secret: whether it is set is all that is said.
-VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "PYTHONPATH")
+VARIABLES = (
+    *("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "MKL_NUM_THREADS", "MKL_CBWR"),
+    *("CUDA_VISIBLE_DEVICES", "PYTHONPATH"),
+)
 
 
 def describe_engine() -> str:

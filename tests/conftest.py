@@ -1,16 +1,16 @@
 """Every test finds the engine through ``meddet_d2``, runs on few threads and draws without a display."""
 
+# Before torch: it sets what torch's threads read.
+import meddet_d2  # noqa: F401
+
+# isort: split
 import os
-
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported: idle threads must not spin
-
 import shutil
 
 import matplotlib
 import pytest
 import torch
 
-import meddet_d2  # noqa: F401
 import detectron2
 
 pytest_plugins = ("tiny_runs",)

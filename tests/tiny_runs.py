@@ -53,7 +53,7 @@ def bare_environment(folder: Path, names: Sequence[str]) -> dict[str, str]:
             if not target.exists():
                 target.symlink_to(beside)
     (packages / "meddet_d2").symlink_to(ROOT / "meddet_d2")
-    return {**os.environ, "PYTHONPATH": str(packages), "OMP_WAIT_POLICY": "passive"}
+    return {**os.environ, "PYTHONPATH": str(packages)}
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ def random_state() -> dict[str, Any]:
     Returns:
         Tensors and plain values alone, so that a checkpoint with them needs no pickle.
     """
-    name, keys, position, has_gauss, gauss = np.random.get_state()
+    name, keys, position, has_gauss, gauss = cast(tuple, np.random.get_state())
     version, words, next_gauss = random.getstate()
     state = {
         "python": [version, list(words), next_gauss],

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -79,7 +80,7 @@ class FiniteGuard:
         trainer: has ``iter``, the iteration; a weak reference where the trainer owns the guard.
     """
 
-    def __init__(self, trainer):
+    def __init__(self, trainer: Any):
         self.trainer = trainer
         # The ids of the batch's images on this process.
         self.images: list[str] = []

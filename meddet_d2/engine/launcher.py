@@ -53,18 +53,25 @@ def run_processes(main: Callable[[argparse.Namespace], Any], arguments: argparse
         signal.signal(signal.SIGTERM, _pass_on)
     try:
         launch(
-            main,
+            _share_cores,
             arguments.num_gpus,
             num_machines=arguments.num_machines,
             machine_rank=arguments.machine_rank,
             dist_url=arguments.dist_url,
-            args=(arguments,),
+            args=(main, arguments),
         )
     except ProcessExitedException as error:
         if error.exit_code < 0:
             raise
         # It has said why.
         sys.exit(error.exit_code)
+
+
+def _share_cores(main: Callable[[argparse.Namespace], Any], arguments: argparse.Namespace) -> None:
+    """``main(arguments)``, with a process's share of the CPU's cores where the processes compute on them."""
+    if arguments.num_gpus > 1 and not torch.cuda.is_available() and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() // arguments.num_gpus))
+    main(arguments)
 
 
 def started_by_torchrun() -> bool:
@@ -105,4 +112,5 @@ def leave_group() -> None:
 def _pass_on(number: int, frame: Any) -> None:
     """The signal is meant for the processes that train. They end in their own time, and this one after them."""
     for process in multiprocessing.active_children():
-        os.kill(process.pid, number)
+        if process.pid is not None:
+            os.kill(process.pid, number)

@@ -71,8 +71,8 @@ def average_statistics(model: nn.Module, optimizer: torch.optim.Optimizer) -> No
 
     @torch.no_grad()
     def average(*_) -> None:
-        learning = [layer for layer in layers if layer.training and layer.track_running_stats]
-        buffers = [buffer for layer in learning for buffer in (layer.running_mean, layer.running_var)]
+        learning = [layer for layer in layers if layer.training]
+        buffers = [own for layer in learning for own in (layer.running_mean, layer.running_var) if own is not None]
         if buffers:
             for buffer, mean in zip(buffers, mean_over_processes(buffers), strict=True):
                 buffer.copy_(mean)

@@ -1,7 +1,6 @@
-"""One process per GPU, or per share of the CPU where there is none."""
+"""One process per GPU, or several on the CPU where there is none."""
 
 import gc
-import os
 import socket
 from datetime import timedelta
 
@@ -19,7 +18,7 @@ def launch(
 ) -> None:
     """Call ``main_func(*args)`` in ``num_gpus_per_machine`` processes; run it on every machine of a training.
 
-    They talk through NCCL; without CUDA through gloo, sharing the CPU's cores. A single process is this one itself.
+    They talk through NCCL; without CUDA through gloo. A single process is this one itself.
     New ones import ``main_func`` by its name. They meet at ``dist_url``, ``tcp://host:port``; ``"auto"`` or None is a
     free port of this machine, which then is the only one.
     """
@@ -42,8 +41,6 @@ def launch(
 def _distributed_worker(local_rank, main_func, world_size, per_machine, machine_rank, dist_url, args, timeout) -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank)
-    elif "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // per_machine))
     backend, rank = "nccl" if torch.cuda.is_available() else "gloo", machine_rank * per_machine + local_rank
     dist.init_process_group(backend, init_method=dist_url, world_size=world_size, rank=rank, timeout=timeout)
     comm.create_local_process_group(per_machine)
