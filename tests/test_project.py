@@ -368,7 +368,7 @@ def test_readme_opens_with_one_sentence_and_two_commands():
 
 def test_the_files_that_documents_name_exist():
     missing = []
-    for document in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "datasets").glob("*.md")]:
+    for document in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "datasets").glob("*.md")]:
         text = document.read_text()
         linked = [document.parent / link for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", text)]
         named = re.findall(r"\b((?:configs|tools|docs|datasets)/[\w./-]+\.(?:py|yaml|md))", text)

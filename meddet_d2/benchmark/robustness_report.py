@@ -146,7 +146,8 @@ def _tables(content: Mapping, found: Mapping) -> str:
     parts = [
         f"Measured on {content['dataset']} ({note or 'see datasets/README.md'}, {content['images']} images), corrupted"
         f" by {len(content['corruptions'])} kinds of MRI noise in the severities"
-        f" {', '.join(map(str, content['severities']))} (docs/noise.md). Every network saw the same corrupted images."
+        f" {', '.join(map(str, content['severities']))} (docs/methods/noise.md)."
+        " Every network saw the same corrupted images."
         + (" A phantom is a phantom: nothing here is a result on patients." if "phantom" in note else ""),
         "Figures are percent. A corruption's is the mean over its severities, mPC the mean over the corruptions, rPC"
         " mPC in percent of clean. ± is the sample standard deviation over n seeds of training, on the same images.",

@@ -9,7 +9,7 @@
     meddet benchmark robustness --output results/phantom --rows KD "KD + nmODE2"
 
 The same ``run`` or ``robustness`` command again continues where it was stopped. ``KEY VALUE`` pairs at the end of
-``run`` override every row's config. docs/benchmark.md says the rest; the main path goes on in
+``run`` override every row's config. docs/how_to/benchmark.md says the rest; the main path goes on in
 meddet_d2/benchmark/plan.py and runner.py.
 """
 

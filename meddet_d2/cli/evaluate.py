@@ -6,8 +6,8 @@
 
 The first runs the detector on DATASETS.TEST; the second takes detections that are there already, as
 tools/train_net.py leaves them in <OUTPUT_DIR>/inference/<data set>. The folder then has report.html, clinical.json,
-froc.csv, precision_recall.csv and patients.csv. ``KEY VALUE`` pairs at the end override the config. docs/evaluate.md
-says what each figure means.
+froc.csv, precision_recall.csv and patients.csv. ``KEY VALUE`` pairs at the end override the config.
+docs/how_to/evaluate.md says what each figure means.
 """
 
 import argparse

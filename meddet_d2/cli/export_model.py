@@ -5,7 +5,7 @@ r"""Write a trained student as files that run without torch and Detectron2.
 
 The folder then has model.onnx (normalisation, decoding and NMS inside; any height, width and batch),
 model.safetensors, card.json, and with --int8 model.int8.onnx. ``meddet_d2.deploy.Predictor`` runs them with
-onnxruntime. ``KEY VALUE`` pairs at the end override the config. docs/deploy.md says the rest.
+onnxruntime. ``KEY VALUE`` pairs at the end override the config. docs/how_to/deploy.md says the rest.
 """
 
 import argparse

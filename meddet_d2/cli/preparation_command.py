@@ -59,7 +59,7 @@ def summarize(output: Path, numbers: Mapping[str, Mapping[str, int]]) -> None:
     print(f"Next:\n  python tools/check_data.py {shlex.quote(str(output))}")
     splits = REGISTERED.get(output.name, ("",))
     if not set(splits) <= set(numbers):
-        print("To train on it, register it under a name of your own: docs/your_data.md.")
+        print("To train on it, register it under a name of your own: docs/how_to/your_data.md.")
         return
     root = output.absolute().parent
     environment = "" if root == datasets_root().absolute() else f"DETECTRON2_DATASETS={shlex.quote(str(root))} "

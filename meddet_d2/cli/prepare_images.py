@@ -7,7 +7,7 @@ r"""Make a data set in the layout of CDH-1848 from your images and the annotatio
     meddet prepare images IMAGES --annotations A.json --format coco --split 0.7 0.1 0.2 --key ~/key.csv
 
 IMAGES holds DICOM, NIfTI, PNG, JPEG or TIFF files. What comes out has pseudonyms for names and no metadata; only the
-file of --key, if you ask for one, says who is who. docs/your_data.md says the rest.
+file of --key, if you ask for one, says who is who. docs/how_to/your_data.md says the rest.
 """
 
 import argparse

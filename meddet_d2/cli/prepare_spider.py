@@ -5,7 +5,7 @@
 
 SPIDER is the folder with images/, masks/, radiological_gradings.csv and overview.csv of Zenodo 10159290 (CC BY 4.0).
 Needs the extra "noise" (torchio reads .mha). The result is lumbar: no figure on it is a figure on CDH-1848.
-docs/your_data.md says the rest.
+docs/how_to/your_data.md says the rest.
 """
 
 import argparse

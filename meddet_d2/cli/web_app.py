@@ -4,7 +4,7 @@
     meddet web --config-file configs/meddet.yaml --weights output/meddet/model_final.pth
 
 It is served to this machine alone (http://127.0.0.1:7860) and asks no other host for anything. ``--onnx`` needs no
-torch. Research use only. docs/web_app.md says the rest.
+torch. Research use only. docs/how_to/web_app.md says the rest.
 """
 
 import argparse

@@ -68,7 +68,7 @@ def add_distillation(cfg: CN) -> None:
     # After eq. 7's convolution: "sigmoid", "softmax" (across teachers) or "none" (as the equation is printed).
     cfg.DISTILL.FUSION.ACTIVATION = "sigmoid"
     # Before anything is learned the fused map is the "mean" of the teachers' aligned maps, as "Sum" is, or the "lead"
-    # teacher's own. Mean: on the phantom it is a slightly better map in the end (docs/distil.md).
+    # teacher's own. Mean: on the phantom it is a slightly better map in the end (docs/how_to/distil.md).
     cfg.DISTILL.FUSION.START = "mean"
     # Index, among the teachers in use, of the lead: its frozen head teaches AFA and the fusion. (Through L_dist alone
     # they would learn a constant.)
@@ -83,7 +83,7 @@ def add_distillation(cfg: CN) -> None:
     cfg.DISTILL.AATM.ENABLED = True
     # G of eq. 13, between the student's aligned maps and the fused ones: "plain", two convolutions as printed;
     # "residual", which adds them to the map and starts as the identity; "none". On the phantom the plain one stood
-    # between the student and what it should imitate: 1.6 AP50 below none, the residual one 0.4 (docs/distil.md).
+    # between the student and what it should imitate: 1.6 AP50 below none, the residual one 0.4 (docs/how_to/distil.md).
     # ENABLED False leaves out discriminator and L_adv; the generator goes by this key alone.
     cfg.DISTILL.AATM.GENERATOR = "residual"
     # Fraction of the run before L_adv acts on the student; the discriminator learns from the start.

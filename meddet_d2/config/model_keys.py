@@ -63,7 +63,7 @@ def add_nmode(cfg: CN) -> None:
     # Any of "backbone", "fpn", "head" (Table IV).
     cfg.MODEL.NMODE.PLACES = ("head",)
     # What the next layer sees: "plain" y (figure 3), "residual" x + y, or "gated" x * y. Plain folds the sign of x
-    # and hurts early training: docs/nmode.md has the measured comparison behind this default and the next.
+    # and hurts early training: docs/methods/nmode.md has the measured comparison behind this default and the next.
     cfg.MODEL.NMODE.READOUT = "residual"
     # In a tower: in place of the last ReLU ("before") or "after" it. In its place costs the head a nonlinearity.
     cfg.MODEL.NMODE.RELU = "after"

@@ -2,8 +2,8 @@
 
 The physics is TorchIO's (motion, ghosting, spike, bias field) and MONAI's (Rician noise, Gibbs ringing, low
 resolution); what is here draws their parameters from a seed and says how much a severity is. Nothing moves the anatomy:
-the centre of k-space is always that of the unmoved slice, so that boxes and masks stay as they are. docs/noise.md shows
-them.
+the centre of k-space is always that of the unmoved slice, so that boxes and masks stay as they are.
+docs/methods/noise.md shows them.
 
 Shape legend
     H, W: height and width of the slice in pixels

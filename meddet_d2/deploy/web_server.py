@@ -45,7 +45,7 @@ def warn(host: str) -> None:
     if not is_loopback(host):
         print(
             f"warning: other machines can reach {host}. Patients' images would travel over the network without"
-            " encryption, and anyone there may use the page; docs/web_app.md says what to do instead.",
+            " encryption, and anyone there may use the page; docs/how_to/web_app.md says what to do instead.",
             file=sys.stderr,
         )
 

@@ -21,7 +21,7 @@ SLICES = ("middle", "all")
 def read_image(path: str | Path) -> np.ndarray:
     """Read one image as 8-bit RGB.
 
-    More than 8 bits are windowed: nothing is cut off at 255. docs/reading.md says how.
+    More than 8 bits are windowed: nothing is cut off at 255. docs/how_to/reading.md says how.
 
     Args:
         path: a PNG, JPEG or TIFF, a DICOM file of one frame, or a NIfTI file, of which the mid-sagittal slice is taken.

@@ -1,4 +1,4 @@
-"""The method that docs/distil.md writes out is run as it stands there."""
+"""The method that docs/how_to/distil.md writes out is run as it stands there."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from meddet_d2 import add_meddet_config
 from detectron2.config import get_cfg
 from meddet_d2.distillation import DISTILLER_REGISTRY, DistillationModel, build_distiller
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "distil.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "how_to" / "distil.md"
 
 
 @pytest.fixture

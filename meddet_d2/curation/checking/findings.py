@@ -1,4 +1,4 @@
-"""What a check of a data set can say: every finding has a fixed code, which docs/check_data.md lists with its remedy.
+"""What a check of a data set can say: every finding has a fixed code. docs/how_to/check_data.md lists its remedy.
 
 E: an error, training refuses it or its figures would be wrong. W: a warning, probably wrong, to be looked at. N: a
 note, which is right for some data sets and says what is done with it.

@@ -210,7 +210,7 @@ def test_deep_images_that_were_clipped_before_are_saturated(tmp_path):
 def test_codes_are_unique_and_the_docs_list_them_with_their_meanings():
     codes = [code.code for code in CODES.values()]
     assert len(set(codes)) == len(codes) and codes == sorted(codes, key=lambda code: ("EWN".index(code[0]), code))
-    text = (ROOT / "docs" / "check_data.md").read_text()
+    text = (ROOT / "docs" / "how_to" / "check_data.md").read_text()
     listed = re.findall(r"^\| `([EWN]\d{3}) ([a-z-]+)` \| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE)
     assert [row[:3] for row in listed] == [(code.code, code.name, code.meaning) for code in CODES.values()]
     assert all(len(row[3].strip()) > 5 for row in listed)
