@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -93,6 +94,13 @@ def test_the_configs_of_the_issue_are_there():
         "quickstart",
     }
     assert expected <= {Path(path).stem for path in CONFIGS}
+
+
+@pytest.mark.parametrize("name", ["model", "data", "solver"])
+def test_every_key_has_its_line_of_why(name):
+    lines = (ROOT / "meddet_d2" / "config" / f"{name}_keys.py").read_text().splitlines()
+    keys = [place for place, line in enumerate(lines) if re.match(r"    cfg\.[A-Z0-9_.]+ = (?!CN\(\))", line)]
+    assert keys and [lines[place] for place in keys if not lines[place - 1].lstrip().startswith("#")] == []
 
 
 def test_a_misspelt_key_is_told_with_its_neighbour(tmp_path):

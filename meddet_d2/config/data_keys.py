@@ -6,6 +6,7 @@ from detectron2.config import CfgNode as CN
 def add_data(cfg: CN) -> None:
     # The synthetic cervical MR images (phantom). A data set is a pure function of these keys.
     cfg.DATASETS.PHANTOM = CN()
+    # Another seed draws other patients.
     cfg.DATASETS.PHANTOM.SEED = 1848
     # Height and width of an image in pixels.
     cfg.DATASETS.PHANTOM.SIZE = 512
@@ -13,10 +14,12 @@ def add_data(cfg: CN) -> None:
     cfg.DATASETS.PHANTOM.ZOOM = 1.0
     # Two slices are made of every patient; a patient is on one side of the split only.
     cfg.DATASETS.PHANTOM.TRAIN_PATIENTS = 150
+    # The same on the other side.
     cfg.DATASETS.PHANTOM.TEST_PATIENTS = 40
-    # How far a disc reaches backward, as a fraction of the field of view: protruding and healthy discs.
-    # The two ranges are the difficulty of the classification; they stay as they are between experiments.
+    # How far a protruding disc reaches backward, as a fraction of the field of view: a range to draw from.
+    # This range and the next are the difficulty of the classification; they stay as they are between experiments.
     cfg.DATASETS.PHANTOM.PROTRUSION_DEPTH = (0.007, 0.021)
+    # The same of a healthy disc.
     cfg.DATASETS.PHANTOM.HEALTHY_DEPTH = (0.0, 0.004)
     # Share of discs that protrude.
     cfg.DATASETS.PHANTOM.PROTRUSION_RATE = 0.35
@@ -25,11 +28,12 @@ def add_data(cfg: CN) -> None:
 
     # Greatest random change of brightness and contrast in training: 0.1 means factors in [0.9, 1.1].
     cfg.INPUT.INTENSITY_JITTER = 0.0
-    # Scanner artefacts in training (data/mri_noise.py; the extra "noise"): how often an image gets one, which, and how
-    # strong, 1 to 5. Off by default: what a network is to withstand is for its user to decide, and a network trained on
-    # an artefact says nothing about the others.
+    # Scanner artefacts in training (data/mri_noise.py; the extra "noise"). Off by default: its user decides what a
+    # network has to withstand, and a network trained on one artefact says nothing about the others.
     cfg.INPUT.MRI_NOISE = CN()
+    # Share of the images that get one.
     cfg.INPUT.MRI_NOISE.PROB = 0.0
+    # Which ones to choose from.
     cfg.INPUT.MRI_NOISE.KINDS = ("rician", "motion", "ghosting", "spike", "bias_field", "gibbs", "low_resolution")
-    # The least and the greatest; 4 and 5 hide small protrusions, whose labels would then teach what cannot be seen.
+    # The least and the greatest strength, from 1 to 5. 4 and 5 hide small protrusions, whose labels would then teach what cannot be seen.
     cfg.INPUT.MRI_NOISE.SEVERITY = (1, 3)

@@ -14,6 +14,7 @@ def add_detector(cfg: CN) -> None:
     # "torchvision" (resnet50, resnet101, resnet152, mobilenet_v2, efficientnet_b0, efficientnet_b1,
     # shufflenet_v2_x1_0), "timm" (any features_only model) or "meddet_d2" (shufflenet_v1_g1, _g2, _g3, _g4, _g8).
     cfg.MODEL.BOTTOM_UP.LIBRARY = "torchvision"
+    # The network's name in that library.
     cfg.MODEL.BOTTOM_UP.NAME = "mobilenet_v2"
     # Channels relative to the published network; mobilenet_v2 and shufflenet_v1_* only.
     cfg.MODEL.BOTTOM_UP.WIDTH_MULT = 1.0
@@ -25,11 +26,13 @@ def add_detector(cfg: CN) -> None:
     cfg.MODEL.BOTTOM_UP.NORM_EVAL = True
 
     cfg.MODEL.GFL = CN()
+    # The FPN's maps that the head runs on, the finest first.
     cfg.MODEL.GFL.IN_FEATURES = ("p3", "p4", "p5", "p6", "p7")
     # Protrusion and non-protrusion.
     cfg.MODEL.GFL.NUM_CLASSES = 2
-    # Convolutions in each of the two towers, and their channels.
+    # Convolutions in each of the two towers.
     cfg.MODEL.GFL.NUM_CONVS = 4
+    # Channels of the towers.
     cfg.MODEL.GFL.CHANNELS = 256
     # "full" 3x3 convolutions in the towers, or "separable" ones: depth-wise 3x3 and 1x1, an eighth of the work.
     cfg.MODEL.GFL.TOWER_CONV = "full"
@@ -39,19 +42,28 @@ def add_detector(cfg: CN) -> None:
     cfg.MODEL.GFL.REG_MAX = 16
     # Initialisation of the towers: "normal" is GFL's N(0, 0.01); "he" trains faster from random weights.
     cfg.MODEL.GFL.TOWER_INIT = "normal"
+    # The score of every class before training, so that the many cells without an object do not outweigh the others.
     cfg.MODEL.GFL.PRIOR_PROB = 0.01
-    # Side of the anchor square in strides, and where its centre lies in the cell (0.0: the upper left corner).
+    # Side of the anchor square in strides.
     cfg.MODEL.GFL.ANCHOR_SCALE = 8
+    # Where the anchor's centre lies in its cell, in strides; 0.0: the upper left corner.
     cfg.MODEL.GFL.ANCHOR_OFFSET = 0.0
+    # Candidates of each level and object, the nearest ones, from which ATSS chooses.
     cfg.MODEL.GFL.ATSS_TOPK = 9
+    # Exponent of the quality focal loss; 0.0: a plain cross entropy.
     cfg.MODEL.GFL.QFL_BETA = 2.0
-    # Eq. 12: L_det = lambda L_QF + mu L_DF + (1 - lambda - mu) L_GIoU. The paper gives no values; 4/13 and 1/13
-    # are GFL's own 1 : 0.25 : 2 divided by its sum 3.25, and the gain gives the sum back.
+    # Eq. 12: L_det = lambda L_QF + mu L_DF + (1 - lambda - mu) L_GIoU. The paper gives no values.
+    # Lambda: GFL's own weights are 1 : 0.25 : 2, and 4/13 is the first of them divided by their sum, 3.25.
     cfg.MODEL.GFL.LOSS_LAMBDA = 4 / 13
+    # Mu: 1/13 is the second.
     cfg.MODEL.GFL.LOSS_MU = 1 / 13
+    # A factor of the whole, which gives the sum back.
     cfg.MODEL.GFL.LOSS_GAIN = 3.25
+    # Detections with a lower score are dropped.
     cfg.MODEL.GFL.SCORE_THRESH_TEST = 0.05
+    # The best of each level that go into the suppression.
     cfg.MODEL.GFL.TOPK_CANDIDATES_TEST = 1000
+    # Of two boxes that overlap by a greater IoU the one with the lower score goes.
     cfg.MODEL.GFL.NMS_THRESH_TEST = 0.6
 
 
@@ -67,16 +79,21 @@ def add_nmode(cfg: CN) -> None:
     cfg.MODEL.NMODE.READOUT = "residual"
     # In a tower: in place of the last ReLU ("before") or "after" it. In its place costs the head a nonlinearity.
     cfg.MODEL.NMODE.RELU = "after"
-    # Where gamma = w * x + b starts, per channel. At pi / 2 y(gamma) has its lowest point, 0, so that the residual
-    # form starts close to x; w is small enough for x + y to rise everywhere (the slope of y(gamma) is at most 1.4).
+    # Where w of gamma = w * x + b starts, per channel: so small that x + y rises everywhere, as y(gamma)'s slope is at
+    # most 1.4.
     cfg.MODEL.NMODE.INIT_W = 0.3
+    # Where b starts: at pi / 2 y(gamma) has its lowest point, 0, so that the residual form starts close to x.
     cfg.MODEL.NMODE.INIT_B = 1.5708
     # Integration runs over [0, T_END]. Near 1: the slope of y(gamma) is 1.4 at 1, 3.9 at 2, 17 at 5.
     cfg.MODEL.NMODE.T_END = 1.0
     # "flow_map" (y(T_END) tabulated once, at about the price of an activation; T_END up to about 5), "rk4" (ours, fixed
     # steps) or "odeint" (torchdiffeq): the latter two as the reference, and for a y(0) other than 0.
     cfg.MODEL.NMODE.SOLVER = "flow_map"
+    # Steps of "rk4".
     cfg.MODEL.NMODE.RK4_STEPS = 4
+    # torchdiffeq's method for "odeint".
     cfg.MODEL.NMODE.ODEINT_METHOD = "dopri5"
+    # Relative tolerance of a method that chooses its own steps.
     cfg.MODEL.NMODE.ODEINT_RTOL = 1e-3
+    # Absolute tolerance of such a method.
     cfg.MODEL.NMODE.ODEINT_ATOL = 1e-3

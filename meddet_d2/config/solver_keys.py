@@ -6,6 +6,7 @@ from detectron2.config import CfgNode as CN
 def add_solver(cfg: CN) -> None:
     # "SGD" (Detectron2's own) or "AdamW".
     cfg.SOLVER.OPTIMIZER = "SGD"
+    # AdamW's decay of its two moving averages.
     cfg.SOLVER.BETAS = (0.9, 0.999)
     # The images per step that BASE_LR was found with: the rate becomes BASE_LR * IMS_PER_BATCH / REFERENCE_BATCH; 0: it
     # is BASE_LR. The iterations stay. (REFERENCE_WORLD_SIZE, Detectron2's own, scales batch and schedule instead.)
