@@ -35,5 +35,6 @@ def add_data(cfg: CN) -> None:
     cfg.INPUT.MRI_NOISE.PROB = 0.0
     # Which ones to choose from.
     cfg.INPUT.MRI_NOISE.KINDS = ("rician", "motion", "ghosting", "spike", "bias_field", "gibbs", "low_resolution")
-    # The least and the greatest strength, from 1 to 5. 4 and 5 hide small protrusions, whose labels would then teach what cannot be seen.
+    # The least and the greatest strength, from 1 to 5. 4 and 5 hide small protrusions: their labels would then teach
+    # what cannot be seen.
     cfg.INPUT.MRI_NOISE.SEVERITY = (1, 3)
