@@ -1,9 +1,11 @@
 """Packaging of meddet_d2. Tool settings are in pyproject.toml, tested versions in constraints.txt."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_namespace_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 
@@ -15,6 +17,17 @@ def get_version() -> str:
     if found is None:
         raise RuntimeError('meddet_d2/__init__.py has no line __version__ = "..."; add it.')
     return found.group(1)
+
+
+class BuildWithConfigs(build_py):
+    """Copies configs/ into the package, so that the command finds them from any folder."""
+
+    def run(self) -> None:
+        super().run()
+        # An editable install finds the checkout's own.
+        if not self.editable_mode:
+            target = Path(self.build_lib) / "meddet_d2" / "configs"
+            shutil.copytree(ROOT / "configs", target, dirs_exist_ok=True)
 
 
 setup(
@@ -34,7 +47,9 @@ setup(
     # Namespace packages, because meddet_d2/embedded is a folder for sys.path and no package: it holds the fallback
     # engine, a package named detectron2, which must never be installed beside or instead of the real one.
     packages=find_namespace_packages(include=["meddet_d2", "meddet_d2.*"]),
-    package_data={"meddet_d2.pages": ["*.j2"]},
+    package_data={"meddet_d2": ["py.typed"], "meddet_d2.pages": ["*.j2"]},
+    cmdclass={"build_py": BuildWithConfigs},
+    entry_points={"console_scripts": ["meddet = meddet_d2.cli.console:main"]},
     python_requires=">=3.10",
     # Everything is on PyPI. Detectron2 is not, and is not needed: see README.md for adding it.
     install_requires=[
@@ -88,6 +103,6 @@ setup(
             "meddet_d2[export,noise,dicom,web]",
         ],
         # tests/coverage.ini follows coverage into other processes, which it can from 7.10 on.
-        "dev": ["ruff>=0.9", "pytest-cov>=6", "coverage>=7.10"],
+        "dev": ["ruff>=0.9", "mypy>=1.11", "pre-commit>=3.7", "pytest-cov>=6", "coverage>=7.10"],
     },
 )
