@@ -1,6 +1,8 @@
 """The project's own promises: how it installs, what its files say, and which room may import which."""
 
 import ast
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -289,12 +291,14 @@ def test_the_embedded_engine_stands_at_the_end_of_the_path(tmp_path):
 # --- packaging -------------------------------------------------------------------------------------------------------
 
 
-def test_wheel_holds_the_package_and_no_detectron2_of_its_own(tmp_path):
+@pytest.mark.slow
+def test_the_wheel_holds_package_and_configs_and_works_from_any_folder(tmp_path):
     """Built from a copy, so that nothing is left in the checkout. Needs setuptools, which the extra "test" brings."""
     copy = tmp_path / "copy"
     copy.mkdir()
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
+    shutil.copytree(ROOT / "configs", copy / "configs")
     shutil.copytree(PACKAGE, copy / "meddet_d2", ignore=shutil.ignore_patterns("__pycache__"))
     script = f"from setuptools import build_meta; print(build_meta.build_wheel({str(tmp_path)!r}))"
     subprocess.run([sys.executable, "-c", script], cwd=copy, check=True, capture_output=True, timeout=120)
@@ -303,10 +307,24 @@ def test_wheel_holds_the_package_and_no_detectron2_of_its_own(tmp_path):
         names = archive.namelist()
         metadata = archive.read(next(name for name in names if name.endswith("METADATA"))).decode()
     code = {name for name in names if ".dist-info/" not in name}
-    expected = {path.relative_to(ROOT).as_posix() for kind in ("*.py", "*.j2") for path in PACKAGE.rglob(kind)}
+    kinds = ("*.py", "*.j2", "py.typed")
+    expected = {path.relative_to(ROOT).as_posix() for kind in kinds for path in PACKAGE.rglob(kind)}
+    expected |= {f"meddet_d2/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "configs").rglob("*.yaml")}
     assert code == expected
     assert {name.split("/")[0] for name in code} == {"meddet_d2"}
     assert "Requires-Python: >=3.10" in metadata
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")
+        entry = next(archive.read(name).decode() for name in names if name.endswith("entry_points.txt"))
+    assert "meddet = meddet_d2.cli.console:main" in entry
+    # As installed, and from a folder that is no checkout: the configs are those of the wheel.
+    (tmp_path / "elsewhere").mkdir()
+    command = [sys.executable, "-m", "meddet_d2", "analyze", "--config-file", "configs/quickstart.yaml", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
+    done = subprocess.run(
+        command, cwd=tmp_path / "elsewhere", env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0 and json.loads(done.stdout)["params"] > 0, done.stderr
     assert {"Provides-Extra: test", "Provides-Extra: dev"} <= set(metadata.splitlines())
     version = re.search(r'__version__ = "(.+)"', (PACKAGE / "__init__.py").read_text()).group(1)
     assert f"Version: {version}\n" in metadata
