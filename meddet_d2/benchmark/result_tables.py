@@ -3,6 +3,7 @@
 Every figure of ours is in percent and comes from the json records alone; the paper's stand in columns of their own.
 """
 
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,7 +93,10 @@ def write_report(folder: ResultsFolder) -> list[RowResult]:
 
 
 def summary(rows: Sequence[RowResult]) -> list[dict]:
-    """The list that results.json holds; means are None where no seed is done, and the deviation where one is."""
+    """The list that results.json holds; means are None where no seed is done, and the deviation where one is.
+
+    "hours" are of the row's own runs, its teachers' not counted.
+    """
     return [
         {
             "table": row.table,
@@ -101,9 +105,24 @@ def summary(rows: Sequence[RowResult]) -> list[dict]:
             "ap50_mean": row.mean("AP50"),
             "ap50_sd": row.sd("AP50"),
             "recall_mean": row.mean("recall50"),
+            "commits": sorted(set(map(commit_of, row.records.values()))),
+            "hours": sum(record["seconds"] for record in row.records.values()) / 3600,
+            "hardware": sorted({describe_hardware(record["hardware"]) for record in row.records.values()}),
         }
         for row in rows
     ]
+
+
+def in_words(result: Mapping) -> str:
+    """An entry of results.json, with a seed done, as the header of its config tells it."""
+    words = f"AP50 {mean_and_sd(result['ap50_mean'], None)}"
+    if result["ap50_sd"] is not None:
+        words += f", sd {result['ap50_sd']:.1f}"
+    words += f", seeds {' '.join(map(str, result['seeds']))}"
+    if "commits" in result:  # results.json had none of these before
+        commits = ", ".join(re.sub(r"\b([0-9a-f]{7})[0-9a-f]{33}\b", r"\1", commit) for commit in result["commits"])
+        words += f"; commit {commits}, {result['hours']:.2f} hours on {'; '.join(result['hardware'])}"
+    return f"{words}."
 
 
 def _write_csv(rows: Sequence[RowResult], path: Path) -> None:

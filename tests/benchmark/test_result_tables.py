@@ -9,7 +9,7 @@ from PIL import Image
 
 from meddet_d2.benchmark import write_report
 from meddet_d2.benchmark.result_plots import detection_loss, draw_all, mean_curve
-from meddet_d2.benchmark.result_tables import PAPER_MAP, PAPER_RECALL, collect
+from meddet_d2.benchmark.result_tables import PAPER_MAP, PAPER_RECALL, collect, in_words
 from meddet_d2.files import write_json
 
 # AP50 of each seed, None for one that failed; "later" was asked for and never run.
@@ -72,10 +72,13 @@ def test_the_summary_is_what_the_issue_asks_for(results):
     summary = json.loads((results.path / "results.json").read_text())
     assert summary[0] == {
         "table": "I", "row": "Alone", "seeds": [1, 2, 3], "ap50_mean": 62.0, "ap50_sd": 2.0, "recall_mean": 92.0,
+        "commits": ["c" * 40], "hours": 1.5, "hardware": ["AMD EPYC, 2 thread(s)"],
     }  # fmt: skip
-    assert summary[1] | {"recall_mean": 0} == {
-        "table": "I", "row": "MedDet", "seeds": [1], "ap50_mean": 70.0, "ap50_sd": None, "recall_mean": 0,
-    }  # fmt: skip
+    assert summary[1]["seeds"] == [1] and summary[1]["ap50_mean"] == 70.0 and summary[1]["ap50_sd"] is None
+    assert in_words(summary[0]) == (
+        "AP50 62.0, sd 2.0, seeds 1 2 3; commit ccccccc, 1.50 hours on AMD EPYC, 2 thread(s)."
+    )
+    assert in_words(summary[1]).startswith("AP50 70.0, seeds 1;")
     assert [row["ap50_mean"] for row in summary] == [62.0, 70.0, 55.5, None, None]
 
 
