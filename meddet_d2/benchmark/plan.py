@@ -16,8 +16,7 @@ import yaml
 
 from meddet_d2 import config as project_config
 from detectron2.config import CfgNode
-from meddet_d2.distillation import teachers as teacher_files
-from meddet_d2.engine.stages import teacher_config
+from meddet_d2.distillation import teacher_configs
 from meddet_d2.files import checksum
 
 from .suite import Row, Suite, check_seeds
@@ -25,9 +24,9 @@ from .suite import Row, Suite, check_seeds
 # What a row is about. A scale makes a run smaller; if it changed one of these, the table would compare other things
 # than it says.
 METHOD_KEYS = (
-    "DISTILL.AATM.ENABLED",
+    "DISTILL.MEDDET.AATM.ENABLED",
     "DISTILL.ENABLED",
-    "DISTILL.FUSION.NAME",
+    "DISTILL.MEDDET.FUSION.NAME",
     "DISTILL.METHOD",
     "DISTILL.TEACHERS.USE",
     "MODEL.BACKBONE.NAME",
@@ -160,19 +159,19 @@ class Planner:
         """The teachers' runs, and what a student's hash knows them by; the student's config gets their checkpoints."""
         teachers = cfg.DISTILL.TEACHERS
         if self.teachers.given:
-            teacher_files.require(cfg)
-            return (), [checksum(weights)[:12] for _, weights in teacher_files.in_use(cfg)]
+            teacher_configs.require(cfg)
+            return (), [checksum(weights)[:12] for _, weights in teacher_configs.in_use(cfg)]
         shared = cfg.clone()
         shared.SEED = cfg.SEED if self.teachers.per_seed else self.teachers.seed
         # Those that are not in use are not trained, and nobody opens their checkpoints.
         teachers.WEIGHTS = ("not-in-use.pth",) * len(teachers.CONFIGS)
         runs = {}
-        for config, _ in teacher_files.in_use(cfg):
+        for config, _ in teacher_configs.in_use(cfg):
             file, overrides = project_config.split_teacher(config)
             source = " ".join([relative(file), *overrides])
-            teacher = teacher_config(shared, config, WEIGHTS).clone()
+            teacher = teacher_configs.teacher_config(shared, config, WEIGHTS).clone()
             teacher.defrost()
-            runs[config] = self._add("teacher", teacher_files.name_of(config), teacher, source)
+            runs[config] = self._add("teacher", teacher_configs.name_of(config), teacher, source)
         teachers.WEIGHTS = tuple(
             str(runs[config].folder / WEIGHTS) if config in runs else unused
             for config, unused in zip(teachers.CONFIGS, teachers.WEIGHTS, strict=True)

@@ -26,7 +26,6 @@ from meddet_d2.data import MedDetDatasetMapper
 from meddet_d2.deploy.export import detector_graph, network_graph
 from meddet_d2.deploy.quantize import quantized
 from meddet_d2.distillation import DistillationModel, TeacherBank, build_distiller
-from meddet_d2.engine.distillation_hooks import DiscriminatorHook
 from meddet_d2.engine.guards import FiniteGuard
 from meddet_d2.engine.optimizer import build_optimizer
 from meddet_d2.evaluation.timing import interleaved_seconds, noise_batch
@@ -215,11 +214,10 @@ def time_step(report: SpeedReport, config: Path, size: int, images: int, device:
     model = DistillationModel(student, bank, build_distiller(cfg, student, bank)).train()
     model.progress = 1.0
     optimizer, alone = build_optimizer(cfg, model), build_optimizer(cfg, student)
-    hook = None
-    if model.distiller.discriminator is not None:
-        hook = DiscriminatorHook(model.distiller, lr=cfg.DISTILL.AATM.LR, betas=cfg.DISTILL.AATM.BETAS)
-        trainer = SimpleNamespace(iter=0, storage=SimpleNamespace(put_scalars=lambda **values: None))
-        trainer.guard = FiniteGuard(trainer)
+    trainer = SimpleNamespace(iter=0, storage=SimpleNamespace(put_scalars=lambda **values: None))
+    trainer.guard = FiniteGuard(trainer)
+    hook = next(iter(model.distiller.build_hooks(cfg)), None)
+    if hook is not None:
         hook.trainer = trainer
 
     def descend(network: nn.Module, its_optimizer: torch.optim.Optimizer) -> None:
@@ -235,18 +233,13 @@ def time_step(report: SpeedReport, config: Path, size: int, images: int, device:
 
     calls = {
         "student alone": lambda: descend(student, alone),
-        "teachers' backbones and FPNs": lambda: bank.features(batch),
+        "teachers' backbones and FPNs": lambda: bank.observe(batch),
         "distillation": distil,
     }
     if hook is not None:
         model(batch)
-        pairs = model.distiller.pairs
-
-        def discriminate() -> None:
-            model.distiller.pairs = pairs
-            hook.after_step()
-
-        calls["of it the discriminator"] = discriminate
+        lesson = model.distiller.adversary.take()
+        calls["of it the discriminator"] = lambda: hook.learn(lesson)
     with tempfile.TemporaryDirectory() as folder:
         report.time(group, {**calls, "loader, one process": _loader(cfg, batch, Path(folder))})
     whole = report.median(group, "distillation")

@@ -23,7 +23,7 @@ from detectron2.utils.logger import setup_logger
 from meddet_d2.data import register_datasets
 from meddet_d2.engine import DistillationTrainer, MedDetTrainer, train_detector
 from meddet_d2.engine.guards import check_config
-from meddet_d2.evaluation.summary import box_metrics
+from meddet_d2.evaluation import evaluator_for, first_metrics
 from meddet_d2.files import replacing, write_json
 
 
@@ -43,8 +43,8 @@ def main(folder: Path) -> None:
         "test_images": len(DatasetCatalog.get(cfg.DATASETS.TEST[0])),
         "iterations": cfg.SOLVER.MAX_ITER,
         "parameters": sum(parameter.numel() for parameter in trainer.detector.parameters()),
-        "metrics": box_metrics(trainer.results),
-        "curve": learning_curve(folder / "metrics.json"),
+        "metrics": first_metrics(trainer.results),
+        "curve": learning_curve(folder / "metrics.json", evaluator_for(cfg).PRIMARY),
         "threads": torch.get_num_threads(),
         "worker_seconds": time.perf_counter() - begin,
     }
@@ -52,8 +52,8 @@ def main(folder: Path) -> None:
     _keep_the_weights_alone(folder, trainer.detector)
 
 
-def learning_curve(path: Path) -> list[dict[str, float]]:
-    """The iterations, losses and AP50 of a training's metrics.json, in order.
+def learning_curve(path: Path, primary: str) -> list[dict[str, float]]:
+    """The iterations, losses and primary metric of a training's metrics.json, in order.
 
     An iteration may have several lines; of a value that stands in two of them the later one counts.
     """
@@ -61,8 +61,8 @@ def learning_curve(path: Path) -> list[dict[str, float]]:
     for line in path.read_text(encoding="utf-8").splitlines():
         values = json.loads(line)
         kept = {name: value for name, value in values.items() if "loss" in name}
-        if "bbox/AP50" in values:
-            kept["AP50"] = values["bbox/AP50"]
+        if primary in values:
+            kept[primary.split("/")[-1]] = values[primary]
         points.setdefault(values["iteration"], {}).update(kept)
     return [{"iteration": iteration, **points[iteration]} for iteration in sorted(points)]
 

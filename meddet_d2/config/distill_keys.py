@@ -1,4 +1,4 @@
-"""Keys of distillation: teachers, MedDet, and the methods it is compared with."""
+"""Keys of distillation: what all methods share, and a section for each method."""
 
 from detectron2.config import CfgNode as CN
 
@@ -27,6 +27,9 @@ def add_distillation(cfg: CN) -> None:
     cfg.DISTILL.TEACHERS.ACCEPT_CHANGED = False
     # Overrides (KEY, VALUE, KEY, VALUE, ...) of the teachers' configs when they are trained for this run.
     cfg.DISTILL.TEACHERS.OPTS = ()
+    # Keys and sections of this config that a teacher takes over when it is trained or evaluated for this run, so that
+    # it learns from the same data. A teacher that needs data or inputs of its own keeps what is not named here.
+    cfg.DISTILL.TEACHERS.INHERIT = ("DATASETS", "INPUT", "DATALOADER", "SEED")
     # GiB in which to remember the teachers' maps of images that come again unchanged, so that the frozen networks run
     # once for each image; 0: none. Of use where nothing is random in training's images (INPUT.INTENSITY_JITTER 0.0,
     # RANDOM_FLIP "none", one MIN_SIZE_TRAIN); three teachers at 512 x 512 need 16.8 MB an image.
@@ -39,79 +42,88 @@ def add_distillation(cfg: CN) -> None:
     cfg.DISTILL.TEACHERS.EVALUATE = True
     # Also train the student without teachers, to compare with, in OUTPUT_DIR/student_alone.
     cfg.DISTILL.TRAIN_ALONE = False
+    # How the weight of L_dist, or of all distillation losses of another method, goes over the run: "constant", or
+    # "linear" or "cosine" down to zero at the end. Late in training imitation may hold a student back.
+    cfg.DISTILL.DIST_SCHEDULE = "constant"
 
-    # MedDet alone; the methods at the end keep the detection loss as it is and weigh their own losses beside it.
+
+def add_meddet(cfg: CN) -> None:
+    cfg.DISTILL.MEDDET = CN()
     # Eq. 14: L = gain * (sigma L_det + tau L_dist + (1 - sigma - tau) L_adv). The paper gives no values.
     # These stand for 1 : 48.9 : 0.1, and the gain 1 / sigma leaves L_det at its full size, so that a learning rate
-    # found without distillation still fits. Found on the phantom (docs/results/phantom.md), where a weak imitation
-    # gained nothing over the student alone, and four times as much was no better: what a student loses at the end it
-    # loses by overfitting the labels, which the imitation holds back.
-    cfg.DISTILL.SIGMA = 0.02
-    cfg.DISTILL.TAU = 0.978
-    cfg.DISTILL.GAIN = 50.0
-    # Weight of P3..P7 in L_dist and L_adv. At 512 x 512 every positive of a disc lies on P3.
-    cfg.DISTILL.LEVEL_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0)
+    # found without distillation still fits. Found on the phantom (docs/results/phantom.md): a weak imitation gained
+    # nothing over the student alone, and four times as much was no better. Late in training the student overfits the
+    # labels. Imitation reduces that.
+    cfg.DISTILL.MEDDET.SIGMA = 0.02
+    cfg.DISTILL.MEDDET.TAU = 0.978
+    cfg.DISTILL.MEDDET.GAIN = 50.0
+    # Weight of each of the student's levels, the finest first, in L_dist and L_adv. At 512 x 512 every positive of a
+    # disc lies on P3.
+    cfg.DISTILL.MEDDET.LEVEL_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0)
     # Eq. 13's squared difference: its "sum" over a map per image, its "mean", the mean "relative" to the fused map's
     # variance (so 1.0 is what predicting the mean gives, whatever the teachers' scale; a level's variance counts as at
     # least 1 % of the largest level's), or "standardized": the same for each channel by itself.
-    cfg.DISTILL.DIST_REDUCTION = "standardized"
-    # Share of L_dist that the cells in boxes have to themselves, each box alike; 0.0: a cell is a cell. Discs cover
-    # some 5 % of an image, and the sign of a herniation much less.
-    cfg.DISTILL.DIST_FOREGROUND = 0.0
-    # How L_dist's weight goes over the run, and that of all distillation losses of another method: "constant", or
-    # "linear" or "cosine" down to zero at the end.
-    cfg.DISTILL.DIST_SCHEDULE = "constant"
+    cfg.DISTILL.MEDDET.DIST_REDUCTION = "standardized"
+    # Fraction of L_dist given to cells inside boxes, where the discs are: they cover some 5 % of an image. 0.0 weighs
+    # all cells equally.
+    cfg.DISTILL.MEDDET.DIST_FOREGROUND = 0.0
 
-    cfg.DISTILL.FUSION = CN()
-    # A name in FUSION_REGISTRY: "LWFF", "Sum" or "Concat".
-    cfg.DISTILL.FUSION.NAME = "LWFF"
+    # How the teachers' maps become one (eq. 7 to 11).
+    cfg.DISTILL.MEDDET.FUSION = CN()
+    # A name in FUSION_REGISTRY: "LWFF", "Sum" or "Concat" (Table V).
+    cfg.DISTILL.MEDDET.FUSION.NAME = "LWFF"
     # After eq. 7's convolution: "sigmoid", "softmax" (across teachers) or "none" (as the equation is printed).
-    cfg.DISTILL.FUSION.ACTIVATION = "sigmoid"
+    cfg.DISTILL.MEDDET.FUSION.ACTIVATION = "sigmoid"
     # Before anything is learned the fused map is the "mean" of the teachers' aligned maps, as "Sum" is, or the "lead"
     # teacher's own. Mean: on the phantom it is a slightly better map in the end (docs/how_to/distil.md).
-    cfg.DISTILL.FUSION.START = "mean"
+    cfg.DISTILL.MEDDET.FUSION.START = "mean"
     # Index, among the teachers in use, of the lead: its frozen head teaches AFA and the fusion. (Through L_dist alone
     # they would learn a constant.)
-    cfg.DISTILL.FUSION.LEAD_TEACHER = 0
-    cfg.DISTILL.FUSION.LOSS_WEIGHT = 1.0
+    cfg.DISTILL.MEDDET.FUSION.LEAD_TEACHER = 0
+    # Weight of that head's loss. It teaches nothing else, so its size matters as a learning rate does.
+    cfg.DISTILL.MEDDET.FUSION.LOSS_WEIGHT = 1.0
     # Share of a step's images, of all processes together and rounded up, that this head teaches on: at 1.0 that is the
     # dearest part of the method.
-    cfg.DISTILL.FUSION.SHARE = 0.125
+    cfg.DISTILL.MEDDET.FUSION.SHARE = 0.125
 
     # The adversarial auxiliary teacher module.
-    cfg.DISTILL.AATM = CN()
-    cfg.DISTILL.AATM.ENABLED = True
+    cfg.DISTILL.MEDDET.AATM = CN()
+    # With a discriminator and L_adv (Table III's last row). The generator goes by its own key alone.
+    cfg.DISTILL.MEDDET.AATM.ENABLED = True
     # G of eq. 13, between the student's aligned maps and the fused ones: "plain", two convolutions as printed;
-    # "residual", which adds them to the map and starts as the identity; "none". On the phantom the plain one stood
-    # between the student and what it should imitate: 1.6 AP50 below none, the residual one 0.4 (docs/how_to/distil.md).
-    # ENABLED False leaves out discriminator and L_adv; the generator goes by this key alone.
-    cfg.DISTILL.AATM.GENERATOR = "residual"
+    # "residual", which adds them to the map and starts as the identity; "none". If the generator replaced the map it
+    # could do the imitation alone: on the phantom the plain one came to 1.6 AP50 below none, the residual one to 0.4
+    # (docs/how_to/distil.md).
+    cfg.DISTILL.MEDDET.AATM.GENERATOR = "residual"
     # Fraction of the run before L_adv acts on the student; the discriminator learns from the start.
-    cfg.DISTILL.AATM.WARMUP = 0.2
+    cfg.DISTILL.MEDDET.AATM.WARMUP = 0.2
     # The generator's loss: "non_saturating" -log D(G), or "minimax" log(1 - D(G)) as in eq. 1.
-    cfg.DISTILL.AATM.GENERATOR_LOSS = "non_saturating"
-    # Each map is pooled to POOL x POOL before the discriminator's three fully connected layers of these widths (and 1).
-    cfg.DISTILL.AATM.POOL = 4
-    cfg.DISTILL.AATM.HIDDEN = (256, 64)
+    cfg.DISTILL.MEDDET.AATM.GENERATOR_LOSS = "non_saturating"
+    # Each map is pooled to POOL x POOL before the discriminator, so that any image size works.
+    cfg.DISTILL.MEDDET.AATM.POOL = 4
+    # Widths of the first two of the discriminator's three fully connected layers; the last has one output.
+    cfg.DISTILL.MEDDET.AATM.HIDDEN = (256, 64)
     # Standardise both inputs per channel, so that the discriminator cannot win by scale alone.
-    cfg.DISTILL.AATM.STANDARDIZE = True
-    # Target for real maps (0.9: one-sided label smoothing).
-    cfg.DISTILL.AATM.REAL_LABEL = 1.0
-    cfg.DISTILL.AATM.LR = 2e-4
-    cfg.DISTILL.AATM.BETAS = (0.5, 0.999)
-    # Greatest norm of all the discriminator's gradients together; 0.0: as they are. SOLVER.CLIP_GRADIENTS is not its.
-    cfg.DISTILL.AATM.CLIP_GRADIENTS = 0.0
+    cfg.DISTILL.MEDDET.AATM.STANDARDIZE = True
+    # Target for real maps; 0.9 is one-sided label smoothing, against a discriminator that is too sure.
+    cfg.DISTILL.MEDDET.AATM.REAL_LABEL = 1.0
+    # Of the discriminator's Adam: DCGAN's values, usual where two networks compete.
+    cfg.DISTILL.MEDDET.AATM.LR = 2e-4
+    cfg.DISTILL.MEDDET.AATM.BETAS = (0.5, 0.999)
+    # Greatest norm of all the discriminator's gradients together; 0.0: as they are. SOLVER.CLIP_GRADIENTS does not
+    # reach them.
+    cfg.DISTILL.MEDDET.AATM.CLIP_GRADIENTS = 0.0
 
 
 def add_other_methods(cfg: CN) -> None:
     # What MedDet is compared with. Every default is the published one for one-stage detectors, found for maps of 256
     # channels and one teacher; where losses are sums over a map they grow with the image.
     cfg.DISTILL.FITNETS = CN()
-    # Of the mean squared difference, as where FitNets serve as a baseline for detectors (LD).
+    # Weight of the mean squared difference, as where FitNets serve as a baseline for detectors (LD).
     cfg.DISTILL.FITNETS.WEIGHT = 2.0
 
     cfg.DISTILL.MGD = CN()
-    # Of the summed squared difference.
+    # Weight of the summed squared difference.
     cfg.DISTILL.MGD.ALPHA = 2e-5
     # Probability that a cell of the student's map is hidden.
     cfg.DISTILL.MGD.DROP = 0.65
@@ -119,22 +131,25 @@ def add_other_methods(cfg: CN) -> None:
     cfg.DISTILL.FGD = CN()
     # Of both attentions' softmax; below 1 it sharpens them.
     cfg.DISTILL.FGD.TEMPERATURE = 0.5
-    # Of the summed squared difference inside and outside of the boxes, of the attentions, and of the relations (last).
+    # Weights of the summed squared difference inside and outside of the boxes, of the attentions, and of the relations.
     cfg.DISTILL.FGD.ALPHA = 1e-3
     cfg.DISTILL.FGD.BETA = 5e-4
     cfg.DISTILL.FGD.GAMMA = 5e-4
     cfg.DISTILL.FGD.LAMBDA = 5e-6
 
     cfg.DISTILL.LD = CN()
-    # Of the distances' distributions at the positives. A sum over them: it grows with SOLVER.IMS_PER_BATCH, and LD's
-    # authors have no more than 3 images in a sum (a process's; the mean over the processes).
+    # Weight of the distances' distributions at the positives. It is a sum over them, so it grows with
+    # SOLVER.IMS_PER_BATCH; LD's authors have no more than 3 images in a sum (a process's; the mean over the processes).
     cfg.DISTILL.LD.WEIGHT = 0.25
-    # The same in the valuable region around them, which begins at this part of a box's ATSS threshold.
+    # The same in the valuable region around them.
     cfg.DISTILL.LD.VLR_WEIGHT = 0.25
+    # Where that region begins, as a part of a box's ATSS threshold: at 1.0 it would be empty.
     cfg.DISTILL.LD.VLR_RATIO = 0.25
+    # Softens the distances' distributions, so that the less likely bins count too.
     cfg.DISTILL.LD.TEMPERATURE = 10.0
-    # Of the classes at the positives, compared as published after a "softmax" over them, or each by its "sigmoid", as
-    # GFL scores them: the softmax does not see how sure a score is.
+    # Weight of the classes at the positives, and the temperature of their distributions.
     cfg.DISTILL.LD.KD_WEIGHT = 10.0
     cfg.DISTILL.LD.KD_TEMPERATURE = 2.0
+    # The classes are compared as published after a "softmax" over them, or each by its "sigmoid", as GFL scores them:
+    # the softmax does not see how sure a score is.
     cfg.DISTILL.LD.KD_ACTIVATION = "softmax"

@@ -3,7 +3,7 @@
 from detectron2.config import CfgNode as CN
 
 from .data_keys import add_data
-from .distill_keys import add_distillation, add_other_methods
+from .distill_keys import add_distillation, add_meddet, add_other_methods
 from .model_keys import add_detector, add_nmode
 from .solver_keys import add_solver, add_validation
 
@@ -21,6 +21,7 @@ def add_meddet_config(cfg: CN) -> None:
     add_detector(cfg)
     add_nmode(cfg)
     add_distillation(cfg)
+    add_meddet(cfg)
     add_other_methods(cfg)
     add_solver(cfg)
     add_validation(cfg)

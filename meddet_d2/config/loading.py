@@ -16,6 +16,7 @@ from ..files import read_yaml
 from ..places import expanded, find_config
 from ..plugins import load_plugins, loaded_plugins, require_plugins
 from .keys import add_meddet_config
+from .renamed_keys import renamed, renamed_overrides
 
 # The keys that hold a path, or several. In them ~ and $VARIABLES are replaced.
 PATHS = (
@@ -70,7 +71,7 @@ def load_config(path: str, overrides: Sequence = (), *, overlay: str | None = No
                 )
             files = _with_bases(Path(where))
             for where, content in reversed(files):
-                cfg.merge_from_other_cfg(CN(content))
+                cfg.merge_from_other_cfg(CN(renamed(content, where)))
                 _refuse_empty(cfg, optional, where)
                 _expand_paths(cfg, where)
             folders = dict.fromkeys(file.parent for file, _ in files)
@@ -78,7 +79,7 @@ def load_config(path: str, overrides: Sequence = (), *, overlay: str | None = No
                 _find_teacher(entry, folders) for entry in cfg.DISTILL.TEACHERS.CONFIGS
             )
         where = f"{where} with its overrides"
-        cfg.merge_from_list(list(overrides))
+        cfg.merge_from_list(renamed_overrides(overrides))
         _refuse_empty(cfg, optional, where)
         _expand_paths(cfg, where)
     except (KeyError, AssertionError) as error:

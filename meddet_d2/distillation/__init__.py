@@ -1,29 +1,32 @@
 """Distillation: several frozen teachers, one student, and what stands between them in training."""
 
-from .head_outputs import HeadOutputs, Regions, localization_regions
-from .methods import DISTILLER_REGISTRY, DistillationBatch, Distiller, build_distiller
-from .methods.meddet.adversarial import Discriminator, Generator
-from .methods.meddet.alignment import AdaptiveFeatureAlignment
+from .distiller import DistillationBatch, Distiller, build_distiller, method_class
+from .methods import DISTILLER_REGISTRY
 from .methods.meddet.fusion import FUSION_REGISTRY, build_fusion
 from .step import DistillationModel
 from .taps import FeatureTap
-from .teachers import TeacherBank, load_detector_weights
+from .tasks import TASK_REGISTRY, Observation, Task, task_for, task_of
+from .teacher_configs import Stage
+from .teacher_record import TeacherRecord
+from .teachers import TeacherBank, TeacherHeads
 
 __all__ = [
     "DISTILLER_REGISTRY",
     "FUSION_REGISTRY",
-    "AdaptiveFeatureAlignment",
-    "Discriminator",
+    "TASK_REGISTRY",
     "DistillationBatch",
     "DistillationModel",
     "Distiller",
     "FeatureTap",
-    "Generator",
-    "HeadOutputs",
-    "Regions",
+    "Observation",
+    "Stage",
+    "Task",
     "TeacherBank",
+    "TeacherHeads",
+    "TeacherRecord",
     "build_distiller",
     "build_fusion",
-    "load_detector_weights",
-    "localization_regions",
+    "method_class",
+    "task_for",
+    "task_of",
 ]

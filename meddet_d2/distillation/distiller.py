@@ -1,105 +1,100 @@
 """What every distillation method has in common.
 
-A method is one file beside this one: a subclass of :class:`Distiller` in ``DISTILLER_REGISTRY``, imported in
-``methods/__init__.py`` and chosen by ``DISTILL.METHOD``.
+A method is a folder or a file under ``methods/``: a subclass of :class:`Distiller` in ``DISTILLER_REGISTRY``, imported
+in ``methods/__init__.py`` or loaded as a plugin, and chosen by ``DISTILL.METHOD``.
 
-Shapes in this module: K teachers, L FPN levels (P3 first), N images, C channels, (H, W) the size of a level's map.
+Shapes in this module: K teachers, L levels (the finest first), N images, C channels, (H, W) the size of a level's map.
 """
 
+import functools
 import math
-from collections.abc import Callable
+import operator
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from fvcore.common.registry import Registry
 from torch import Tensor, nn
 
-from .head_outputs import HeadOutputs, Regions
+from .tasks import Observation, task_of
+from .teacher_configs import Stage, changed, teacher_stages
+
+if TYPE_CHECKING:  # for reading alone: a method sees no more of them than these types
+    from .teachers import TeacherBank, TeacherHeads
 
 DISTILLER_REGISTRY = Registry("DISTILLER")
 DISTILLER_REGISTRY.__doc__ = "Distillation methods: subclasses of :class:`Distiller`."
 
 
-def _absent(*arguments: Any) -> Any:
-    raise RuntimeError("This DistillationBatch was made from maps alone; give it the field that the method calls.")
-
-
 @dataclass(frozen=True)
 class DistillationBatch:
-    """What one forward pass of each network gives a method.
-
-    The callables compute when they are called: a method that does not ask for the teachers' heads does not pay for
-    them. A method that compares something else again adds a field with a default here and its source in
-    ``DistillationModel.forward``; no other method notices.
+    """What one step gives a method.
 
     Attributes:
-        student: the student's L maps (N, C, H, W), in its autograd graph.
+        inputs: the mapper's dicts, one for each of N images.
+        student: the student's L maps in its autograd graph, what its head said, and its own losses.
         teachers: for each of K teachers its L maps, without a graph. Channels and size may differ from the student's.
-        gt_instances: for each image its boxes and classes, on the student's device.
-        head_losses: ``head_losses(k, maps)`` gives the detection losses of teacher k's frozen head on maps of that
-            teacher's channels, against ``gt_instances``: of the first images and the finest levels if there are fewer
-            of either. The gradient reaches the maps only.
+        targets: for each image what is to be found, on the student's device; for boxes ``gt_boxes`` and ``gt_classes``.
+        heads: the teachers' heads, which run when the method asks.
         progress: how much of the run is done, in [0, 1].
-        head_outputs: ``head_outputs()`` gives what the student's head said in this same forward pass, in its graph.
-        teacher_outputs: ``teacher_outputs(k)`` runs teacher k's head on its own maps, without a graph.
-        regions: ``regions(ratio)`` gives the student's positive locations and the valuable region around them.
     """
 
-    student: list[Tensor]
-    teachers: list[list[Tensor]]
-    gt_instances: list[Any]
-    head_losses: Callable[[int, list[Tensor]], dict[str, Tensor]]
+    inputs: list[dict]
+    student: Observation
+    teachers: list[Observation]
+    targets: Sequence[Any]
+    heads: "TeacherHeads"
     progress: float = 0.0
-    head_outputs: Callable[[], HeadOutputs] = _absent
-    teacher_outputs: Callable[[int], HeadOutputs] = _absent
-    regions: Callable[[float], Regions] = _absent
 
 
 class Distiller(nn.Module):
-    """Base class: turns maps and the student's detection losses into the losses to be added up.
+    """Base class: turns what student and teachers showed into the losses to be added up.
 
     Its parameters are trained with the student's and its state is saved for a resume, apart from the student's.
-
-    Args:
-        discriminator: a network with an optimizer of its own (``DiscriminatorHook``), or None. It is no submodule, so
-            it is neither in ``parameters()`` nor in ``state_dict()``, and ``to()`` does not move it:
-            :func:`build_distiller` puts it on the student's device.
-
-    Attributes:
-        pairs: after a step the detached (real, fake) descriptions of each level's maps, as the discriminator takes
-            them; None without one.
     """
 
-    def __init__(self, *, discriminator: nn.Module | None = None):
+    def __init__(self) -> None:
         super().__init__()
-        # In a tuple because nn.Module takes every module that is assigned to it as its own.
-        self._outside = (discriminator,)
         self._measured: dict[str, Tensor] = {}
-        self.pairs: list[tuple[Tensor, Tensor]] | None = None
 
     @classmethod
-    def from_config(cls, cfg, student: nn.Module, teachers) -> dict[str, Any]:
-        """The constructor's arguments for a config, a student and a ``TeacherBank``."""
+    def from_config(cls, cfg: Any, student: nn.Module, teachers: "TeacherBank") -> dict[str, Any]:
+        """The constructor's arguments for a config, a student and its teachers."""
         raise NotImplementedError(f"{cls.__name__} must say how it is built from a config.")
 
-    def forward(self, batch: DistillationBatch, detection_losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    @classmethod
+    def stages(cls, cfg: Any) -> list[Stage]:
+        """What a run trains, in this order; the distilled student comes last.
+
+        Here the teachers that are not there yet and, with ``DISTILL.TRAIN_ALONE``, the student without teachers. A
+        method that pretrains something inserts its own.
+        """
+        stages = teacher_stages(cfg)
+        if cfg.DISTILL.TRAIN_ALONE:
+            folder = os.path.join(cfg.OUTPUT_DIR, "student_alone")
+            alone = changed(cfg, ["DISTILL.ENABLED", False, "OUTPUT_DIR", folder])
+            stages.append(Stage("the student alone", alone, row="student alone"))
+        row = f"student, {cfg.DISTILL.METHOD}"
+        return [*stages, Stage("the student under its teachers", cfg, row=row, distilled=True)]
+
+    def build_hooks(self, cfg: Any) -> list[Any]:
+        """Hooks of the training loop that this method brings; they come before all others.
+
+        Of several hooks of one class Detectron2 saves only the first one's state.
+        """
+        return []
+
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
         """Compute all losses of the step.
 
-        Args:
-            batch: the maps of student and teachers.
-            detection_losses: the student's; a method returns them too, scaled if it scales them.
-
         Returns:
-            Scalars whose sum is minimised. Every parameter of the distiller has part in it at every step, with a factor
-            of zero where need be, so that DistributedDataParallel finds them all.
+            Scalars whose sum is minimised, the student's own losses (``batch.student.losses``) among them, scaled if
+            the method scales them. Every parameter of the distiller has part in it at every step, with a factor of zero
+            where need be, so that DistributedDataParallel finds them all.
         """
         raise NotImplementedError(f"{type(self).__name__} must compute its losses.")
-
-    @property
-    def discriminator(self) -> nn.Module | None:
-        """The network that is trained beside the distiller, or None."""
-        return self._outside[0]
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -114,32 +109,44 @@ class Distiller(nn.Module):
         self._measured = {name: value.detach() for name, value in values.items()}
 
 
-def build_distiller(cfg, student: nn.Module, teachers) -> Distiller:
+def method_class(name: str) -> type[Distiller]:
+    """The method of a name.
+
+    Raises:
+        ValueError: it is not known.
+    """
+    if name not in DISTILLER_REGISTRY:
+        known = ", ".join(sorted(key for key, _ in DISTILLER_REGISTRY))
+        raise ValueError(f"DISTILL.METHOD is {name!r}; known methods are: {known}.")
+    return DISTILLER_REGISTRY.get(name)
+
+
+def build_distiller(cfg: Any, student: nn.Module, teachers: "TeacherBank") -> Distiller:
     """Build the method ``cfg.DISTILL.METHOD`` on the student's device.
 
     Args:
         cfg: a config with this project's keys.
-        student: the detector to train.
-        teachers: a ``TeacherBank``.
+        student: the network to train.
+        teachers: its teachers.
 
     Raises:
-        ValueError: unknown method, or settings that it refuses.
+        ValueError: a teacher that does not fit the student, an unknown method, or settings that it refuses.
     """
-    name = cfg.DISTILL.METHOD
-    if name not in DISTILLER_REGISTRY:
-        known = ", ".join(sorted(key for key, _ in DISTILLER_REGISTRY))
-        raise ValueError(f"DISTILL.METHOD is {name!r}; known methods are: {known}.")
-    method = DISTILLER_REGISTRY.get(name)
-    distiller = method(**method.from_config(cfg, student, teachers)).to(student.device)
-    if distiller.discriminator is not None:
-        distiller.discriminator.to(student.device)
-    return distiller
+    method = method_class(cfg.DISTILL.METHOD)
+    teachers.check_student(student)
+    return method(**method.from_config(cfg, student, teachers)).to(next(student.parameters()).device)
 
 
-def feature_channels(detector: nn.Module, levels: int | None = None) -> list[int]:
-    """Channels of the first ``levels`` levels that a detector's head reads, the finest first; of all if None."""
-    shapes = detector.backbone.output_shape()
-    return [shapes[name].channels for name in detector.in_features[:levels]]
+def feature_channels(network: nn.Module, levels: int | None = None) -> list[int]:
+    """Channels of the network's first ``levels`` maps, the finest first; of all if None."""
+    return [shape.channels for shape in task_of(network).shapes(network)[:levels]]
+
+
+def paired_channels(student: nn.Module, teachers: "TeacherBank") -> dict[str, Any]:
+    """The constructor's arguments of methods that compare maps level by level."""
+    ours = feature_channels(student)
+    theirs = [feature_channels(network, len(ours)) for network in teachers.networks]
+    return {"student_channels": ours, "teacher_channels": theirs}
 
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
@@ -149,10 +156,20 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 }
 
 
+def check_choice(key: str, value: str, known: Iterable[str]) -> None:
+    """Raise a ValueError unless the value of a key is one of those known."""
+    if value not in known:
+        raise ValueError(f"{key} is {value!r}; it must be one of: {', '.join(known)}.")
+
+
 def check_schedule(name: str) -> None:
     """Raise a ValueError unless ``name`` is in ``SCHEDULES``."""
-    if name not in SCHEDULES:
-        raise ValueError(f"DISTILL.DIST_SCHEDULE is {name!r}; it must be one of: {', '.join(SCHEDULES)}.")
+    check_choice("DISTILL.DIST_SCHEDULE", name, SCHEDULES)
+
+
+def total(values: Iterable[Tensor]) -> Tensor:
+    """The sum of at least one tensor, from the first to the last."""
+    return functools.reduce(operator.add, values)
 
 
 def check_not_negative(**values: float) -> None:

@@ -1,29 +1,27 @@
-"""Remembering the teachers' maps: an image that is shown again unchanged need not go through the teachers again."""
+"""Remembering the teachers' maps: an input that is shown again unchanged need not go through the teachers again."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .feature_store import FeatureStore
 
-# Maps of one image, (1, C, H, W) each, under its digest and its height and width with padding.
-Maps = list[Tensor]
-Key = tuple[bytes, tuple[int, ...]]
-
 
 class FeatureCache:
-    """Maps of images by their content, so that a stale or a wrong one cannot be handed out.
+    """Maps of inputs by their content, so that a stale or a wrong one cannot be handed out.
 
-    The key is a digest of the image that the network is shown, and the size it is padded to. An augmentation that
-    changes the image therefore costs the memory and gains nothing; one run over the data without any fills the cache,
-    and from then on the frozen network is idle. When the memory is used up, what is there stays and nothing is added:
-    with images drawn at random, whatever is thrown out would be as likely to come next as what replaces it.
+    The key is a digest of all that the network is shown of an input: its task's view, with the size that pictures are
+    padded to. An augmentation that changes it therefore costs the memory and gains nothing; one run over the data
+    without any fills the cache, and from then on the frozen network is idle. When the memory is used up, what is there
+    stays and nothing is added: with images drawn at random, whatever is thrown out would be as likely to come next as
+    what replaces it.
 
-    Each image is shown to the network by itself: a convolution over several rounds otherwise than over one, and then
-    what a run learns would depend on which images it had remembered, and be another after a resume. Without a cache the
-    teachers see a batch at once, so their maps are the same but for that rounding.
+    Each input is shown to the network by itself: batch size changes rounding, and then a resumed run would differ from
+    one that was not stopped. Without a cache the teachers see a batch at once, so their maps are the same but for that
+    rounding.
 
     Args:
         capacity: bytes of maps to keep in memory, on the device that made them.
@@ -41,62 +39,84 @@ class FeatureCache:
         self.size = 0
         self.hits = 0
         self.misses = 0
-        self._maps: dict[Key, Maps] = {}
+        # Of each input its L maps, (1, C, H, W).
+        self._maps: dict[str, list[Tensor]] = {}
 
     def __len__(self) -> int:
         return len(self._maps)
 
     def __call__(
-        self, digests: Sequence[bytes], images: Tensor, compute: Callable[[Tensor], Sequence[Tensor]]
+        self, views: Sequence[Mapping], compute: Callable[[Any], Sequence[Tensor]], settings: Any = None
     ) -> list[Tensor]:
-        """The maps of a batch, from memory or disk where an image was seen before.
+        """The maps of a batch, from memory or disk where an input was seen before.
 
         Args:
-            digests: N, each of an image, before what the network itself does to it.
-            images: (N, C, H, W), the same images, normalised and padded.
-            compute: called with each image (1, C, H, W) that is not in memory; returns its L maps (1, C, H_l, W_l).
+            views: N, all that the network is shown of each input; see :func:`digest`.
+            compute: called with each view that is not there; returns its L maps (1, C, H_l, W_l).
+            settings: what else decides the maps.
 
         Returns:
-            L maps (N, C, H_l, W_l) in the order of the images.
+            L maps (N, C, H_l, W_l) in the order of the views.
         """
-        keys = [(one, tuple(images.shape[-2:])) for one in digests]
-        # Those of this batch that memory has no room for.
-        made = self._read({key for key in keys if key not in self._maps}, images.device)
-        # A batch may hold one image twice; one of them is enough.
-        missing = {key: i for i, key in enumerate(keys) if key not in self._maps and key not in made}
-        self.hits += len(keys) - len(missing)
-        self.misses += len(missing)
-        for key, i in missing.items():
-            made[key] = [x.clone() for x in compute(images[i : i + 1])]
-            if self.store is not None:
-                self.store.save(_name(key), made[key])
+        keys = [digest((view, settings)) for view in views]
+        # Those of this batch that memory has no room for. A batch may hold one input twice; one of them is enough.
+        made: dict[str, list[Tensor]] = {}
+        for key, view in zip(keys, views, strict=True):
+            if key in self._maps or key in made:
+                self.hits += 1
+                continue
+            found = None if self.store is None else self.store.load(key)
+            if found is None:
+                self.misses += 1
+                found = [x.clone() for x in compute(view)]
+                if self.store is not None:
+                    self.store.save(key, found)
+            else:
+                self.hits += 1
+            made[key] = found
         for key, maps in made.items():
             self._keep(key, maps)
-        found = [made[key] if key in made else self._maps[key] for key in keys]
+        batch = [made[key] if key in made else self._maps[key] for key in keys]
         # Concatenation keeps the maps' memory layout, which stacking would not.
-        return [torch.cat(level) for level in zip(*found, strict=True)]
+        return [torch.cat(level) for level in zip(*batch, strict=True)]
 
-    def _read(self, keys: set[Key], device: torch.device) -> dict[Key, Maps]:
-        if self.store is None:
-            return {}
-        found = {key: self.store.load(_name(key), device) for key in keys}
-        return {key: maps for key, maps in found.items() if maps is not None}
-
-    def _keep(self, key: Key, maps: Maps) -> None:
+    def _keep(self, key: str, maps: list[Tensor]) -> None:
         size = sum(x.numel() * x.element_size() for x in maps)
         if self.size + size <= self.capacity:
             self._maps[key] = maps
             self.size += size
 
 
-def _name(key: Key) -> str:
-    one, (height, width) = key
-    return f"{one.hex()}-{height}x{width}"
+def digest(content: Any) -> str:
+    """A name for tensors (by size, type and values), numbers and texts, alone or in lists and dicts.
+
+    Raises:
+        TypeError: something else is in it, which nothing could tell from its like.
+    """
+    hashed = hashlib.blake2b(digest_size=16)
+    _feed(hashed, content)
+    return hashed.hexdigest()
 
 
-def digest(image: Tensor) -> bytes:
-    """Of an image's size, type and values."""
-    values = image.detach().cpu().contiguous().numpy()
-    hashed = hashlib.blake2b(f"{values.shape} {values.dtype}".encode(), digest_size=16)
-    hashed.update(values)
-    return hashed.digest()
+def _feed(hashed: Any, content: Any) -> None:
+    if isinstance(content, Tensor):
+        values = content.detach().cpu().contiguous()
+        hashed.update(f"{tuple(values.shape)} {values.dtype} ".encode())
+        hashed.update(values.flatten().view(torch.uint8).numpy())
+    elif isinstance(content, Mapping):
+        hashed.update(f"{len(content)} named ".encode())
+        for name in sorted(content):
+            _feed(hashed, name)
+            _feed(hashed, content[name])
+    elif isinstance(content, list | tuple):
+        hashed.update(f"{len(content)} in order ".encode())
+        for item in content:
+            _feed(hashed, item)
+    elif content is None or isinstance(content, bool | int | float | str):
+        text = repr(content)
+        hashed.update(f"{len(text)} {text} ".encode())
+    else:
+        raise TypeError(
+            f"The teachers' cache cannot tell one {type(content).__name__} from another; leave it out of "
+            "what the task shows a teacher, or set DISTILL.TEACHERS.CACHE_GIB 0 and CACHE_DIR ''."
+        )

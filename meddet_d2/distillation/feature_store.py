@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -28,12 +29,13 @@ class FeatureStore:
         capacity: bytes that the files of all teachers in ``folder`` may take, as far as one process fills it.
         teacher: :func:`fingerprint` of the teacher.
         stores: how many of them, one for each teacher, have the space that is left between them.
+        device: where the maps are wanted.
 
     Raises:
         ValueError: the folder is a file, or the capacity is negative.
     """
 
-    def __init__(self, folder: str | os.PathLike, capacity: int, teacher: str, stores: int = 1):
+    def __init__(self, folder: str | os.PathLike, capacity: int, teacher: str, stores: int = 1, device: Any = "cpu"):
         root = Path(folder)
         if capacity < 0:
             raise ValueError(f"DISTILL.TEACHERS.CACHE_DIR_GIB of {capacity} bytes is none; give at least 0.")
@@ -42,18 +44,19 @@ class FeatureStore:
         except (FileExistsError, NotADirectoryError):
             raise ValueError(f"DISTILL.TEACHERS.CACHE_DIR {root} is, or lies under, a file; name a folder.") from None
         self.folder = root / teacher
+        self.device = str(device)
         self.size = sum(path.stat().st_size for path in root.glob("*/*.safetensors"))
         # None of them sees what the others add.
         self.capacity = self.size + max(0, capacity - self.size) // stores
         self.full = False
 
-    def load(self, name: str, device: torch.device) -> list[Tensor] | None:
+    def load(self, name: str) -> list[Tensor] | None:
         """The maps (1, C, H, W) under a name, or None if there are none, or none that can be read."""
         path = self.folder / f"{name}.safetensors"
         if not path.is_file():
             return None
         try:
-            content = load_file(path, device=str(device))
+            content = load_file(path, device=self.device)
             maps = [content[str(level)] for level in range(len(content))]
             # As a network gives them; a file has no memory layout.
             return [x.contiguous(memory_format=torch.channels_last) for x in maps]

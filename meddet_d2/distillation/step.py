@@ -1,11 +1,12 @@
-"""One step of distillation, whole: read this file first."""
+"""One step of distillation, whole: read this file first. docs/one_step.md goes on from here, file by file."""
+
+from typing import Any
 
 from torch import Tensor, nn
 
-from .head_outputs import HeadOutputs, localization_regions
-from .methods import DistillationBatch, Distiller
-from .taps import FeatureTap
-from .teachers import TeacherBank
+from .distiller import DistillationBatch, Distiller
+from .tasks import task_of
+from .teachers import TeacherBank, TeacherHeads
 
 
 class DistillationModel(nn.Module):
@@ -15,45 +16,32 @@ class DistillationModel(nn.Module):
     ``train()`` does not reach them.
 
     Args:
-        student: a ``GFL`` detector.
-        teachers: must agree with the student, see :meth:`TeacherBank.check_student`.
-        distiller: turns maps into losses.
+        student: the network to train; its task says how it is read.
+        teachers: fit the student, see :meth:`TeacherBank.check_student`.
+        distiller: turns what they show into losses.
     """
 
     def __init__(self, student: nn.Module, teachers: TeacherBank, distiller: Distiller):
         super().__init__()
-        teachers.check_student(student)
         self.student = student
         self.distiller = distiller
         self.teachers = teachers
+        self.task = task_of(student)
         # How much of the run is done, in [0, 1]; the trainer sets it before each step.
         self.progress = 0.0
 
-    def forward(self, batched_inputs: list[dict]) -> dict[str, Tensor] | list[dict]:
+    def forward(self, inputs: list[dict]) -> dict[str, Tensor] | list[dict[str, Any]]:
         """In training a dict of losses to add up; otherwise the student's detections."""
         if not self.training:
-            return self.student(batched_inputs)
+            return self.student(inputs)
 
-        # Before the student, whose activations stay till the backward pass: on a CPU the teachers' large temporary maps
-        # then lie in memory that is still there from the last step. Behind it they took a third longer.
-        teacher_features = self.teachers.features(batched_inputs, len(self.student.in_features))
-        # One forward of the student gives its detection losses, its FPN maps and its head's output.
-        with FeatureTap(self.student.backbone) as backbone_tap, FeatureTap(self.student.head) as head_tap:
-            detection_losses = self.student(batched_inputs)
-        maps, outputs = backbone_tap.take(), head_tap.take()
+        # The teachers come first: after the student they were a third slower on a CPU.
+        teachers = self.teachers.observe(inputs, len(self.task.shapes(self.student)))
+        # One forward of the student gives its maps, its head's output and its own losses.
+        targets = self.task.targets(self.student, inputs)
+        student = self.task.observe(self.student, self.task.view(inputs, "student"), targets=targets)
 
-        features = [maps[name] for name in self.student.in_features]
-        gt_instances = self.student.ground_truth(batched_inputs)
-        batch = DistillationBatch(
-            student=features,
-            teachers=teacher_features,
-            gt_instances=gt_instances,
-            progress=self.progress,
-            # What follows costs nothing until a method calls it.
-            head_losses=lambda teacher, features: self.teachers.head_losses(teacher, features, gt_instances),
-            head_outputs=lambda: HeadOutputs.join(outputs),
-            teacher_outputs=lambda teacher: self.teachers.head_outputs(teacher, teacher_features[teacher]),
-            regions=lambda ratio: localization_regions(self.student, features, gt_instances, ratio),
-        )
+        heads = TeacherHeads(self.teachers, teachers, targets)
+        batch = DistillationBatch(inputs, student, teachers, targets, heads, self.progress)
         with self.teachers.precision.learning():
-            return self.distiller(batch, detection_losses)
+            return self.distiller(batch)

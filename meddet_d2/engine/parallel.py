@@ -5,7 +5,7 @@ Normalisers are the losses' own affair (modeling/processes.py). Here is the rest
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
@@ -13,50 +13,31 @@ from torch import nn
 
 from detectron2.config import CfgNode
 from detectron2.utils import comm
+from meddet_d2.distillation import Task
 from meddet_d2.modeling.processes import mean_over_processes
 
 logger = logging.getLogger(__name__)
 
 
-def parallel(model: nn.Module) -> nn.Module:
-    """The model in DistributedDataParallel, on any device; as it is if there is one process.
-
-    Detectron2's own ``create_ddp_model`` names a GPU in any case.
-    """
-    if comm.get_world_size() == 1:
-        return model
-    cuda = next(model.parameters()).is_cuda
-    # Statistics are averaged, not taken from the first process: see AveragedStatistics.
-    return nn.parallel.DistributedDataParallel(
-        model, device_ids=[torch.cuda.current_device()] if cuda else None, broadcast_buffers=False
-    )
-
-
-def averaged(values: Mapping[str, float]) -> dict[str, float]:
-    """Named numbers, each the mean over the processes; NaN on one of them is NaN on all."""
-    if comm.get_world_size() == 1:
-        return dict(values)
-    gathered = comm.all_gather(dict(values))
-    return {name: sum(one[name] for one in gathered) / len(gathered) for name in values}
-
-
-def share_padding(model: nn.Module) -> None:
-    """In training, let ``model`` pad its images to the largest of all processes, as one process would.
+def share_padding(model: nn.Module, task: Task) -> None:
+    """In training, let ``model`` pad its pictures to the largest of all processes, as one process would.
 
     Args:
-        model: takes a list of dicts with "image", (C, H, W); they get a "padded_size" for ``GFL.preprocess_image``.
+        model: takes a list of dicts; each gets a "padded_size", (H, W).
+        task: knows how large the pictures in them are.
     """
+
+    def agree_on_size(model: nn.Module, arguments: tuple) -> None:
+        if not model.training:
+            return
+        (inputs,) = arguments
+        own = tuple(map(max, zip(*(task.size(item) for item in inputs), strict=True)))
+        largest = tuple(map(max, zip(*comm.all_gather(own), strict=True)))
+        for item in inputs:
+            item["padded_size"] = largest
+
     if comm.get_world_size() > 1:
-        model.register_forward_pre_hook(_agree_on_size)
-
-
-def _agree_on_size(model: nn.Module, inputs: tuple) -> None:
-    if not model.training:
-        return
-    own = [max(item["image"].shape[side] for item in inputs[0]) for side in (1, 2)]
-    largest = tuple(map(max, zip(*comm.all_gather(own), strict=True)))
-    for item in inputs[0]:
-        item["padded_size"] = largest
+        model.register_forward_pre_hook(agree_on_size)
 
 
 def average_statistics(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

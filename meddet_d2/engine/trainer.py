@@ -10,17 +10,18 @@ from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
 from detectron2.engine import AMPTrainer, DefaultTrainer, HookBase, SimpleTrainer, TrainerBase
 from detectron2.engine.hooks import EvalHook, PeriodicCheckpointer
+from detectron2.evaluation import DatasetEvaluator
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from meddet_d2.data import MedDetDatasetMapper, build_train_loader
-from meddet_d2.distillation import DistillationModel, TeacherBank, build_distiller
-from meddet_d2.evaluation import DetectionEvaluator
+from meddet_d2.distillation import DistillationModel, TeacherBank, TeacherRecord, build_distiller, task_for
+from meddet_d2.evaluation import evaluator_for
+from meddet_d2.modeling.processes import averaged, parallel
 
-from .distillation_hooks import DiscriminatorHook, TeacherRecord
 from .guards import FiniteGuard, scaled_to_batch
 from .optimizer import build_optimizer
-from .parallel import average_statistics, averaged, check_same, parallel, share_padding
+from .parallel import average_statistics, check_same, share_padding
 from .resume import Checkpoints, StopOnSignal
 from .safe_checkpointer import SafeCheckpointer
 from .validation import EarlyEnd, Validation, build_loss_loader, flat_metrics, validation_losses
@@ -50,7 +51,7 @@ class MedDetTrainer(DefaultTrainer):
         self.checkpointer = self.build_checkpointer()
         self.register_hooks(self.build_hooks())
 
-        share_padding(model)
+        share_padding(model, task_for(cfg.MODEL.META_ARCHITECTURE))
         average_statistics(model, optimizer)
         self.guard = FiniteGuard(weakref.proxy(self))
         self.guard.watch(model, optimizer)
@@ -85,6 +86,7 @@ class MedDetTrainer(DefaultTrainer):
             best=validation.BEST,
             patience=validation.PATIENCE,
             loss=validation.LOSS,
+            primary=evaluator_for(self.cfg).PRIMARY,
         )
         hooks = [hook for hook in super().build_hooks() if not isinstance(hook, PeriodicCheckpointer)]
         hooks = [hook for hook in hooks if hook is not None]
@@ -118,7 +120,7 @@ class MedDetTrainer(DefaultTrainer):
             loss: also measure the detection losses there.
 
         Returns:
-            The metrics ("bbox/AP50", ...; on the main process) and the losses ("validation_loss", ...).
+            The metrics (the evaluator's, on the main process) and the losses ("validation_loss", ...).
         """
         names = self.cfg.VALIDATION.DATASETS or self.cfg.DATASETS.TEST
         losses = validation_losses(self.detector, build_loss_loader(self.cfg, names)) if loss else {}
@@ -126,7 +128,7 @@ class MedDetTrainer(DefaultTrainer):
         return {**flat_metrics(self._last_eval_results, names), **losses}
 
     def test_at_the_end(self) -> dict[str, float]:
-        """Evaluate on ``DATASETS.TEST`` what was validated elsewhere; returns metrics "test/bbox/AP50", ..."""
+        """Evaluate on ``DATASETS.TEST`` what was validated elsewhere; returns them with "test/" before each."""
         if not self.cfg.VALIDATION.DATASETS:
             return {}
         self._last_eval_results = self._test_on(self.cfg.DATASETS.TEST)
@@ -158,18 +160,17 @@ class MedDetTrainer(DefaultTrainer):
         return build_detection_test_loader(cfg, dataset_name, mapper=MedDetDatasetMapper(cfg, is_train=False))
 
     @classmethod
-    def build_evaluator(cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None) -> DetectionEvaluator:
+    def build_evaluator(cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None) -> DatasetEvaluator:
         folder = output_folder or f"{cfg.OUTPUT_DIR}/inference/{dataset_name}"
-        return DetectionEvaluator(dataset_name, output_dir=folder)
+        return evaluator_for(cfg)(dataset_name, output_dir=folder)
 
 
 class DistillationTrainer(MedDetTrainer):
     """Trains a student under frozen teachers.
 
-    The student and the distiller (AFA, LWFF, generator) are one model with one optimizer; the teachers stand beside it,
-    frozen, and the discriminator has its own optimizer in :class:`DiscriminatorHook`. The checkpoint's ``model`` is the
-    student alone, so it is a plain GFL checkpoint; ``distiller``, ``trainer`` and ``teachers`` (their files' checksums)
-    hold the rest for a resume.
+    The student and the distiller are one model with one optimizer, and the teachers stand beside it, frozen. What else
+    a method trains, its hooks train. The checkpoint's ``model`` is the student alone, so it is a plain checkpoint of
+    its kind; ``distiller``, ``trainer`` and ``teachers`` (their files' checksums) hold the rest for a resume.
     """
 
     @classmethod
@@ -177,9 +178,7 @@ class DistillationTrainer(MedDetTrainer):
         teachers = TeacherBank.from_config(cfg)
         check_same("teachers", [f"{name}, SHA-256 {one}" for name, one in teachers.checksums.items()])
         student = build_model(cfg)
-        teachers.check_student(student)
-        distiller = build_distiller(cfg, student, teachers).to(cfg.MODEL.DEVICE)
-        return DistillationModel(student, teachers, distiller)
+        return DistillationModel(student, teachers, build_distiller(cfg, student, teachers))
 
     @property
     def distillation(self) -> DistillationModel:
@@ -201,16 +200,8 @@ class DistillationTrainer(MedDetTrainer):
         )
 
     def build_hooks(self) -> list[HookBase]:
-        hooks = super().build_hooks()
-        distiller = self.distillation.distiller
-        if distiller.discriminator is not None:
-            aatm = self.cfg.DISTILL.AATM
-            hook = DiscriminatorHook(
-                distiller, lr=aatm.LR, betas=aatm.BETAS, real_label=aatm.REAL_LABEL, clip=aatm.CLIP_GRADIENTS
-            )
-            # First of all hooks: its step belongs to the iteration that is timed, and comes before a checkpoint.
-            hooks.insert(0, hook)
-        return hooks
+        # The method's come first: their steps belong to the iteration that is timed, and come before a checkpoint.
+        return [*self.distillation.distiller.build_hooks(self.cfg), *super().build_hooks()]
 
     def run_step(self) -> None:
         self.distillation.progress = self.iter / self.max_iter

@@ -15,6 +15,7 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 from meddet_d2.data import MedDetDatasetMapper
 from meddet_d2.data.randomness import preserved_randomness
+from meddet_d2.distillation import task_of
 
 from .resume import Checkpoints
 from .safe_checkpointer import FINAL, SafeCheckpointer
@@ -39,6 +40,7 @@ class Validation(HookBase):
         best: "loss" for the validation loss, a metric such as "AP50", or "" to keep no best checkpoint.
         patience: evaluations in a row without a better one before training ends; 0: never.
         loss: measure the validation loss in any case.
+        primary: the metric that the evaluator goes by; the metrics that ``best`` may name are in its group.
 
     Raises:
         ValueError: a patience without a measure of what is better.
@@ -53,6 +55,7 @@ class Validation(HookBase):
         best: str = "",
         patience: int = 0,
         loss: bool = False,
+        primary: str,
     ):
         if patience < 0 or (patience and not (best and period)):
             raise ValueError(
@@ -61,6 +64,7 @@ class Validation(HookBase):
             )
         self.checkpointer, self.checkpoints = checkpointer, checkpoints
         self.period, self.best, self.patience = period, best, patience
+        self.group, _, self.primary = primary.partition("/")
         self.measures_loss = loss or best == "loss"
         self.state: dict[str, Any] = {"evaluated": -1, "best": None, "best_iteration": -1, "waited": 0, "ended": False}
 
@@ -125,13 +129,13 @@ class Validation(HookBase):
         comm.synchronize()
 
     def _keep_best(self, values: dict[str, float]) -> None:
-        name = "validation_loss" if self.best == "loss" else f"bbox/{self.best}"
+        name = "validation_loss" if self.best == "loss" else f"{self.group}/{self.best}"
         # Only the main process has the metrics.
         value = comm.all_gather(values.get(name))[0]
         if value is None:
             raise ValueError(
-                f"VALIDATION.BEST is {self.best}, which no evaluation gives; take loss, AP50, or another key of "
-                "inference/<data set>/evaluation.json."
+                f"VALIDATION.BEST is {self.best}, which no evaluation gives; take loss, {self.primary}, or another "
+                "key of inference/<data set>/evaluation.json."
             )
         best = self.state["best"]
         better = math.isfinite(value) and (best is None or (value < best if self.best == "loss" else value > best))
@@ -145,7 +149,7 @@ class Validation(HookBase):
 
 
 def flat_metrics(results: dict, names: Sequence[str]) -> dict[str, float]:
-    """An evaluation's nested results as "bbox/AP50": a mean where there are several data sets, beside each by name."""
+    """An evaluation's nested results as "<group>/<metric>"; the means of several data sets, and each with its name."""
     if len(names) < 2:
         return _flat(results)
     each = {name: _flat(results[name]) for name in names}
@@ -182,7 +186,7 @@ class _Mapped(torch.utils.data.Dataset):
 
 @torch.no_grad()
 def validation_losses(detector: nn.Module, loader: DataLoader) -> dict[str, float]:
-    """The detection losses of a ``GFL`` in evaluation mode: means over the images, each by itself.
+    """The network's own losses in evaluation mode: means over the images, each by itself.
 
     So they depend neither on a batch size nor on the number of processes, each of which gives its share of the images.
     All processes must call this, also one whose loader is empty.
@@ -190,12 +194,11 @@ def validation_losses(detector: nn.Module, loader: DataLoader) -> dict[str, floa
     Returns:
         "validation_loss", their sum, and each as "validation_<its name>".
     """
-    training = detector.training
+    training, task = detector.training, task_of(detector)
     detector.eval()
     measured: dict[str, list[float]] = {}
     for batch in loader:
-        features = detector.extract_features(detector.preprocess_image(batch))
-        losses = detector.detection_losses(features, detector.ground_truth(batch), together=False)
+        losses = task.observe(detector, batch, targets=task.targets(detector, batch), together=False).losses
         for name, value in losses.items():
             measured.setdefault(name, []).append(value.item())
     detector.train(training)

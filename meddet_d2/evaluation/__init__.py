@@ -2,12 +2,16 @@
 
 from .comparison_pictures import draw_comparison, draw_test_images
 from .detection_evaluator import DetectionEvaluator
+from .evaluators import EVALUATOR_REGISTRY, evaluator_for, first_metrics
 from .summary import NetworkRow, measure_throughput
 
 __all__ = [
+    "EVALUATOR_REGISTRY",
     "DetectionEvaluator",
     "NetworkRow",
     "draw_comparison",
     "draw_test_images",
+    "evaluator_for",
+    "first_metrics",
     "measure_throughput",
 ]

@@ -18,15 +18,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..distillation import task_of
 from ..modeling.nmode.nmode_block import NMODEBlock
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.InstanceNorm2d, nn.GroupNorm, nn.LayerNorm)
 _ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU)
 _POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d)
-
-# Name of a part and of the module that it is; the first that fits.
-_PARTS = {"bottom_up": "backbone.bottom_up", "fpn": "backbone", "head": "head", "other": ""}
 
 
 def elementwise_cost(layer: nn.Module, x: Tensor, y: Tensor) -> int:
@@ -41,25 +39,8 @@ def elementwise_cost(layer: nn.Module, x: Tensor, y: Tensor) -> int:
     return x.numel() if isinstance(layer, _POOLS) else 0
 
 
-def run_detector(model: Any, images: Tensor) -> None:
-    """One pass of a detector with ``backbone``, ``head`` and ``in_features``, without decoding.
-
-    Raises:
-        ValueError: the model is another kind of network.
-    """
-    if not all(hasattr(model, name) for name in ("backbone", "head", "in_features")):
-        raise ValueError(
-            f"{type(model).__name__} cannot be counted: it has no backbone, head and in_features; give count() a run."
-        )
-    # Padded as the backbone wants it.
-    divisor = max(model.backbone.size_divisibility, 1)
-    height, width = (-(-side // divisor) * divisor for side in images.shape[-2:])
-    features = model.backbone(images.new_empty(len(images), 3, height, width))
-    model.head([features[name] for name in model.in_features])
-
-
 def count(
-    model: nn.Module, height: int, width: int, run: Callable[[Any, Tensor], object] = run_detector
+    model: nn.Module, height: int, width: int, run: Callable[[Any, Tensor], object] | None = None
 ) -> dict[str, Any]:
     """Count a network's parameters and multiply-adds for one image.
 
@@ -67,24 +48,33 @@ def count(
     non-maximum suppression are left out, as they depend on the image.
 
     Args:
-        model: on any device.
-        height, width: of the image in pixels.
-        run: one pass of the model on images (1, 3, H, W).
+        model: a network of a kind that has a task, on any device.
+        height, width: of the image in pixels; padded up to what the backbone divides by.
+        run: one pass of a model of any other kind on images (1, 3, H, W); its parts are not counted apart.
 
     Returns:
-        {"params", "macs", "macs_mmcv", "parts": {part: {"params", "macs", "macs_mmcv"}}}, all integers, with the
-        parts "bottom_up", "fpn" and "head", and "other" where there is more. They add up to the whole. A layer that
-        runs on several levels counts once in params and on every level in the others.
+        {"params", "macs", "macs_mmcv", "parts": {part: {"params", "macs", "macs_mmcv"}}}, all integers, with the parts
+        that the task names ("bottom_up", "fpn" and "head"), and "other" where there is more. They add up to the whole.
+        A layer that runs on several levels counts once in params and on every level in the others.
 
     Raises:
-        ValueError: the size is not positive, or the model is of a kind that ``run`` cannot run.
+        ValueError: the size is not positive, or no task speaks for the model.
     """
     if height < 1 or width < 1:
         raise ValueError(f"The image must have at least one pixel, not {height} x {width}.")
+    modules, divisor = {"other": ""}, 1
+    if run is None:
+        task = task_of(model)
+        run, modules = task.raw_outputs, {**task.parts, **modules}
+        divisor = max(model.backbone.size_divisibility, 1)
+
+    def part_of(name: str) -> str:
+        return next(part for part, module in modules.items() if not module or f"{name}.".startswith(f"{module}."))
+
     network = _Pass(_copy_to_meta(model).eval(), run)
-    parts: dict[str, Counter[str]] = {part: Counter(params=0, macs=0, macs_mmcv=0) for part in _PARTS}
+    parts: dict[str, Counter[str]] = {part: Counter(params=0, macs=0, macs_mmcv=0) for part in modules}
     for name, parameter in network.model.named_parameters():
-        parts[_part_of(name)]["params"] += parameter.numel()
+        parts[part_of(name)]["params"] += parameter.numel()
 
     def add_to(part: str) -> Callable[..., None]:
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -94,19 +84,17 @@ def count(
 
     for name, module in network.model.named_modules():
         if isinstance(module, (*_CONVOLUTIONS, *_NORMS, *_ACTIVATIONS, *_POOLS)):
-            module.register_forward_hook(add_to(_part_of(name)))
+            module.register_forward_hook(add_to(part_of(name)))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(torch.empty(1, 3, height, width, device="meta"))
+        network(torch.empty(1, 3, *(-(-side // divisor) * divisor for side in (height, width)), device="meta"))
 
     # What is within the module of an earlier part is taken off a later one's.
     found = counter.get_flop_counts()
-    within = {
-        part: sum(found.get(f"_Pass.model.{module}" if module else "Global", {}).values()) // 2
-        for part, module in _PARTS.items()
-    }
-    within["other"] -= within["fpn"] + within["head"]
-    within["fpn"] -= within["bottom_up"]
-    for part, macs in within.items():
+    for part, module in modules.items():
+        macs = sum(found.get(f"_Pass.model.{module}" if module else "Global", {}).values()) // 2
+        for earlier in list(modules)[: list(modules).index(part)]:
+            if not module or modules[earlier].startswith(f"{module}."):
+                macs -= parts[earlier]["macs"]
         parts[part].update(macs=macs, macs_mmcv=macs)
     if not any(parts["other"].values()):
         del parts["other"]
@@ -133,10 +121,6 @@ class _Pass(nn.Module):
 
     def forward(self, images: Tensor) -> object:
         return self.run(self.model, images)
-
-
-def _part_of(name: str) -> str:
-    return next(part for part, module in _PARTS.items() if not module or f"{name}.".startswith(f"{module}."))
 
 
 def _copy_to_meta(model: nn.Module) -> nn.Module:

@@ -10,16 +10,19 @@ import io
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from tabulate import tabulate
+from torch import nn
 
 import detectron2
 from detectron2.evaluation import COCOEvaluator
 from meddet_d2.files import write_json
+
+from .evaluators import EVALUATOR_REGISTRY
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +34,7 @@ NOTES = {
 }
 
 
+@EVALUATOR_REGISTRY.register()
 class DetectionEvaluator(COCOEvaluator):
     """COCO's average precision, recall at IoU 0.5, and both for each class.
 
@@ -55,6 +59,9 @@ class DetectionEvaluator(COCOEvaluator):
         use_fast_impl: let Detectron2 compute the metrics in its compiled code. Off by default: the official
             implementation gives the same figures on either engine.
     """
+
+    RESULT = "boxes"
+    PRIMARY = "bbox/AP50"
 
     def __init__(
         self,
@@ -87,6 +94,14 @@ class DetectionEvaluator(COCOEvaluator):
         if self._output_dir and "bbox" in results:
             write_json(os.path.join(self._output_dir, "evaluation.json"), self._record(results["bbox"]))
         return results
+
+    @staticmethod
+    def draw(network: nn.Module, loader: Iterable[list[dict]], dataset_name: str, path: str) -> None:
+        """Write a picture of some images with their annotated and with their detected boxes."""
+        # Here, because that module asks this one what to say of a data set.
+        from .comparison_pictures import draw_test_images
+
+        draw_test_images(network, loader, dataset_name, path)
 
     def _derive_coco_results(
         self, coco_eval: COCOeval | None, iou_type: str, class_names: Sequence[str] | None = None

@@ -13,6 +13,7 @@ from torch import nn
 from meddet_d2.files import replacing, write_json
 
 from .detection_evaluator import data_note
+from .evaluators import first_metrics
 from .timing import Throughput, interleaved_seconds
 
 HEADERS = ("network", "AP50", "AP", "recall50", "parameters", "images/s", "(quartiles)")
@@ -43,11 +44,10 @@ class NetworkRow:
         Args:
             name: as the table shows it.
             model: the detector.
-            results: what the evaluation returned, ``{"bbox": {metric: percent}}``, or one such dict for each of several
-                data sets, of which the first counts. Empty on processes other than the main one.
+            results: what the evaluation returned, see :func:`first_metrics`.
             inputs: a batch to time inference with.
         """
-        metrics = box_metrics(results)
+        metrics = first_metrics(results)
         return cls(
             name=name,
             ap50=metrics.get("AP50", math.nan),
@@ -130,13 +130,6 @@ def _cells(row: NetworkRow) -> list[str]:
 
 def _percent(value: float) -> str:
     return "n/a" if math.isnan(value) else f"{value:.1f}"
-
-
-def box_metrics(results: Mapping) -> dict[str, float]:
-    """The box metrics of an evaluation, of its first data set where it has several; empty without any."""
-    if "bbox" in results or not results:
-        return results.get("bbox", {})
-    return next(iter(results.values())).get("bbox", {})
 
 
 def _hardware() -> str:

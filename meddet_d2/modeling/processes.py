@@ -1,14 +1,16 @@
-"""Numbers of a whole step, summed or averaged over the processes that share its batch.
+"""Numbers of a whole step, summed or averaged over the processes that share its batch; and the models that they share.
 
-None of it takes part in a gradient. Every process must call these equally often and with the same shapes. Without
-other processes they do nothing.
+None of the numbers takes part in a gradient. Every process must call these equally often and with the same shapes.
+Without other processes they do nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+
+from detectron2.utils import comm
 
 
 def count_processes() -> int:
@@ -43,3 +45,25 @@ def own_share(first: int) -> int:
     if processes == 1:
         return first
     return max(0, -(-(first - dist.get_rank()) // processes))
+
+
+def parallel(model: nn.Module) -> nn.Module:
+    """The model in DistributedDataParallel, on any device; as it is if there is one process.
+
+    Detectron2's own ``create_ddp_model`` names a GPU in any case.
+    """
+    if comm.get_world_size() == 1:
+        return model
+    cuda = next(model.parameters()).is_cuda
+    # Statistics are averaged, not taken from the first process: see AveragedStatistics.
+    return nn.parallel.DistributedDataParallel(
+        model, device_ids=[torch.cuda.current_device()] if cuda else None, broadcast_buffers=False
+    )
+
+
+def averaged(values: Mapping[str, float]) -> dict[str, float]:
+    """Named numbers, each the mean over the processes; NaN on one of them is NaN on all."""
+    if comm.get_world_size() == 1:
+        return dict(values)
+    gathered = comm.all_gather(dict(values))
+    return {name: sum(one[name] for one in gathered) / len(gathered) for name in values}

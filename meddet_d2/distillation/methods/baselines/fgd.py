@@ -16,8 +16,10 @@ from ...distiller import (
     Distiller,
     check_not_negative,
     check_schedule,
-    feature_channels,
+    paired_channels,
+    total,
 )
+from ...tasks import task_of
 from ..feature_losses import align_levels, box_masks, full_precision, squared_difference
 
 TERMS = ("foreground", "background", "attention", "relation")
@@ -33,7 +35,7 @@ class FGD(Distiller):
     maps after a :class:`GlobalContext` on either side. S is aligned first. All is the mean over the teachers.
 
     So in the published code (losses/fgd.py of the authors' repository) for one teacher, but for two things in
-    :func:`~.features.box_masks`. Both GlobalContexts learn, the teacher's too, as there.
+    :func:`~.feature_losses.box_masks`. Both GlobalContexts learn, the teacher's too, as there.
 
     Args:
         student_channels: channels of the student's L maps.
@@ -77,11 +79,8 @@ class FGD(Distiller):
     def from_config(cls, cfg, student: nn.Module, teachers) -> dict:
         fgd = cfg.DISTILL.FGD
         return {
-            "student_channels": feature_channels(student),
-            "teacher_channels": [
-                feature_channels(detector, len(student.in_features)) for detector in teachers.detectors
-            ],
-            "strides": student.strides,
+            **paired_channels(student, teachers),
+            "strides": [shape.stride for shape in task_of(student).shapes(student)],
             "temperature": fgd.TEMPERATURE,
             "alpha": fgd.ALPHA,
             "beta": fgd.BETA,
@@ -90,25 +89,26 @@ class FGD(Distiller):
             "dist_schedule": cfg.DISTILL.DIST_SCHEDULE,
         }
 
-    def forward(self, batch: DistillationBatch, detection_losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
         """Compute the losses of one step; see :class:`Distiller`.
 
         Returns:
-            The detection losses as they are, and "loss_foreground", "loss_background", "loss_attention" and
+            The student's losses as they are, and "loss_foreground", "loss_background", "loss_attention" and
             "loss_relation".
         """
-        boxes = [instances.gt_boxes.tensor for instances in batch.gt_instances]
-        masks = [box_masks(boxes, s, x.shape[-2:]) for s, x in zip(self.strides, batch.student, strict=True)]
+        student = batch.student.features
+        boxes = [instances.gt_boxes.tensor for instances in batch.targets]
+        masks = [box_masks(boxes, s, x.shape[-2:]) for s, x in zip(self.strides, student, strict=True)]
         per_teacher = []
-        for k, maps in enumerate(batch.teachers):
+        for k, teacher in enumerate(batch.teachers):
             modules = zip(self.alignment[k], self.student_context[k], self.teacher_context[k], strict=True)
-            levels = zip(batch.student, maps, masks, modules, strict=True)
+            levels = zip(student, teacher.features, masks, modules, strict=True)
             terms = [self.compare(align(s), t, mask, contexts) for s, t, mask, (align, *contexts) in levels]
             per_teacher.append(torch.stack(terms).sum(dim=0))
         means = torch.stack(per_teacher).mean(dim=0)
         factor = SCHEDULES[self.dist_schedule](batch.progress)
         losses = {f"loss_{t}": factor * w * x for t, w, x in zip(TERMS, self.weights, means, strict=True)}
-        return {**detection_losses, **losses}
+        return {**batch.student.losses, **losses}
 
     def compare(
         self, student: Tensor, teacher: Tensor, masks: tuple[Tensor, Tensor], contexts: Sequence[nn.Module]
@@ -126,7 +126,7 @@ class FGD(Distiller):
         weighed = squared * teacher_attention[0] * teacher_attention[1]
         terms = [(mask * weighed).sum() for mask in masks]
         pairs = zip(student_attention, teacher_attention, strict=True)
-        terms.append(sum((ours - theirs).abs().sum() for ours, theirs in pairs))
+        terms.append(total((ours - theirs).abs().sum() for ours, theirs in pairs))
         terms.append(squared_difference(contexts[0](student), contexts[1](teacher)).sum())
         return torch.stack(terms) / len(student)
 

@@ -15,7 +15,8 @@ from ...distiller import (
     Distiller,
     check_not_negative,
     check_schedule,
-    feature_channels,
+    paired_channels,
+    total,
 )
 from ..feature_losses import squared_difference
 
@@ -63,27 +64,24 @@ class FitNets(Distiller):
     @classmethod
     def from_config(cls, cfg, student: nn.Module, teachers) -> dict:
         return {
-            "student_channels": feature_channels(student),
-            "teacher_channels": [
-                feature_channels(detector, len(student.in_features)) for detector in teachers.detectors
-            ],
+            **paired_channels(student, teachers),
             "weight": cfg.DISTILL.FITNETS.WEIGHT,
             "dist_schedule": cfg.DISTILL.DIST_SCHEDULE,
         }
 
-    def forward(self, batch: DistillationBatch, detection_losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
         """Compute the losses of one step; see :class:`Distiller`.
 
         Returns:
-            The detection losses as they are, and "loss_dist".
+            The student's losses as they are, and "loss_dist".
         """
         per_teacher = []
-        for regressors, maps in zip(self.regressors, batch.teachers, strict=True):
-            levels = zip(regressors, batch.student, maps, strict=True)
-            per_teacher.append(sum(squared_difference(r(s), t).mean() for r, s, t in levels))
+        for regressors, teacher in zip(self.regressors, batch.teachers, strict=True):
+            levels = zip(regressors, batch.student.features, teacher.features, strict=True)
+            per_teacher.append(total(squared_difference(r(s), t).mean() for r, s, t in levels))
         loss = torch.stack(per_teacher).mean()
         factor = self.weight * SCHEDULES[self.dist_schedule](batch.progress)
-        return {**detection_losses, "loss_dist": factor * loss}
+        return {**batch.student.losses, "loss_dist": factor * loss}
 
 
 def _regressor(in_channels: int, out_channels: int) -> nn.Conv2d:

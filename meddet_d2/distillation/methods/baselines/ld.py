@@ -4,13 +4,26 @@ Dense Object Detection", CVPR 2022).
 Shapes in this module: K teachers, N images, L locations of all levels, M of them chosen, C classes, R reg_max.
 """
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from meddet_d2.modeling.processes import count_processes, sum_over_processes
 
-from ...distiller import DISTILLER_REGISTRY, SCHEDULES, DistillationBatch, Distiller, check_not_negative, check_schedule
+from ...distiller import (
+    DISTILLER_REGISTRY,
+    SCHEDULES,
+    DistillationBatch,
+    Distiller,
+    check_choice,
+    check_not_negative,
+    check_schedule,
+)
+from ...tasks.boxes_gfl import HeadOutputs, Regions, localization_regions
 
 ACTIVATIONS = ("softmax", "sigmoid")
 
@@ -32,7 +45,8 @@ class LD(Distiller):
     teachers; published is one. There is nothing to train here.
 
     Args:
-        num_teachers: K.
+        regions: gives the positives and the valuable region of maps and ground truth, from a ratio on; see
+            :func:`localization_regions`.
         weight, vlr_weight, kd_weight: >= 0.
         vlr_ratio: where the valuable region begins, in [0, 1].
         temperature, kd_temperature: of the distances' and of the classes' distributions, > 0.
@@ -47,7 +61,7 @@ class LD(Distiller):
     def __init__(
         self,
         *,
-        num_teachers: int,
+        regions: Callable[[Sequence[Tensor], Sequence[Any], float], Regions],
         weight: float,
         vlr_weight: float,
         vlr_ratio: float,
@@ -64,12 +78,9 @@ class LD(Distiller):
         for key, value in (("TEMPERATURE", temperature), ("KD_TEMPERATURE", kd_temperature)):
             if not value > 0:
                 raise ValueError(f"DISTILL.LD.{key} is {value}; it must be greater than 0.")
-        if kd_activation not in ACTIVATIONS:
-            raise ValueError(
-                f"DISTILL.LD.KD_ACTIVATION is {kd_activation!r}; it must be one of: {', '.join(ACTIVATIONS)}."
-            )
+        check_choice("DISTILL.LD.KD_ACTIVATION", kd_activation, ACTIVATIONS)
         check_schedule(dist_schedule)
-        self.num_teachers = num_teachers
+        self.regions = regions
         self.weights = {"loss_ld": weight, "loss_ld_vlr": vlr_weight, "loss_kd": kd_weight}
         self.vlr_ratio = vlr_ratio
         self.temperature = temperature
@@ -81,7 +92,7 @@ class LD(Distiller):
     def from_config(cls, cfg, student: nn.Module, teachers) -> dict:
         ld = cfg.DISTILL.LD
         return {
-            "num_teachers": len(teachers.detectors),
+            "regions": partial(localization_regions, student),
             "weight": ld.WEIGHT,
             "vlr_weight": ld.VLR_WEIGHT,
             "vlr_ratio": ld.VLR_RATIO,
@@ -92,25 +103,25 @@ class LD(Distiller):
             "dist_schedule": cfg.DISTILL.DIST_SCHEDULE,
         }
 
-    def forward(self, batch: DistillationBatch, detection_losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
         """Compute the losses of one step; see :class:`Distiller`.
 
         Returns:
-            The detection losses as they are, and "loss_ld", "loss_ld_vlr" and "loss_kd".
+            The student's losses as they are, and "loss_ld", "loss_ld_vlr" and "loss_kd".
 
         Raises:
             ValueError: a teacher's locations are not the student's.
         """
-        student = batch.head_outputs()
-        positive, valuable = batch.regions(self.vlr_ratio)  # (N, L) both
+        student = HeadOutputs.join(batch.student.outputs)
+        positive, valuable = self.regions(batch.student.features, batch.targets, self.vlr_ratio)  # (N, L) both
         in_region = valuable > 0
         score = student.cls_logits[positive].detach().sigmoid().amax(dim=1)  # (M,)
         # DistributedDataParallel takes the mean of the processes' gradients, so a sum is multiplied by their number.
         processes = count_processes()
         num_positive = sum_over_processes(positive.sum()).clamp(min=1)
         per_teacher = []
-        for k in range(self.num_teachers):
-            teacher = batch.teacher_outputs(k)
+        for k in range(len(batch.teachers)):
+            teacher = HeadOutputs.join(batch.heads.outputs(k))
             if teacher.box_logits.shape != student.box_logits.shape:
                 raise ValueError(
                     f"Teacher {k} sees {teacher.box_logits.shape[1]} locations and the student "
@@ -130,7 +141,7 @@ class LD(Distiller):
         means = torch.stack(per_teacher).mean(dim=0)
         factor = SCHEDULES[self.dist_schedule](batch.progress)
         losses = {name: factor * w * x for (name, w), x in zip(self.weights.items(), means, strict=True)}
-        return {**detection_losses, **losses}
+        return {**batch.student.losses, **losses}
 
     def distances(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Distance logits (M, 4 * (R + 1)) of both -> (M,), how far apart their distributions are, over four sides."""

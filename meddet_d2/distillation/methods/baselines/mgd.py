@@ -16,7 +16,8 @@ from ...distiller import (
     Distiller,
     check_not_negative,
     check_schedule,
-    feature_channels,
+    paired_channels,
+    total,
 )
 from ..feature_losses import align_levels, squared_difference
 from ..meddet.adversarial import Generator
@@ -69,29 +70,26 @@ class MGD(Distiller):
     @classmethod
     def from_config(cls, cfg, student: nn.Module, teachers) -> dict:
         return {
-            "student_channels": feature_channels(student),
-            "teacher_channels": [
-                feature_channels(detector, len(student.in_features)) for detector in teachers.detectors
-            ],
+            **paired_channels(student, teachers),
             "alpha": cfg.DISTILL.MGD.ALPHA,
             "drop": cfg.DISTILL.MGD.DROP,
             "dist_schedule": cfg.DISTILL.DIST_SCHEDULE,
         }
 
-    def forward(self, batch: DistillationBatch, detection_losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
         """Compute the losses of one step; see :class:`Distiller`.
 
         Returns:
-            The detection losses as they are, and "loss_dist".
+            The student's losses as they are, and "loss_dist".
         """
         per_teacher = []
-        for alignment, generation, maps in zip(self.alignment, self.generation, batch.teachers, strict=True):
-            levels = zip(alignment, generation, batch.student, maps, strict=True)
+        for alignment, generation, teacher in zip(self.alignment, self.generation, batch.teachers, strict=True):
+            levels = zip(alignment, generation, batch.student.features, teacher.features, strict=True)
             squared = [squared_difference(g(self.hide(align(s))), t) for align, g, s, t in levels]
-            per_teacher.append(sum(x.sum() / len(x) for x in squared))
+            per_teacher.append(total(x.sum() / len(x) for x in squared))
         loss = torch.stack(per_teacher).mean()
         factor = self.alpha * SCHEDULES[self.dist_schedule](batch.progress)
-        return {**detection_losses, "loss_dist": factor * loss}
+        return {**batch.student.losses, "loss_dist": factor * loss}
 
     def hide(self, feature: Tensor) -> Tensor:
         """Set random cells of (N, C, H, W) to zero. Unlike dropout's, what stays keeps its value."""

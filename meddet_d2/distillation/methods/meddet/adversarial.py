@@ -5,6 +5,7 @@ positive where the discriminator takes a map for real, that is for the fused map
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,9 +63,9 @@ class Discriminator(nn.Module):
     ):
         super().__init__()
         if len(hidden) != 2:
-            raise ValueError(f"DISTILL.AATM.HIDDEN is {tuple(hidden)}; give the widths of two hidden layers.")
+            raise ValueError(f"DISTILL.MEDDET.AATM.HIDDEN is {tuple(hidden)}; give the widths of two hidden layers.")
         if pool < 1:
-            raise ValueError(f"DISTILL.AATM.POOL is {pool}; it must be at least 1.")
+            raise ValueError(f"DISTILL.MEDDET.AATM.POOL is {pool}; it must be at least 1.")
         self.pool = pool
         self.standardize = standardize
         self.levels = nn.ModuleList(
@@ -88,6 +89,46 @@ class Discriminator(nn.Module):
         return [layers(x) for layers, x in zip(self.levels, described, strict=True)]
 
 
+class Adversary:
+    """The discriminator as the student's step meets it: standing still, and watching for a lesson to come.
+
+    This is no nn.Module, so whatever holds it does not take the discriminator for its own.
+
+    Args:
+        discriminator: trained by ``DiscriminatorHook`` on what :meth:`take` gives.
+    """
+
+    def __init__(self, discriminator: Discriminator):
+        self.discriminator = discriminator
+        self._lesson: list[tuple[Tensor, Tensor]] | None = None
+
+    def judge(self, real: Sequence[Tensor], fake: Sequence[Tensor]) -> list[Tensor]:
+        """Judge generated maps.
+
+        Args:
+            real: the fused maps (N, C, H, W), one of each level, without a graph.
+            fake: the generated maps, likewise; the gradient reaches them and not the discriminator.
+
+        Returns:
+            A logit (N, 1) for each image on each level.
+        """
+        described = self.discriminator.describe(fake)
+        pairs = zip(self.discriminator.describe(real), described, strict=True)
+        self._lesson = [(r, f.detach()) for r, f in pairs]
+        return frozen_call(self.discriminator, described)
+
+    def take(self) -> list[tuple[Tensor, Tensor]]:
+        """What was judged last: of each level the description of the real and of the fake maps, detached. Once only.
+
+        Raises:
+            RuntimeError: nothing was judged since the last call.
+        """
+        if self._lesson is None:
+            raise RuntimeError("Nothing was judged since the discriminator's last step; run the distiller first.")
+        lesson, self._lesson = self._lesson, None
+        return lesson
+
+
 def standardized_pool(feature: Tensor, size: int, eps: float = 1e-5) -> Tensor:
     """Give each channel of each image mean 0 and variance 1 over the map, and pool it to size x size by its mean.
 
@@ -103,7 +144,7 @@ def standardized_pool(feature: Tensor, size: int, eps: float = 1e-5) -> Tensor:
     return (F.adaptive_avg_pool2d(feature, size) - mean) * (variance + eps).rsqrt()
 
 
-def frozen_call(module: nn.Module, *inputs) -> Tensor | list[Tensor]:
+def frozen_call(module: nn.Module, *inputs: Any) -> Any:
     """Run ``module`` with its parameters held constant: gradients reach the inputs and never the parameters.
 
     Better than switching ``requires_grad`` off and on: nothing can forget to switch it on again, and a
@@ -131,7 +172,7 @@ def generator_loss(logits: Tensor, kind: str = "non_saturating") -> Tensor:
         return F.softplus(-logits.float()).mean()
     if kind == "minimax":
         return -F.softplus(logits.float()).mean()
-    raise ValueError(f"DISTILL.AATM.GENERATOR_LOSS is {kind!r}; it must be one of: {', '.join(GENERATOR_LOSSES)}.")
+    raise ValueError(f"The generator's loss is {kind!r}; it must be one of: {', '.join(GENERATOR_LOSSES)}.")
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, real_label: float = 1.0) -> Tensor:

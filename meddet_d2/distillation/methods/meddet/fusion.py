@@ -12,6 +12,8 @@ import torch
 from fvcore.common.registry import Registry
 from torch import Tensor, nn
 
+from ...distiller import check_choice
+
 FUSION_REGISTRY = Registry("FUSION")
 FUSION_REGISTRY.__doc__ = """
 Ways to fuse K teachers' maps of one level: modules with the keyword arguments ``channels``, ``num_teachers``,
@@ -41,11 +43,9 @@ def build_fusion(
     """
     if name not in FUSION_REGISTRY:
         known = ", ".join(sorted(key for key, _ in FUSION_REGISTRY))
-        raise ValueError(f"DISTILL.FUSION.NAME is {name!r}; known fusions are: {known}.")
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"DISTILL.FUSION.ACTIVATION is {activation!r}; it must be one of: {', '.join(ACTIVATIONS)}.")
-    if start not in STARTS:
-        raise ValueError(f"DISTILL.FUSION.START is {start!r}; it must be one of: {', '.join(STARTS)}.")
+        raise ValueError(f"DISTILL.MEDDET.FUSION.NAME is {name!r}; known fusions are: {known}.")
+    check_choice("DISTILL.MEDDET.FUSION.ACTIVATION", activation, ACTIVATIONS)
+    check_choice("DISTILL.MEDDET.FUSION.START", start, STARTS)
     check_lead(lead, num_teachers)
     return FUSION_REGISTRY.get(name)(
         channels=channels, num_teachers=num_teachers, activation=activation, lead=lead, start=start
@@ -56,7 +56,7 @@ def check_lead(lead: int, num_teachers: int) -> None:
     """Raise a ValueError unless ``lead`` is the index of a teacher."""
     if not 0 <= lead < num_teachers:
         raise ValueError(
-            f"DISTILL.FUSION.LEAD_TEACHER is {lead}; there are {num_teachers} teachers, counted from 0 to "
+            f"DISTILL.MEDDET.FUSION.LEAD_TEACHER is {lead}; there are {num_teachers} teachers, counted from 0 to "
             f"{num_teachers - 1}."
         )
 

@@ -13,9 +13,19 @@ from torch import Tensor, nn
 
 from meddet_d2.modeling.processes import count_processes, mean_over_processes, own_share
 
-from ...distiller import DISTILLER_REGISTRY, SCHEDULES, DistillationBatch, Distiller, check_schedule, feature_channels
+from ...distiller import (
+    DISTILLER_REGISTRY,
+    SCHEDULES,
+    DistillationBatch,
+    Distiller,
+    check_choice,
+    check_schedule,
+    feature_channels,
+    total,
+)
+from ...tasks import task_of
 from ..feature_losses import cell_weights, full_precision
-from .adversarial import GENERATOR_LOSSES, Discriminator, Generator, frozen_call, generator_loss
+from .adversarial import GENERATOR_LOSSES, Adversary, Discriminator, Generator, generator_loss
 from .alignment import AdaptiveFeatureAlignment
 from .fusion import build_fusion, check_lead
 
@@ -59,7 +69,8 @@ class MedDet(Distiller):
         generator: in ``GENERATORS``: what stands for ``G`` between the student's aligned maps and the fused ones.
             "plain" and "residual": see :class:`Generator`; "none": nothing, which is feature distillation in its
             plainest form.
-        discriminator: judges the generated maps, or None.
+        discriminator: judges the generated maps, or None. It is no part of this module: neither in ``parameters()`` nor
+            in ``state_dict()``, and ``to()`` does not move it.
         adversarial_loss: in ``GENERATOR_LOSSES``.
         adversarial_warmup: fraction of the run in [0, 1] before L_adv counts.
 
@@ -87,23 +98,24 @@ class MedDet(Distiller):
         dist_foreground: float,
         strides: Sequence[int],
         generator: str,
-        discriminator: nn.Module | None,
+        discriminator: Discriminator | None,
         adversarial_loss: str,
         adversarial_warmup: float,
     ):
-        super().__init__(discriminator=discriminator)
+        super().__init__()
         _check_weights(sigma, tau, gain, fusion_weight, adversarial_warmup)
         _check_levels(level_weights, len(student_channels))
-        _check_choice("DISTILL.DIST_REDUCTION", dist_reduction, REDUCTIONS)
-        _check_choice("DISTILL.AATM.GENERATOR", generator, GENERATORS)
-        _check_choice("DISTILL.AATM.GENERATOR_LOSS", adversarial_loss, GENERATOR_LOSSES)
+        check_choice("DISTILL.MEDDET.DIST_REDUCTION", dist_reduction, REDUCTIONS)
+        check_choice("DISTILL.MEDDET.AATM.GENERATOR", generator, GENERATORS)
+        check_choice("DISTILL.MEDDET.AATM.GENERATOR_LOSS", adversarial_loss, GENERATOR_LOSSES)
         check_schedule(dist_schedule)
         if not 0 <= dist_foreground <= 1:
-            raise ValueError(f"DISTILL.DIST_FOREGROUND is {dist_foreground}; it is a share, in [0, 1].")
+            raise ValueError(f"DISTILL.MEDDET.DIST_FOREGROUND is {dist_foreground}; it is a share, in [0, 1].")
         if not 0 < fusion_share <= 1:
-            raise ValueError(f"DISTILL.FUSION.SHARE is {fusion_share}; it is a share above 0 and at most 1.")
+            raise ValueError(f"DISTILL.MEDDET.FUSION.SHARE is {fusion_share}; it is a share above 0 and at most 1.")
         check_lead(lead, len(teacher_channels))
 
+        self.adversary = None if discriminator is None else Adversary(discriminator)
         self.lead = lead
         self.fusion_weight = fusion_weight
         self.fusion_share = fusion_share
@@ -137,11 +149,12 @@ class MedDet(Distiller):
 
     @classmethod
     def from_config(cls, cfg, student: nn.Module, teachers) -> dict:
-        distill, fusion, aatm = cfg.DISTILL, cfg.DISTILL.FUSION, cfg.DISTILL.AATM
-        _check_levels(distill.LEVEL_WEIGHTS, len(student.in_features))
+        meddet, fusion, aatm = cfg.DISTILL.MEDDET, cfg.DISTILL.MEDDET.FUSION, cfg.DISTILL.MEDDET.AATM
+        shapes = task_of(student).shapes(student)
+        _check_levels(meddet.LEVEL_WEIGHTS, len(shapes))
         # What lies behind the last level with a weight would be computed for nothing.
-        levels = 1 + max(i for i, weight in enumerate(distill.LEVEL_WEIGHTS) if weight > 0)
-        teacher_channels = [feature_channels(detector, levels) for detector in teachers.detectors]
+        levels = 1 + max(i for i, weight in enumerate(meddet.LEVEL_WEIGHTS) if weight > 0)
+        teacher_channels = [feature_channels(network, levels) for network in teachers.networks]
         check_lead(fusion.LEAD_TEACHER, len(teacher_channels))
         discriminator = None
         if aatm.ENABLED:
@@ -150,7 +163,7 @@ class MedDet(Distiller):
                 pool=aatm.POOL,
                 hidden=aatm.HIDDEN,
                 standardize=aatm.STANDARDIZE,
-            )
+            ).to(next(student.parameters()).device)
         return {
             "student_channels": feature_channels(student, levels),
             "teacher_channels": teacher_channels,
@@ -160,56 +173,66 @@ class MedDet(Distiller):
             "fusion_start": fusion.START,
             "fusion_weight": fusion.LOSS_WEIGHT,
             "fusion_share": fusion.SHARE,
-            "sigma": distill.SIGMA,
-            "tau": distill.TAU,
-            "gain": distill.GAIN,
-            "level_weights": distill.LEVEL_WEIGHTS[:levels],
-            "dist_reduction": distill.DIST_REDUCTION,
-            "dist_schedule": distill.DIST_SCHEDULE,
-            "dist_foreground": distill.DIST_FOREGROUND,
-            "strides": student.strides[:levels],
+            "sigma": meddet.SIGMA,
+            "tau": meddet.TAU,
+            "gain": meddet.GAIN,
+            "level_weights": meddet.LEVEL_WEIGHTS[:levels],
+            "dist_reduction": meddet.DIST_REDUCTION,
+            "dist_schedule": cfg.DISTILL.DIST_SCHEDULE,
+            "dist_foreground": meddet.DIST_FOREGROUND,
+            "strides": [shape.stride for shape in shapes[:levels]],
             "generator": aatm.GENERATOR,
             "discriminator": discriminator,
             "adversarial_loss": aatm.GENERATOR_LOSS,
             "adversarial_warmup": aatm.WARMUP,
         }
 
-    def forward(self, batch: DistillationBatch, detection_losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    def build_hooks(self, cfg) -> list:
+        """The hook that trains the discriminator, if there is one."""
+        if self.adversary is None:
+            return []
+        # Here, so that the mathematics can be imported without the engine.
+        from .discriminator_hook import DiscriminatorHook
+
+        aatm = cfg.DISTILL.MEDDET.AATM
+        settings = {"lr": aatm.LR, "betas": aatm.BETAS, "real_label": aatm.REAL_LABEL, "clip": aatm.CLIP_GRADIENTS}
+        return [DiscriminatorHook(self.adversary, **settings)]
+
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
         """Compute the losses of one step; see :class:`Distiller`.
 
         Returns:
-            The detection losses times ``gain * sigma``, "loss_dist", "loss_fusion" and, with a discriminator,
+            The student's losses times ``gain * sigma``, "loss_dist", "loss_fusion" and, with a discriminator,
             "loss_adv".
         """
         # Of all processes' images, so that a step teaches the same however many share it; here there may be none.
-        count = own_share(math.ceil(self.fusion_share * len(batch.gt_instances) * count_processes()))
+        images = len(batch.inputs)
+        count = own_share(math.ceil(self.fusion_share * images * count_processes()))
         taught = self.fuse(batch, slice(count))
         targets = [x.detach() for x in taught]
-        if count < len(batch.gt_instances):
+        if count < images:
             with torch.no_grad():
                 others = self.fuse(batch, slice(count, None))
             targets = [torch.cat(halves) for halves in zip(targets, others, strict=True)]
-        generated = self.generate(batch.student[: len(targets)])
+        generated = self.generate(batch.student.features[: len(targets)])
         distances = imitation_losses(targets, generated, self.dist_reduction, self.cell_weights(batch))
         # A "relative" L_dist then starts near 1, however many levels there are.
         dist = self._over_levels(distances, normalize=self.dist_reduction != "sum")
         # The head's assigner compares an object's places on all levels. Where nothing is fused it sees the lead's own.
-        own = [x[:count] for x in batch.teachers[self.lead][len(taught) :]]
-        fusion = sum(batch.head_losses(self.lead, taught + own).values())
+        own = [x[:count] for x in batch.teachers[self.lead].features[len(taught) :]]
+        fusion = total(batch.heads.losses(self.lead, taught + own).values())
 
-        losses = {name: self.detection_weight * loss for name, loss in detection_losses.items()}
+        losses = {name: self.detection_weight * loss for name, loss in batch.student.losses.items()}
         losses["loss_dist"] = self.distillation_weight * SCHEDULES[self.dist_schedule](batch.progress) * dist
         losses["loss_fusion"] = self.fusion_weight * fusion
         measured = {"dist_raw": dist, "fused_std": _spread(targets), "generated_std": _spread(generated)}
-        if self.discriminator is not None:
-            fake = self.discriminator.describe(generated)
-            adv = self.adversarial(fake)
+        if self.adversary is not None:
+            logits = self.adversary.judge(targets, generated)
+            each = [generator_loss(x, self.adversarial_loss) for x in logits]
+            measured["adv_raw"] = self._over_levels(each, normalize=True)
             # A factor of zero, not a branch: the graph stays the same through the warm-up.
             active = float(batch.progress >= self.adversarial_warmup)
-            losses["loss_adv"] = self.adversarial_weight * active * adv
-            measured["adv_raw"] = adv
-            real = self.discriminator.describe(targets)
-            self.pairs = [(r, f.detach()) for r, f in zip(real, fake, strict=True)]
+            losses["loss_adv"] = self.adversarial_weight * active * measured["adv_raw"]
         self.measure(**measured)
         return losses
 
@@ -225,17 +248,17 @@ class MedDet(Distiller):
         """
         fused = []
         for level, fusion in enumerate(self.fusion):
-            size = batch.student[level].shape[-2:]
+            size = batch.student.features[level].shape[-2:]
             pairs = zip(self.teacher_alignment, batch.teachers, strict=True)
-            fused.append(fusion([align[level](maps[level][images], size) for align, maps in pairs]))
+            fused.append(fusion([align[level](shown.features[level][images], size) for align, shown in pairs]))
         return fused
 
     def cell_weights(self, batch: DistillationBatch) -> list[Tensor] | None:
         """How much each cell counts in L_dist: L maps (N, 1, H, W) of mean 1, or None if all count the same."""
         if self.dist_foreground == 0:
             return None
-        boxes = [instances.gt_boxes.tensor for instances in batch.gt_instances]
-        sizes = [x.shape[-2:] for x in batch.student[: len(self.strides)]]
+        boxes = [instances.gt_boxes.tensor for instances in batch.targets]
+        sizes = [x.shape[-2:] for x in batch.student.features[: len(self.strides)]]
         return cell_weights(boxes, self.strides, sizes, self.dist_foreground)
 
     def generate(self, features: Sequence[Tensor]) -> list[Tensor]:
@@ -243,19 +266,10 @@ class MedDet(Distiller):
         levels = zip(self.generator, self.student_alignment, features, strict=True)
         return [generator(align(x, x.shape[-2:])) for generator, align, x in levels]
 
-    def adversarial(self, described: Sequence[Tensor]) -> Tensor:
-        """L_adv before its weight: the generator's loss against a discriminator that stands still.
-
-        Args:
-            described: what the discriminator sees of the generated maps.
-        """
-        logits = frozen_call(self.discriminator, described)
-        return self._over_levels([generator_loss(x, self.adversarial_loss) for x in logits], normalize=True)
-
     def _over_levels(self, values: Sequence[Tensor], *, normalize: bool) -> Tensor:
         """Add up the levels by their weights, which are first made to sum to 1 if ``normalize``."""
-        total = sum(self.level_weights) if normalize else 1.0
-        return sum(weight / total * value for weight, value in zip(self.level_weights, values, strict=True))
+        scale = sum(self.level_weights) if normalize else 1.0
+        return total(weight / scale * value for weight, value in zip(self.level_weights, values, strict=True))
 
 
 def imitation_losses(
@@ -325,26 +339,22 @@ def _check_weights(sigma: float, tau: float, gain: float, fusion_weight: float, 
     # The sum of two decimal fractions may exceed 1 by rounding. Written so that NaN fails too.
     if not (sigma >= 0 and tau >= 0 and sigma + tau <= 1 + 1e-9):
         raise ValueError(
-            f"DISTILL.SIGMA is {sigma} and DISTILL.TAU is {tau}; eq. 14 needs both >= 0 and their sum at most 1."
+            f"DISTILL.MEDDET.SIGMA is {sigma} and DISTILL.MEDDET.TAU is {tau}; eq. 14 needs both >= 0 and their sum at "
+            "most 1."
         )
     if not gain > 0:
-        raise ValueError(f"DISTILL.GAIN is {gain}; it must be greater than 0.")
+        raise ValueError(f"DISTILL.MEDDET.GAIN is {gain}; it must be greater than 0.")
     if not fusion_weight >= 0:
-        raise ValueError(f"DISTILL.FUSION.LOSS_WEIGHT is {fusion_weight}; it must be at least 0.")
+        raise ValueError(f"DISTILL.MEDDET.FUSION.LOSS_WEIGHT is {fusion_weight}; it must be at least 0.")
     if not 0 <= warmup <= 1:
-        raise ValueError(f"DISTILL.AATM.WARMUP is {warmup}; it is a fraction of the run, in [0, 1].")
+        raise ValueError(f"DISTILL.MEDDET.AATM.WARMUP is {warmup}; it is a fraction of the run, in [0, 1].")
 
 
 def _check_levels(weights: Sequence[float], num_levels: int) -> None:
     if len(weights) != num_levels:
         raise ValueError(
-            f"DISTILL.LEVEL_WEIGHTS has {len(weights)} values; give one for each of the {num_levels} levels of "
-            "MODEL.GFL.IN_FEATURES."
+            f"DISTILL.MEDDET.LEVEL_WEIGHTS has {len(weights)} values; give one for each of the student's {num_levels} "
+            "levels."
         )
     if not (min(weights) >= 0 and sum(weights) > 0):
-        raise ValueError(f"DISTILL.LEVEL_WEIGHTS is {tuple(weights)}; weights are >= 0 and one at least is > 0.")
-
-
-def _check_choice(key: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise ValueError(f"{key} is {value!r}; it must be one of: {', '.join(known)}.")
+        raise ValueError(f"DISTILL.MEDDET.LEVEL_WEIGHTS is {tuple(weights)}; weights are >= 0 and one at least is > 0.")

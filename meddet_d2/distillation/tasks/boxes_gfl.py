@@ -1,0 +1,133 @@
+"""Boxes by GFL: one head with a classification and a localisation tower on the levels of an FPN.
+
+Shapes in this module: N images, L locations of all levels, C classes, R reg_max, G objects of an image.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from meddet_d2.modeling.gfl.anchors import join_levels, sizes_of
+
+from ..taps import FeatureTap
+from .task import TASK_REGISTRY, LevelShape, Observation, task_of
+
+# What must agree, by its key and by the attribute that holds it.
+_AGREED = {
+    "MODEL.GFL.NUM_CLASSES": "num_classes",
+    "MODEL.GFL.REG_MAX": "reg_max",
+    "MODEL.GFL.IN_FEATURES": "in_features",
+    "the strides of MODEL.GFL.IN_FEATURES": "strides",
+}
+
+
+@TASK_REGISTRY.register()
+class BoxesGFL:
+    """The task of the meta-architecture "GFL"; see :class:`Task`. A student and a teacher see the same picture."""
+
+    architectures = ("GFL",)
+    result = "boxes"
+    parts = {"bottom_up": "backbone.bottom_up", "fpn": "backbone", "head": "head"}
+
+    def view(self, inputs: list[dict], role: str) -> list[dict]:
+        if role == "student":
+            return inputs
+        return [{key: item[key] for key in ("image", "padded_size") if key in item} for item in inputs]
+
+    def size(self, item: dict) -> tuple[int, int]:
+        height, width = item["image"].shape[-2:]
+        return height, width
+
+    def observe(
+        self,
+        network: Any,
+        inputs: list[dict],
+        levels: int | None = None,
+        *,
+        targets: Sequence[Any] | None = None,
+        together: bool = True,
+    ) -> Observation:
+        features = network.extract_features(network.preprocess_image(inputs))
+        if targets is None:
+            return Observation(features[:levels])
+        with FeatureTap(network.head) as tap:
+            losses = network.detection_losses(features, targets, together=together)
+        return Observation(features[:levels], tap.take(), losses)
+
+    def targets(self, network: Any, inputs: list[dict]) -> Sequence[Any]:
+        return network.ground_truth(inputs)
+
+    def head_outputs(self, network: Any, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        return network.head(features)
+
+    def head_losses(self, network: Any, features: list[Tensor], targets: Sequence[Any]) -> dict[str, Tensor]:
+        return network.detection_losses(features, targets)
+
+    def raw_outputs(self, network: Any, images: Tensor) -> tuple[Tensor, ...]:
+        """Of each level the class logits (N, C, H, W), then of each the distance logits (N, 4 * (R + 1), H, W)."""
+        features = network.backbone(images)
+        cls_logits, box_logits = network.head([features[name] for name in network.in_features])
+        return (*cls_logits, *box_logits)
+
+    def shapes(self, network: Any) -> list[LevelShape]:
+        shapes = network.backbone.output_shape()
+        return [LevelShape(shapes[name].channels, shapes[name].stride) for name in network.in_features]
+
+    def compatible(self, student: Any, teacher: Any) -> str | None:
+        """A student may leave out the teacher's coarsest levels."""
+        if type(task_of(teacher)) is not type(self):
+            return f"MODEL.META_ARCHITECTURE is {type(teacher).__name__} there and {type(student).__name__}"
+        for key, attribute in _AGREED.items():
+            theirs, ours = (_plain(getattr(network, attribute)) for network in (teacher, student))
+            if (theirs[: len(ours)] if isinstance(ours, tuple) else theirs) != ours:
+                return f"{key} is {theirs} there and {ours}"
+        return None
+
+
+class HeadOutputs(NamedTuple):
+    """A head's output on all levels, in the order of the anchors, at least in single precision."""
+
+    cls_logits: Tensor  # (N, L, C)
+    box_logits: Tensor  # (N, L, 4 * (R + 1)), in the order left, top, right, bottom
+
+    @classmethod
+    def join(cls, levels: tuple[list[Tensor], list[Tensor]]) -> "HeadOutputs":
+        """From what a ``GFLHead`` returns: maps of class logits and of distance logits, one of each for a level."""
+        cls_logits, box_logits = levels
+        return cls(join_levels(cls_logits), join_levels(box_logits))
+
+
+class Regions(NamedTuple):
+    """Where an image says something about its objects' places."""
+
+    positive: Tensor  # (N, L) bool, the locations that ATSS trains to find an object
+    valuable: Tensor  # (N, L) in [0, 1], the IoU with the object in the region around them, 0 elsewhere
+
+
+@torch.no_grad()
+def localization_regions(
+    detector: Any, features: Sequence[Tensor], gt_instances: Sequence[Any], ratio: float
+) -> Regions:
+    """Where the detector's own anchors and assigner put positives, and the valuable region around them; no padding.
+
+    Args:
+        detector: a ``GFL``, with the anchors and the assigner.
+        features: of each level, (N, channels, H, W); only the sizes count.
+        gt_instances: of each image ``gt_boxes`` in pixels, G of them.
+        ratio: where the region begins, see :meth:`ATSSAssigner.valuable_region`.
+    """
+    sizes = sizes_of(features)
+    positive, valuable = [], []
+    for instances in gt_instances:
+        own = detector.anchors(sizes, instances.image_size)
+        boxes = instances.gt_boxes.tensor.to(own.centers)
+        positive.append(own.spread(detector.assigner(own.boxes, boxes) >= 0, sizes, fill=False))
+        valuable.append(own.spread(detector.assigner.valuable_region(own.boxes, boxes, ratio), sizes, fill=0.0))
+    return Regions(torch.stack(positive), torch.stack(valuable))
+
+
+def _plain(value: Any) -> Any:
+    """Lists and tuples compare equal."""
+    return tuple(value) if isinstance(value, list | tuple) else value

@@ -1,0 +1,42 @@
+"""Which evaluator a network's results go to."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fvcore.common.registry import Registry
+
+from meddet_d2.distillation import task_for
+
+EVALUATOR_REGISTRY = Registry("EVALUATOR")
+EVALUATOR_REGISTRY.__doc__ = """
+Evaluators: classes built with a data set's name and ``output_dir``, as Detectron2's ``DatasetEvaluator``. Each has
+``RESULT``, the :attr:`Task.result` that it judges, ``PRIMARY``, the metric to go by, as "<group>/<metric>", and
+``draw(network, loader, dataset_name, path)``, which writes a picture of some predictions.
+"""
+
+
+def evaluator_for(cfg: Any) -> Any:
+    """The evaluator's class for the network that a config describes.
+
+    Raises:
+        ValueError: no task speaks for its meta-architecture, or no evaluator judges what comes out of it.
+    """
+    result = task_for(cfg.MODEL.META_ARCHITECTURE).result
+    for _, evaluator in EVALUATOR_REGISTRY:
+        if result == evaluator.RESULT:
+            return evaluator
+    known = ", ".join(sorted(evaluator.RESULT for _, evaluator in EVALUATOR_REGISTRY))
+    raise ValueError(f"No evaluator judges {result}; known are {known}. Register one in EVALUATOR_REGISTRY.")
+
+
+def first_metrics(results: Mapping[str, Any]) -> Mapping[str, float]:
+    """The metrics of an evaluation's primary group, of its first data set where it has several; {} where it has none.
+
+    Args:
+        results: ``{group: {metric: value}}``, or such a dict for each data set. Empty on processes other than the main
+            one.
+    """
+    for group in (evaluator.PRIMARY.split("/")[0] for _, evaluator in EVALUATOR_REGISTRY):
+        if group in results:
+            return results[group]
+    return first_metrics(next(iter(results.values()))) if results else {}
