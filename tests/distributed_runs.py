@@ -46,10 +46,10 @@ class DoubleTrainer(DistillationTrainer):
     @classmethod
     def build_model(cls, cfg):
         model = super().build_model(cfg).double()
-        for detector in model.teachers.detectors:
+        for detector in model.teachers.networks:
             detector.double()
-        if model.distiller.discriminator is not None:
-            model.distiller.discriminator.double()
+        if model.distiller.adversary is not None:
+            model.distiller.adversary.discriminator.double()
         return model
 
 

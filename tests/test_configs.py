@@ -16,7 +16,7 @@ from meddet_d2.benchmark import load_suite
 from meddet_d2.benchmark.result_tables import in_words
 from meddet_d2.config import load_config, split_teacher
 from meddet_d2.distillation import DistillationModel, TeacherBank, build_distiller
-from meddet_d2.distillation.teachers import in_use
+from meddet_d2.distillation.teacher_configs import in_use
 from meddet_d2.distillation.teachers import load_config as load_teacher
 from meddet_d2.engine.optimizer import build_optimizer
 
@@ -223,7 +223,7 @@ def test_teachers_configs_are_found_beside_the_config_under_it(monkeypatch, tmp_
 def test_the_tables_rows_say_which_part_of_meddet_they_leave_out():
     def row(path):
         cfg = load_config(str(ROOT / "configs" / path))
-        fusion, aatm = cfg.DISTILL.FUSION.NAME, cfg.DISTILL.AATM.ENABLED
+        fusion, aatm = cfg.DISTILL.MEDDET.FUSION.NAME, cfg.DISTILL.MEDDET.AATM.ENABLED
         return cfg.DISTILL.METHOD, cfg.MODEL.NMODE.KIND, cfg.MODEL.NMODE.PLACES, fusion, aatm, cfg.DISTILL.TEACHERS.USE
 
     head = ("head",)

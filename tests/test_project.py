@@ -64,9 +64,11 @@ MATHEMATICS = [
     "distillation/methods/meddet/fusion.py",
     "distillation/methods/meddet/adversarial.py",
     "distillation/feature_cache.py",
-    "distillation/head_outputs.py",
     "distillation/distiller.py",
-    "distillation/methods/**/*.py",
+    "distillation/tasks/*.py",
+    "distillation/methods/*.py",
+    "distillation/methods/baselines/*.py",
+    "distillation/methods/meddet/meddet_distiller.py",
 ]
 IMPORT_NAMES = {
     "pillow": "PIL",

@@ -248,7 +248,7 @@ def tiny_detector(tmp_path, *changes):
 
 
 def test_a_student_of_three_levels_and_separable_towers(tmp_path):
-    levels = ("MODEL.GFL.IN_FEATURES", ("p3", "p4", "p5"), "DISTILL.LEVEL_WEIGHTS", (1.0, 0.25, 0.0))
+    levels = ("MODEL.GFL.IN_FEATURES", ("p3", "p4", "p5"), "DISTILL.MEDDET.LEVEL_WEIGHTS", (1.0, 0.25, 0.0))
     detector = tiny_detector(tmp_path, *levels, "MODEL.GFL.TOWER_CONV", "separable")
     network = network_graph(detector)
     names = [output.name for output in network.graph.output]

@@ -8,14 +8,18 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from meddet_d2.distillation import Discriminator, DistillationBatch, TeacherBank
+from meddet_d2.distillation import TASK_REGISTRY, DistillationBatch, Observation, TeacherBank
 from meddet_d2.distillation.methods import MedDet
+from meddet_d2.distillation.methods.meddet.adversarial import Discriminator
+from meddet_d2.distillation.tasks import BoxesGFL
 
 LEVELS = ("p3", "p4")
 
 
 class FakeBackbone(nn.Module):
     """Two levels at strides 2 and 4, with BatchNorm, and a count of its forward passes."""
+
+    size_divisibility = 4
 
     def __init__(self, channels: int):
         super().__init__()
@@ -47,22 +51,32 @@ class FakeDetector(nn.Module):
         return next(self.parameters()).device
 
     def preprocess_image(self, batched_inputs):
-        return SimpleNamespace(tensor=torch.stack([inputs["image"] for inputs in batched_inputs]))
+        images = torch.stack([inputs["image"] for inputs in batched_inputs])
+        height, width = batched_inputs[0].get("padded_size", images.shape[-2:])
+        return SimpleNamespace(tensor=F.pad(images, (0, width - images.shape[3], 0, height - images.shape[2])))
+
+    def extract_features(self, images):
+        maps = self.backbone(images.tensor)
+        return [maps[name] for name in self.in_features]
 
     def ground_truth(self, batched_inputs):
         return [(inputs["image"][:1] > 0.5).float() for inputs in batched_inputs]
 
-    def detection_losses(self, features, gt_instances):
+    def detection_losses(self, features, gt_instances, *, together=True):
         targets = [F.adaptive_avg_pool2d(torch.stack(gt_instances), x.shape[-2:]) for x in features]
         losses = [F.binary_cross_entropy_with_logits(self.head(x), y) for x, y in zip(features, targets, strict=True)]
         return {"loss_a": losses[0], "loss_b": losses[1]}
 
     def forward(self, batched_inputs):
-        maps = self.backbone(self.preprocess_image(batched_inputs).tensor)
-        features = [maps[name] for name in self.in_features]
+        features = self.extract_features(self.preprocess_image(batched_inputs))
         if self.training:
             return self.detection_losses(features, self.ground_truth(batched_inputs))
         return [{"instances": output} for output in self.head(features[0])]
+
+
+@TASK_REGISTRY.register()
+class FakeTask(BoxesGFL):
+    architectures = ("FakeDetector",)
 
 
 @pytest.fixture(autouse=True)
@@ -154,13 +168,19 @@ def map_batch():
     def draw(channels):
         return [torch.randn(2, channels, *size, dtype=torch.float64) for size in ((8, 6), (4, 3))]
 
-    def build(student, /, *teachers, **changes):
+    def build(student, /, *teachers, losses=None, **changes):
         arguments = {
+            "inputs": [{}, {}],
             "student": [x.requires_grad_() for x in draw(student)],
             "teachers": [draw(channels) for channels in teachers],
-            "gt_instances": [boxes_of((3.0, 10.0, 21.0, 40.0), (16.0, 24.0, 50.0, 60.0)), boxes_of()],
-            "head_losses": None,
+            "targets": [boxes_of((3.0, 10.0, 21.0, 40.0), (16.0, 24.0, 50.0, 60.0)), boxes_of()],
+            "heads": None,
         }
-        return DistillationBatch(**{**arguments, **changes})
+        arguments |= changes
+        # Maps alone will do, as a list for each network.
+        if isinstance(arguments["student"], list):
+            arguments["student"] = Observation(arguments["student"], losses=losses or {})
+        arguments["teachers"] = [x if isinstance(x, Observation) else Observation(x) for x in arguments["teachers"]]
+        return DistillationBatch(**arguments)
 
     return build

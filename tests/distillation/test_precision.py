@@ -51,23 +51,23 @@ def test_teachers_and_distiller_in_bf16_and_the_student_not(meddet, trained_dete
     student, distiller = detector(6), meddet()
     model = DistillationModel(student, bank, distiller).train()
     parts = {
-        "teacher": bank.detectors[0].backbone.fine[0],
+        "teacher": bank.networks[0].backbone.fine[0],
         "fusion": distiller.fusion[0].mix,
         "generator": distiller.generator[0].layers[0],
         "student": student.backbone.fine[0],
     }
     seen = {name: dtypes_seen(part) for name, part in parts.items()}
-    lent = dtypes_seen(bank.detectors[0].head[0])
+    lent = dtypes_seen(bank.networks[0].head[0])
     losses = model(batch())
     half = torch.bfloat16
     assert seen == {"teacher": [half], "fusion": [half], "generator": [half], "student": [torch.float32]}
     assert lent == [half, half]
-    assert all(x.dtype == half for pyramid in bank.features(batch()) for x in pyramid)
+    assert all(x.dtype == half for shown in bank.observe(batch()) for x in shown.features)
     with torch.no_grad():
         bank.precision = SimpleNamespace(
             dtype=torch.float16, frozen=lambda: torch.autocast("cpu", torch.float16), learning=None
         )
-        assert all(x.dtype == torch.float32 for pyramid in bank.features(batch()) for x in pyramid)
+        assert all(x.dtype == torch.float32 for shown in bank.observe(batch()) for x in shown.features)
     assert losses["loss_dist"].dtype == losses["loss_adv"].dtype == torch.float32
     sum(losses.values()).backward()
     for parameter in model.parameters():

@@ -17,7 +17,7 @@ def model(detector, meddet, trained_bank):
 
 
 def test_one_forward_of_each_network(model, batch):
-    networks = [model.student, *model.teachers.detectors]
+    networks = [model.student, *model.teachers.networks]
     for network in networks:
         network.backbone.calls = 0
     losses = model(batch())
@@ -28,32 +28,32 @@ def test_one_forward_of_each_network(model, batch):
 def test_the_distiller_sees_the_very_maps_of_the_students_forward(model, batch):
     seen = {}
 
-    def spy(batch, detection_losses):
-        seen["batch"], seen["losses"] = batch, detection_losses
-        return detection_losses
+    def spy(batch):
+        seen["batch"] = batch
+        return batch.student.losses
 
     model.distiller.forward = spy
     model.progress = 0.25
     with FeatureTap(model.student.backbone) as tap:
         model(batch())
     maps = tap.take()
-    assert all(a is maps[name] for a, name in zip(seen["batch"].student, ("p3", "p4"), strict=True))
+    assert all(a is maps[name] for a, name in zip(seen["batch"].student.features, ("p3", "p4"), strict=True))
     assert seen["batch"].progress == 0.25
     # In the graph of the student's losses, and without one for the teachers.
-    gradients = torch.autograd.grad(sum(seen["losses"].values()), seen["batch"].student)
+    gradients = torch.autograd.grad(sum(seen["batch"].student.losses.values()), seen["batch"].student.features)
     assert all(x.abs().sum() > 0 for x in gradients)
-    assert not any(x.requires_grad for maps in seen["batch"].teachers for x in maps)
+    assert not any(x.requires_grad for shown in seen["batch"].teachers for x in shown.features)
     assert not model.student.backbone._forward_hooks and not model.student.head._forward_hooks
 
 
 def test_evaluation_is_the_students_alone(model, batch):
     model.eval()
-    for teacher in model.teachers.detectors:
+    for teacher in model.teachers.networks:
         teacher.backbone.calls = 0
     inputs = batch()
     for ours, plain in zip(model(inputs), model.student(inputs), strict=True):
         assert torch.equal(ours["instances"], plain["instances"])
-    assert not any(teacher.backbone.calls for teacher in model.teachers.detectors)
+    assert not any(teacher.backbone.calls for teacher in model.teachers.networks)
 
 
 def test_a_student_under_teachers_has_the_state_of_a_plain_one(model, detector):
@@ -62,7 +62,7 @@ def test_a_student_under_teachers_has_the_state_of_a_plain_one(model, detector):
 
 
 def test_training_leaves_every_bit_of_the_teachers_and_moves_the_rest(model, batch):
-    frozen = [copy(teacher) for teacher in model.teachers.detectors]
+    frozen = [copy(teacher) for teacher in model.teachers.networks]
     before = {"student": copy(model.student), "distiller": copy(model.distiller)}
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-2)
     for step in range(6):
@@ -72,7 +72,7 @@ def test_training_leaves_every_bit_of_the_teachers_and_moves_the_rest(model, bat
         optimizer.zero_grad()
         sum(model(batch()).values()).backward()
         optimizer.step()
-    for teacher, state in zip(model.teachers.detectors, frozen, strict=True):
+    for teacher, state in zip(model.teachers.networks, frozen, strict=True):
         assert not teacher.training
         assert all(torch.equal(value, state[name]) for name, value in teacher.state_dict().items())
         assert all(p.grad is None for p in teacher.parameters())

@@ -9,7 +9,8 @@ from torch import nn
 
 from meddet_d2 import add_meddet_config, load_config
 from detectron2.config import get_cfg
-from meddet_d2.distillation import TeacherBank, build_distiller, load_detector_weights, teachers
+from meddet_d2.distillation import TeacherBank, TeacherHeads, build_distiller, teacher_configs
+from meddet_d2.modeling.weights import load_detector_weights
 
 
 @pytest.fixture
@@ -33,18 +34,18 @@ def message(error) -> str:
 def test_a_bank_freezes_its_detectors(detector):
     bank = TeacherBank([detector(8).train()], ["a.yaml"])
     assert not isinstance(bank, nn.Module)
-    for module in bank.detectors[0].modules():
+    for module in bank.networks[0].modules():
         assert not module.training
-    assert not any(p.requires_grad for p in bank.detectors[0].parameters())
-    with pytest.raises(ValueError, match="at least one detector"):
+    assert not any(p.requires_grad for p in bank.networks[0].parameters())
+    with pytest.raises(ValueError, match="at least one network"):
         TeacherBank([], [])
 
 
 def test_features_are_those_of_the_backbone_and_can_be_trained_upon(trained_bank, batch):
     inputs = batch()
-    for detector, maps in zip(trained_bank.detectors, trained_bank.features(inputs), strict=True):
+    for detector, shown in zip(trained_bank.networks, trained_bank.observe(inputs), strict=True):
         expected = detector.backbone(detector.preprocess_image(inputs).tensor)
-        for x, name in zip(maps, detector.in_features, strict=True):
+        for x, name in zip(shown.features, detector.in_features, strict=True):
             assert torch.equal(x, expected[name])
             # A 1x1 convolution saves its input for backward, which an inference tensor would refuse.
             assert not x.requires_grad and not x.is_inference()
@@ -52,11 +53,12 @@ def test_features_are_those_of_the_backbone_and_can_be_trained_upon(trained_bank
 
 def test_head_losses_teach_the_maps_and_not_the_head(trained_bank, batch):
     inputs = batch()
-    features = [x.requires_grad_() for x in trained_bank.features(inputs)[1]]
-    losses = trained_bank.head_losses(1, features, trained_bank.detectors[1].ground_truth(inputs))
+    observed, targets = trained_bank.observe(inputs), trained_bank.networks[1].ground_truth(inputs)
+    features = [x.requires_grad_() for x in observed[1].features]
+    losses = TeacherHeads(trained_bank, observed, targets).losses(1, features)
     sum(losses.values()).backward()
     assert all(x.grad.abs().sum() > 0 for x in features)
-    assert all(p.grad is None for p in trained_bank.detectors[1].parameters())
+    assert all(p.grad is None for p in trained_bank.networks[1].parameters())
 
 
 @pytest.mark.parametrize(
@@ -144,10 +146,10 @@ def test_files_that_are_no_checkpoint_are_refused(detector, tmp_path):
 
 def test_a_missing_teacher_names_the_command_that_makes_it(cfg):
     config, weights = cfg.DISTILL.TEACHERS.CONFIGS[0], cfg.DISTILL.TEACHERS.WEIGHTS[0]
-    assert teachers.missing(cfg) == [(config, weights)]
+    assert teacher_configs.missing(cfg) == [(config, weights)]
     folder = weights.removesuffix("/model_final.pth")
     command = f"python tools/train_net.py --config-file {config} OUTPUT_DIR {folder}"
-    for call in (teachers.require, TeacherBank.from_config):
+    for call in (teacher_configs.require, TeacherBank.from_config):
         with pytest.raises(FileNotFoundError) as error:
             call(cfg)
         assert command in message(error) and weights in message(error)
@@ -164,13 +166,13 @@ def test_teachers_of_one_file_differ_by_overrides(cfg, tmp_path):
     )
     cfg.DISTILL.TEACHERS.CONFIGS, cfg.DISTILL.TEACHERS.WEIGHTS = entries, ("a/m.pth", "b/m.pth", "c/m.pth")
     cfg.DISTILL.TEACHERS.OPTS = ("MODEL.FPN.OUT_CHANNELS", 32)
-    first, second, third = (teachers.load_config(entry, cfg) for entry in entries)
+    first, second, third = (teacher_configs.load_config(entry, cfg) for entry in entries)
     assert [c.MODEL.BOTTOM_UP.NAME for c in (first, second, third)] == ["resnet14t", "mobilenetv2_050", "resnet10t"]
     assert second.INPUT.MIN_SIZE_TRAIN == (96, 128) and second.MODEL.FPN.OUT_CHANNELS == 32, "OPTS are the run's"
     names = ["resnet14t", "mobilenetv2_050-64-96-128", "my teacher"]
-    assert [teachers.name_of(entry) for entry in entries] == names
+    assert [teacher_configs.name_of(entry) for entry in entries] == names
     with pytest.raises(FileNotFoundError) as error:
-        teachers.require(cfg)
+        teacher_configs.require(cfg)
     command = f"--config-file '{file}' OUTPUT_DIR a MODEL.BOTTOM_UP.NAME resnet14t"
     assert message(error).endswith(f"python tools/train_net.py {command}")
     arguments = shlex.split(command)
@@ -188,7 +190,7 @@ def test_teachers_of_one_file_differ_by_overrides(cfg, tmp_path):
 def test_wrong_overrides_of_a_teacher_are_named(cfg, overrides, words):
     entry = f"{cfg.DISTILL.TEACHERS.CONFIGS[0]} {overrides}"
     with pytest.raises(ValueError, match=words) as error:
-        teachers.load_config(entry, cfg)
+        teacher_configs.load_config(entry, cfg)
     assert overrides.split()[0].removesuffix("E") in message(error)
 
 
@@ -198,10 +200,10 @@ def test_configs_and_weights_must_pair_up(cfg):
         with pytest.raises(
             ValueError, match=rf"CONFIGS has 1 entries and DISTILL\.TEACHERS\.WEIGHTS has {len(weights)}"
         ):
-            teachers.missing(cfg)
+            teacher_configs.missing(cfg)
     cfg.DISTILL.TEACHERS.CONFIGS = cfg.DISTILL.TEACHERS.WEIGHTS = ()
     with pytest.raises(ValueError, match="name at least one teacher"):
-        teachers.require(cfg)
+        teacher_configs.require(cfg)
 
 
 @pytest.fixture
@@ -219,24 +221,26 @@ def three(cfg, tmp_path):
 def test_only_the_teachers_in_use_need_a_checkpoint_and_a_config(three):
     configs, weights = three.DISTILL.TEACHERS.CONFIGS, three.DISTILL.TEACHERS.WEIGHTS
     three.DISTILL.TEACHERS.USE = (1,)
-    assert teachers.in_use(three) == [(configs[1], weights[1])] and teachers.missing(three) == []
-    teachers.require(three)
+    assert teacher_configs.in_use(three) == [(configs[1], weights[1])] and teacher_configs.missing(three) == []
+    teacher_configs.require(three)
     three.DISTILL.TEACHERS.USE = (1, 0)
-    assert teachers.in_use(three) == [(configs[1], weights[1]), (configs[0], weights[0])]
+    assert teacher_configs.in_use(three) == [(configs[1], weights[1]), (configs[0], weights[0])]
     with pytest.raises(FileNotFoundError, match=r"gfl_r50\.pth does not exist"):
-        teachers.require(three)
+        teacher_configs.require(three)
     three.DISTILL.TEACHERS.USE = (2,)
     with pytest.raises(FileNotFoundError, match=r"gfl_r152\.yaml is neither"):
-        teachers.require(three)
+        teacher_configs.require(three)
     three.DISTILL.TEACHERS.CONFIGS, three.DISTILL.TEACHERS.WEIGHTS = configs[:2], weights[:2]
     three.DISTILL.TEACHERS.USE = ()
-    assert teachers.in_use(three) == [(configs[0], weights[0]), (configs[1], weights[1])], "all of them by default"
+    assert teacher_configs.in_use(three) == [(configs[0], weights[0]), (configs[1], weights[1])], (
+        "all of them by default"
+    )
 
 
 @pytest.mark.parametrize("use", [(3,), (-1,), (0, 0), (1.0,), (True,), ("r50",)])
 def test_a_teacher_that_cannot_be_chosen_is_told(three, use):
     three.DISTILL.TEACHERS.USE = use
-    for call in (teachers.missing, teachers.require, TeacherBank.build):
+    for call in (teacher_configs.missing, teacher_configs.require, TeacherBank.build):
         with pytest.raises(ValueError, match=r"DISTILL\.TEACHERS\.USE is .*different indices from 0 to 2") as error:
             call(three)
         assert repr(use[0]) in message(error)
@@ -245,13 +249,13 @@ def test_a_teacher_that_cannot_be_chosen_is_told(three, use):
 def test_a_missing_config_is_named(cfg):
     cfg.DISTILL.TEACHERS.CONFIGS = ("nowhere.yaml",)
     with pytest.raises(FileNotFoundError, match=r"DISTILL\.TEACHERS\.CONFIGS: nowhere\.yaml"):
-        teachers.missing(cfg)
+        teacher_configs.missing(cfg)
 
 
 def test_a_teacher_of_another_channel_order_is_refused(cfg):
     cfg.INPUT.FORMAT = "RGB" if cfg.INPUT.FORMAT == "BGR" else "BGR"
     with pytest.raises(ValueError, match=r"gfl_r50\.yaml does not fit the student: INPUT\.FORMAT"):
-        teachers.load_config(cfg.DISTILL.TEACHERS.CONFIGS[0], cfg)
+        teacher_configs.load_config(cfg.DISTILL.TEACHERS.CONFIGS[0], cfg)
 
 
 def test_an_unknown_method_lists_the_known_ones(cfg, detector, trained_bank):
@@ -263,17 +267,17 @@ def test_an_unknown_method_lists_the_known_ones(cfg, detector, trained_bank):
 
 
 def test_a_method_is_built_from_the_config(cfg, detector, trained_bank):
-    cfg.DISTILL.LEVEL_WEIGHTS = (1.0, 2.0)
-    cfg.DISTILL.FUSION.LEAD_TEACHER = 1
+    cfg.DISTILL.MEDDET.LEVEL_WEIGHTS = (1.0, 2.0)
+    cfg.DISTILL.MEDDET.FUSION.LEAD_TEACHER = 1
     method = build_distiller(cfg, detector(6), trained_bank)
     # The lead teacher's 8 channels are the common ones, also where no other network has them.
     assert [g.layers[0].in_channels for g in method.generator] == [8, 8]
-    assert method.discriminator.levels[0][0].in_features == 8 * 16
+    assert method.adversary.discriminator.levels[0][0].in_features == 8 * 16
     assert method.detection_weight == pytest.approx(1.0)
-    cfg.DISTILL.AATM.ENABLED = False
-    assert build_distiller(cfg, detector(6), trained_bank).discriminator is None
-    cfg.DISTILL.FUSION.LEAD_TEACHER = 3
-    with pytest.raises(ValueError, match=r"DISTILL\.FUSION\.LEAD_TEACHER is 3"):
+    cfg.DISTILL.MEDDET.AATM.ENABLED = False
+    assert build_distiller(cfg, detector(6), trained_bank).adversary is None
+    cfg.DISTILL.MEDDET.FUSION.LEAD_TEACHER = 3
+    with pytest.raises(ValueError, match=r"DISTILL\.MEDDET\.FUSION\.LEAD_TEACHER is 3"):
         build_distiller(cfg, detector(6), trained_bank)
 
 

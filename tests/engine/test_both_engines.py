@@ -18,7 +18,7 @@ NETWORKS = ("resnet10t", "resnet14t", "resnet18", "output/student_alone", "outpu
 OPTIONS = [
     "SOLVER.MAX_ITER", "12",
     "DISTILL.TEACHERS.OPTS", "('SOLVER.MAX_ITER', 12)",
-    "DISTILL.AATM.WARMUP", "0.2",
+    "DISTILL.MEDDET.AATM.WARMUP", "0.2",
     "DATASETS.PHANTOM.TRAIN_PATIENTS", "20",
     "DATASETS.PHANTOM.TEST_PATIENTS", "2",
     "INPUT.INTENSITY_JITTER", "0.1",

@@ -27,9 +27,9 @@ RUN = [
     "DISTILL.TEACHERS.EVALUATE", False,
     "INPUT.MIN_SIZE_TRAIN", (64, 96),
     "MODEL.BOTTOM_UP.NORM", "GN",
-    "DISTILL.FUSION.SHARE", 0.25,
-    "DISTILL.AATM.WARMUP", 0.2,
-    "DISTILL.DIST_FOREGROUND", 0.3,
+    "DISTILL.MEDDET.FUSION.SHARE", 0.25,
+    "DISTILL.MEDDET.AATM.WARMUP", 0.2,
+    "DISTILL.MEDDET.DIST_FOREGROUND", 0.3,
     "VALIDATION.LOSS", True,
 ]  # fmt: skip
 ONE_TEACHER = ["DISTILL.TEACHERS.USE", (1,)]
@@ -40,7 +40,7 @@ JOBS = {
     "healthy": {
         "double": True,
         "healthy": True,
-        "options": ["DISTILL.DIST_REDUCTION", "relative", "DISTILL.FUSION.SHARE", 0.75],
+        "options": ["DISTILL.MEDDET.DIST_REDUCTION", "relative", "DISTILL.MEDDET.FUSION.SHARE", 0.75],
     },
     "FitNets": {"double": True, "options": [*ONE_TEACHER, "DISTILL.METHOD", "FitNets"]},
     "FGD": {"double": True, "options": [*ONE_TEACHER, "DISTILL.METHOD", "FGD"]},

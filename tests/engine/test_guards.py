@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from detectron2.engine import HookBase
+from meddet_d2.distillation.methods.meddet.discriminator_hook import DiscriminatorHook
 from meddet_d2.engine import DistillationTrainer, MedDetTrainer
-from meddet_d2.engine.distillation_hooks import DiscriminatorHook
 from meddet_d2.engine.guards import check_config, make_deterministic, not_finite, scaled_to_batch
 
-OPTIONS = ["SOLVER.MAX_ITER", 6, "SOLVER.CHECKPOINT_PERIOD", 2, "DISTILL.AATM.WARMUP", 0.0]
+OPTIONS = ["SOLVER.MAX_ITER", 6, "SOLVER.CHECKPOINT_PERIOD", 2, "DISTILL.MEDDET.AATM.WARMUP", 0.0]
 
 
 class Before(HookBase):
@@ -54,11 +54,11 @@ SPOILT = {
         r"the gradient of distiller\.fusion\.",
     ),
     "the discriminator's loss": (
-        lambda t: spoil_value(next(t.distillation.distiller.discriminator.parameters())),
+        lambda t: spoil_value(next(t.distillation.distiller.adversary.discriminator.parameters())),
         r"loss_adv|the discriminator's loss",
     ),
     "the discriminator's gradient": (
-        lambda t: spoil_gradient(next(t.distillation.distiller.discriminator.parameters())),
+        lambda t: spoil_gradient(next(t.distillation.distiller.adversary.discriminator.parameters())),
         r"the gradient of discriminator\.levels",
     ),
 }
@@ -98,13 +98,15 @@ def test_weights_that_go_wrong_in_the_step_are_seen_before_they_are_saved(tiny_c
 def test_the_discriminators_gradients_are_clipped(distil_cfg):
     moved = {}
     for clip in (0.0, 1e-9):
-        trainer = DistillationTrainer(distil_cfg(*OPTIONS, "SOLVER.MAX_ITER", 1, "DISTILL.AATM.CLIP_GRADIENTS", clip))
+        trainer = DistillationTrainer(
+            distil_cfg(*OPTIONS, "SOLVER.MAX_ITER", 1, "DISTILL.MEDDET.AATM.CLIP_GRADIENTS", clip)
+        )
         hook = next(hook for hook in trainer._hooks if isinstance(hook, DiscriminatorHook))
         trainer.train()
         moved[clip] = sum(p.grad.norm() ** 2 for p in hook.discriminator.parameters()) ** 0.5
     assert moved[0.0] > 1e-3 and moved[1e-9] == pytest.approx(1e-9, rel=1e-3)
-    with pytest.raises(ValueError, match=r"DISTILL\.AATM\.CLIP_GRADIENTS is -1"):
-        DistillationTrainer(distil_cfg("DISTILL.AATM.CLIP_GRADIENTS", -1.0))
+    with pytest.raises(ValueError, match=r"DISTILL\.MEDDET\.AATM\.CLIP_GRADIENTS is -1"):
+        DistillationTrainer(distil_cfg("DISTILL.MEDDET.AATM.CLIP_GRADIENTS", -1.0))
 
 
 def test_the_rate_follows_the_batch(tiny_cfg, caplog):

@@ -29,7 +29,7 @@ RUN = [
     "TEST.EVAL_PERIOD", 4,
     "INPUT.INTENSITY_JITTER", 0.3,
     "INPUT.MIN_SIZE_TRAIN", (64, 96),
-    "DISTILL.AATM.WARMUP", 0.2,
+    "DISTILL.MEDDET.AATM.WARMUP", 0.2,
     "VALIDATION.BEST", "loss",
 ]  # fmt: skip
 KINDS = {

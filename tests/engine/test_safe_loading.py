@@ -10,9 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from detectron2.modeling import build_model
-from meddet_d2.distillation import TeacherBank
+from meddet_d2.distillation import TeacherBank, TeacherRecord
 from meddet_d2.engine import DistillationTrainer, evaluate, train_detector
-from meddet_d2.engine.distillation_hooks import TeacherRecord
 from meddet_d2.files import checksum
 
 

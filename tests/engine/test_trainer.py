@@ -21,12 +21,16 @@ def same(a: dict, b: dict) -> bool:
 
 def learners(trainer) -> dict:
     model = trainer.distillation
-    return {"student": model.student, "distiller": model.distiller, "discriminator": model.distiller.discriminator}
+    return {
+        "student": model.student,
+        "distiller": model.distiller,
+        "discriminator": model.distiller.adversary.discriminator,
+    }
 
 
 def test_distillation_moves_the_learners_and_never_a_teacher(distil_cfg):
-    trainer = DistillationTrainer(distil_cfg("DISTILL.AATM.WARMUP", 0.0))
-    teachers = trainer.distillation.teachers.detectors
+    trainer = DistillationTrainer(distil_cfg("DISTILL.MEDDET.AATM.WARMUP", 0.0))
+    teachers = trainer.distillation.teachers.networks
     frozen = [copy(teacher) for teacher in teachers]
     before = {name: copy(part) for name, part in learners(trainer).items()}
     trainer.train()
@@ -62,7 +66,7 @@ def test_the_students_checkpoint_is_a_plain_gfl_checkpoint(finished_run, use_dat
 
 
 def test_resume_restores_student_distiller_and_discriminator(distil_cfg):
-    options = ["SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 2, "DISTILL.AATM.WARMUP", 0.0]
+    options = ["SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 2, "DISTILL.MEDDET.AATM.WARMUP", 0.0]
     first = train_detector(distil_cfg(*options), trainer_class=DistillationTrainer)
     resumed = DistillationTrainer(distil_cfg(*options))
     resumed.resume_or_load(resume=True)
@@ -94,7 +98,7 @@ def test_a_nan_loss_stops_before_the_weights_with_the_images_named(tiny_cfg):
 
 def test_a_nan_discriminator_stops_before_its_weights(distil_cfg):
     trainer = DistillationTrainer(distil_cfg())
-    discriminator = trainer.distillation.distiller.discriminator
+    discriminator = trainer.distillation.distiller.adversary.discriminator
     with torch.no_grad():
         next(discriminator.parameters()).fill_(float("nan"))
     before = {name: p.clone() for name, p in discriminator.named_parameters()}

@@ -14,6 +14,7 @@ from torch import nn
 import meddet_d2
 from detectron2.config import get_cfg
 from detectron2.modeling import build_model
+from meddet_d2.distillation.tasks import TASK_REGISTRY, BoxesGFL
 from meddet_d2.evaluation.complexity import count, format_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,6 +72,15 @@ class Toy(nn.Module):
         self.backbone = self.Backbone()
         self.head = self.Head()
         self.in_features = ("p", "p")
+
+
+@TASK_REGISTRY.register()
+class ToyTask(BoxesGFL):
+    architectures = ("Toy",)
+
+    def raw_outputs(self, network, images):
+        features = network.backbone(images)
+        return network.head([features[name] for name in network.in_features])
 
 
 def test_a_net_worked_out_by_hand():
@@ -225,7 +235,7 @@ def test_a_size_without_pixels_is_refused(size):
 
 
 def test_another_kind_of_model_is_refused():
-    with pytest.raises(ValueError, match="Sequential cannot be counted"):
+    with pytest.raises(ValueError, match=r"MODEL\.META_ARCHITECTURE is Sequential, which no task"):
         count(nn.Sequential(), 512, 512)
 
 

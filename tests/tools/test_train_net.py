@@ -35,7 +35,7 @@ def told(train_net, *arguments) -> str:
         (["DATASETS.TRAIN", "('cdh_1848',)", "DISTILL.ENABLED", False], "cdh_1848"),
         (["DISTILL.TEACHERS.TRAIN_MISSING", False], "python tools/train_net.py --config-file"),
         (["DISTILL.METHOD", "MedDat"], "MedDet"),
-        (["DISTILL.FUSION.NAME", "Mean"], "LWFF"),
+        (["DISTILL.MEDDET.FUSION.NAME", "Mean"], "LWFF"),
         (["MODEL.BOTTOM_UP.NAME", "mobilenetv2_0500"], "mobilenetv2_050"),
         (["MODEL.GFL.LOSS_LAMBDA", 1.5], "LOSS_LAMBDA"),
     ],

@@ -63,9 +63,11 @@ class Discriminator(nn.Module):
     ):
         super().__init__()
         if len(hidden) != 2:
-            raise ValueError(f"DISTILL.MEDDET.AATM.HIDDEN is {tuple(hidden)}; give the widths of two hidden layers.")
+            known = ", ".join(GENERATOR_LOSSES)
+    raise ValueError(f"DISTILL.MEDDET.AATM.HIDDEN is {tuple(hidden)}; give the widths of two hidden layers.")
         if pool < 1:
-            raise ValueError(f"DISTILL.MEDDET.AATM.POOL is {pool}; it must be at least 1.")
+            known = ", ".join(GENERATOR_LOSSES)
+    raise ValueError(f"DISTILL.MEDDET.AATM.POOL is {pool}; it must be at least 1.")
         self.pool = pool
         self.standardize = standardize
         self.levels = nn.ModuleList(
@@ -172,7 +174,8 @@ def generator_loss(logits: Tensor, kind: str = "non_saturating") -> Tensor:
         return F.softplus(-logits.float()).mean()
     if kind == "minimax":
         return -F.softplus(logits.float()).mean()
-    raise ValueError(f"The generator's loss is {kind!r}; it must be one of: {', '.join(GENERATOR_LOSSES)}.")
+    known = ", ".join(GENERATOR_LOSSES)
+    raise ValueError(f"DISTILL.MEDDET.AATM.GENERATOR_LOSS is {kind!r}; it must be one of: {known}.")
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, real_label: float = 1.0) -> Tensor:

@@ -104,16 +104,17 @@ def slow_terms(student, teacher, boxes, stride, contexts):
 
 @pytest.mark.parametrize("teachers", [(4,), (6,), (6, 4, 4)])
 def test_equals_plain_loops(map_batch, teachers):
-    batch, method = map_batch(4, *teachers), stir(build(4, *teachers))
-    boxes = [instances.gt_boxes.tensor.tolist() for instances in batch.gt_instances]
+    batch = map_batch(4, *teachers, losses={"loss_qfl": torch.tensor(7.0)})
+    method = stir(build(4, *teachers))
+    boxes = [instances.gt_boxes.tensor.tolist() for instances in batch.targets]
     expected = [0.0] * 4
-    for k, maps in enumerate(batch.teachers):
+    for k, maps in enumerate(x.features for x in batch.teachers):
         for level, stride in enumerate((8, 16)):
-            student = method.alignment[k][level](batch.student[level]).detach()
+            student = method.alignment[k][level](batch.student.features[level]).detach()
             contexts = method.student_context[k][level], method.teacher_context[k][level]
             terms = slow_terms(student, maps[level], boxes, stride, contexts)
             expected = [a + b / len(teachers) for a, b in zip(expected, terms, strict=True)]
-    losses = method(batch, {"loss_qfl": torch.tensor(7.0)})
+    losses = method(batch)
     assert list(losses) == ["loss_qfl", *TERMS]
     for name, weight, value in zip(TERMS, WEIGHTS, expected, strict=True):
         assert losses[name].item() == pytest.approx(weight * value, rel=1e-10), name
@@ -123,25 +124,25 @@ def test_equals_plain_loops(map_batch, teachers):
 def test_equal_maps_cost_nothing_under_equal_contexts(map_batch):
     batch, method = map_batch(4, 4), stir(build(4, 4))
     method.teacher_context.load_state_dict(method.student_context.state_dict())
-    equal = map_batch(4, 4, student=batch.student, teachers=[[x.detach() for x in batch.student]])
-    assert [method(equal, {})[name].item() for name in TERMS] == [0, 0, 0, 0]
+    equal = map_batch(4, 4, student=batch.student.features, teachers=[[x.detach() for x in batch.student.features]])
+    assert [method(equal)[name].item() for name in TERMS] == [0, 0, 0, 0]
     # Contexts add nothing at the start, so they are equal then.
-    assert [build(4, 4)(equal, {})[name].item() for name in TERMS] == [0, 0, 0, 0]
+    assert [build(4, 4)(equal)[name].item() for name in TERMS] == [0, 0, 0, 0]
     method = stir(build(4, 4))
-    assert method(equal, {})["loss_relation"].item() > 0
+    assert method(equal)["loss_relation"].item() > 0
 
 
 def test_who_learns_with_and_without_boxes(map_batch):
-    without = [map_batch(4, 4).gt_instances[1]] * 2
-    for changes in ({}, {"gt_instances": without}):
+    without = [map_batch(4, 4).targets[1]] * 2
+    for changes in ({}, {"targets": without}):
         batch, method = map_batch(4, 6, 4, **changes), build(4, 6, 4)
-        losses = method(batch, {})
+        losses = method(batch)
         assert (losses["loss_foreground"].item() > 0) == (not changes)
         assert all(losses[name].item() > 0 for name in TERMS[1:])
         sum(losses.values()).backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in method.parameters())
-        assert all(x.grad.isfinite().all() and x.grad.abs().sum() > 0 for x in batch.student)
-        assert not any(x.requires_grad for maps in batch.teachers for x in maps)
+        assert all(x.grad.isfinite().all() and x.grad.abs().sum() > 0 for x in batch.student.features)
+        assert not any(x.requires_grad for shown in batch.teachers for x in shown.features)
 
 
 def test_only_other_channels_are_aligned():
@@ -169,6 +170,6 @@ def test_bad_settings_are_one_line_with_their_key(changes, message):
 
 def test_maps_of_different_size_are_refused(map_batch):
     batch = map_batch(4, 4)
-    smaller = map_batch(4, 4, teachers=[[x[..., 1:] for x in maps] for maps in batch.teachers])
+    smaller = map_batch(4, 4, teachers=[[x[..., 1:] for x in shown.features] for shown in batch.teachers])
     with pytest.raises(ValueError, match="map of the student is 8x6 and the teacher's 8x5"):
-        build(4, 4)(smaller, {})
+        build(4, 4)(smaller)

@@ -1,18 +1,36 @@
 """LD against plain loops."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from meddet_d2.distillation import DistillationBatch, HeadOutputs, Regions
+from meddet_d2.distillation import DistillationBatch, Observation
 from meddet_d2.distillation.methods import LD
+from meddet_d2.distillation.tasks.boxes_gfl import HeadOutputs, Regions
 
 N, L, C, BINS = 2, 7, 3, 5
 TERMS = ("loss_ld", "loss_ld_vlr", "loss_kd")
 
 
-def build(num_teachers=1, **changes):
+class FakeRegions:
+    """The first image has positives and a region around them, the second nothing; remembers the ratios asked for."""
+
+    def __init__(self, positives=4):
+        self.asked = []
+        self.positive = torch.zeros(N, L, dtype=torch.bool)
+        self.positive[0, :positives] = True
+        self.valuable = torch.zeros(N, L, dtype=torch.float64)
+        if positives:
+            self.valuable[0, 3:6] = torch.tensor([0.3, 0.2, 0.45])
+
+    def __call__(self, features, targets, ratio):
+        self.asked.append(ratio)
+        return Regions(self.positive, self.valuable)
+
+
+def build(regions=None, **changes):
     arguments = {
         "weight": 0.25,
         "vlr_weight": 0.25,
@@ -23,7 +41,7 @@ def build(num_teachers=1, **changes):
         "kd_activation": "softmax",
         "dist_schedule": "constant",
     }
-    return LD(num_teachers=num_teachers, **{**arguments, **changes})
+    return LD(regions=regions or FakeRegions(), **{**arguments, **changes})
 
 
 def draw():
@@ -32,26 +50,25 @@ def draw():
     )
 
 
-def draw_batch(num_teachers=1, positives=4, **changes):
-    """The first image has positives and a region around them, the second nothing."""
-    student = HeadOutputs(*(x.requires_grad_() for x in draw()))
-    teachers = [draw() for _ in range(num_teachers)]
-    positive = torch.zeros(N, L, dtype=torch.bool)
-    positive[0, :positives] = True
-    valuable = torch.zeros(N, L, dtype=torch.float64)
-    if positives:
-        valuable[0, 3:6] = torch.tensor([0.3, 0.2, 0.45])
-    asked = []
-    arguments = {
-        "student": [],
-        "teachers": [[] for _ in teachers],
-        "gt_instances": [],
-        "head_losses": None,
-        "head_outputs": lambda: student,
-        "teacher_outputs": teachers.__getitem__,
-        "regions": lambda ratio: asked.append(ratio) or Regions(positive, valuable),
-    }
-    return DistillationBatch(**{**arguments, **changes}), asked
+def draw_student():
+    return HeadOutputs(*(x.requires_grad_() for x in draw()))
+
+
+def as_levels(outputs):
+    """As a head returns them: here of one level, a single row of cells."""
+    return tuple([x.transpose(1, 2).unsqueeze(2)] for x in outputs)
+
+
+def batch_of(student, teachers, losses=None, **changes):
+    """What a student's and its teachers' heads say."""
+    return DistillationBatch(
+        inputs=[{}] * N,
+        student=Observation([], as_levels(student), losses or {}),
+        teachers=[Observation([]) for _ in teachers],
+        targets=[],
+        heads=SimpleNamespace(outputs=lambda k: as_levels(teachers[k])),
+        **changes,
+    )
 
 
 def slow_softmax(logits, temperature):
@@ -95,11 +112,11 @@ def slow_ld(student, teacher, positive, valuable, classes_kl):
 @pytest.mark.parametrize("activation, classes_kl", [("softmax", slow_kl), ("sigmoid", slow_binary_kl)])
 @pytest.mark.parametrize("num_teachers", [1, 3])
 def test_equals_plain_loops(num_teachers, activation, classes_kl):
-    batch, asked = draw_batch(num_teachers)
-    losses = build(num_teachers, kd_activation=activation, vlr_ratio=0.3)(batch, {"loss_qfl": torch.tensor(7.0)})
-    assert list(losses) == ["loss_qfl", *TERMS] and losses["loss_qfl"].item() == 7 and asked == [0.3]
-    outputs = [batch.teacher_outputs(k) for k in range(num_teachers)]
-    each = [slow_ld(batch.head_outputs(), teacher, *batch.regions(0), classes_kl) for teacher in outputs]
+    student, teachers, regions = draw_student(), [draw() for _ in range(num_teachers)], FakeRegions()
+    batch = batch_of(student, teachers, {"loss_qfl": torch.tensor(7.0)})
+    losses = build(regions, kd_activation=activation, vlr_ratio=0.3)(batch)
+    assert list(losses) == ["loss_qfl", *TERMS] and losses["loss_qfl"].item() == 7 and regions.asked == [0.3]
+    each = [slow_ld(student, teacher, regions.positive, regions.valuable, classes_kl) for teacher in teachers]
     for name, values in zip(TERMS, zip(*each, strict=True), strict=True):
         assert losses[name].item() == pytest.approx(sum(values) / num_teachers, rel=1e-10), name
         assert losses[name].item() > 0
@@ -107,31 +124,29 @@ def test_equals_plain_loops(num_teachers, activation, classes_kl):
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_equal_outputs_cost_nothing(activation):
-    batch, _ = draw_batch()
-    equal, _ = draw_batch(head_outputs=batch.head_outputs, teacher_outputs=lambda k: batch.head_outputs())
-    assert [build(kd_activation=activation)(equal, {})[name].item() for name in TERMS] == [0, 0, 0]
+    student = draw_student()
+    equal = batch_of(student, [student])
+    assert [build(kd_activation=activation)(equal)[name].item() for name in TERMS] == [0, 0, 0]
 
 
 def test_the_softmax_does_not_see_how_sure_the_classes_are_and_the_sigmoid_does():
-    batch, _ = draw_batch()
-    student = batch.head_outputs()
+    student = draw_student()
     surer = HeadOutputs(student.cls_logits.detach() + 2, student.box_logits.detach())
-    shifted, _ = draw_batch(head_outputs=batch.head_outputs, teacher_outputs=lambda k: surer)
-    assert build()(shifted, {})["loss_kd"].item() == pytest.approx(0, abs=1e-12)
-    assert build(kd_activation="sigmoid")(shifted, {})["loss_kd"].item() > 0.1
+    shifted = batch_of(student, [surer])
+    assert build()(shifted)["loss_kd"].item() == pytest.approx(0, abs=1e-12)
+    assert build(kd_activation="sigmoid")(shifted)["loss_kd"].item() > 0.1
 
 
 @pytest.mark.parametrize("positives", [4, 0])
 def test_who_learns_with_and_without_positives(positives):
-    batch, _ = draw_batch(2, positives)
-    teachers = [batch.teacher_outputs(k) for k in range(2)]
+    student, teachers = draw_student(), [draw(), draw()]
     for x in [x for outputs in teachers for x in outputs]:
         x.requires_grad_()
-    method = build(2)
-    losses = method(batch, {})
+    method = build(FakeRegions(positives))
+    losses = method(batch_of(student, teachers))
     assert [value.item() == 0 for value in losses.values()] == [positives == 0] * 3
     sum(losses.values()).backward()
-    for x in batch.head_outputs():
+    for x in student:
         assert x.grad is not None and x.grad.isfinite().all()
         assert (x.grad.abs().sum() > 0) == (positives > 0)
     assert all(x.grad is None for outputs in teachers for x in outputs)
@@ -139,31 +154,25 @@ def test_who_learns_with_and_without_positives(positives):
 
 
 def test_the_score_that_weighs_is_not_taught():
-    batch, _ = draw_batch()
-    build()(batch, {})["loss_ld"].backward()
-    cls_logits, box_logits = batch.head_outputs()
+    cls_logits, box_logits = student = draw_student()
+    build()(batch_of(student, [draw()]))["loss_ld"].backward()
     assert not cls_logits.grad.any() and not box_logits.grad[:, 4:].any()
     assert box_logits.grad[0, :4].any()
 
 
 def test_the_schedule_scales_it():
-    batch, _ = draw_batch()
-    late, _ = draw_batch(progress=0.75, head_outputs=batch.head_outputs, teacher_outputs=batch.teacher_outputs)
+    student, teacher = draw_student(), draw()
+    batch, late = batch_of(student, [teacher]), batch_of(student, [teacher], progress=0.75)
     method = build(dist_schedule="linear")
     for name in TERMS:
-        torch.testing.assert_close(method(late, {})[name], 0.25 * method(batch, {})[name])
+        torch.testing.assert_close(method(late)[name], 0.25 * method(batch)[name])
 
 
 def test_other_locations_are_refused():
-    batch, _ = draw_batch(teacher_outputs=lambda k: HeadOutputs(*(x[:, 1:] for x in draw())))
+    batch = batch_of(draw_student(), [HeadOutputs(*(x[:, 1:] for x in draw()))])
     with pytest.raises(ValueError, match=r"Teacher 0 sees 6 locations and the student 7.*DISTILL\.TEACHERS") as error:
-        build()(batch, {})
+        build()(batch)
     assert "\n" not in str(error.value)
-
-
-def test_a_batch_of_maps_alone_says_what_is_missing(map_batch):
-    with pytest.raises(RuntimeError, match="made from maps alone"):
-        build()(map_batch(3, 3), {})
 
 
 @pytest.mark.parametrize(

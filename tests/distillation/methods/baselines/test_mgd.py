@@ -55,12 +55,12 @@ def slow_sum_of_squares(align, generator, student, teacher, hidden):
 def test_equals_plain_loops(map_batch, teachers):
     batch, method = map_batch(3, *teachers), build(3, *teachers)
     torch.manual_seed(5)
-    loss = method(batch, {})["loss_dist"].item()
+    loss = method(batch)["loss_dist"].item()
     # The same draws again: a cell is hidden where the uniform number is below 0.65.
     torch.manual_seed(5)
     expected = 0.0
-    for k, maps in enumerate(batch.teachers):
-        for level, (student, teacher) in enumerate(zip(batch.student, maps, strict=True)):
+    for k, maps in enumerate(x.features for x in batch.teachers):
+        for level, (student, teacher) in enumerate(zip(batch.student.features, maps, strict=True)):
             hidden = (torch.rand(2, 1, *student.shape[-2:]) < 0.65).tolist()
             modules = method.alignment[k][level], method.generation[k][level]
             expected += slow_sum_of_squares(*modules, student, teacher, hidden)
@@ -88,11 +88,11 @@ def test_who_learns(map_batch):
     # Also where all of a small map is hidden.
     for drop in (0.65, 1 - 1e-9):
         batch, method = map_batch(3, 5, 3), build(3, 5, 3, drop=drop)
-        method(batch, {})["loss_dist"].backward()
+        method(batch)["loss_dist"].backward()
         assert all(p.grad is not None for p in method.parameters())
-        assert all(x.grad is not None for x in batch.student)
-        assert (batch.student[0].grad.abs().sum() > 0) == (drop < 0.9)
-    assert not any(x.requires_grad for maps in batch.teachers for x in maps)
+        assert all(x.grad is not None for x in batch.student.features)
+        assert (batch.student.features[0].grad.abs().sum() > 0) == (drop < 0.9)
+    assert not any(x.requires_grad for shown in batch.teachers for x in shown.features)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +112,6 @@ def test_bad_settings_are_one_line_with_their_key(changes, message):
 
 def test_maps_of_different_size_are_refused(map_batch):
     batch = map_batch(3, 3)
-    smaller = map_batch(3, 3, teachers=[[x[..., 1:] for x in maps] for maps in batch.teachers])
+    smaller = map_batch(3, 3, teachers=[[x[..., 1:] for x in shown.features] for shown in batch.teachers])
     with pytest.raises(ValueError, match="map of the student is 8x6 and the teacher's 8x5"):
-        build(3, 3)(smaller, {})
+        build(3, 3)(smaller)

@@ -85,7 +85,7 @@ def test_losses_at_known_logits():
     assert discriminator_loss(best, -sure, 0.9) < discriminator_loss(2 * best, -sure, 0.9)
     assert generator_loss(zero).item() == pytest.approx(math.log(2))
     assert generator_loss(zero, "minimax").item() == pytest.approx(-math.log(2))
-    with pytest.raises(ValueError, match=r"DISTILL\.AATM\.GENERATOR_LOSS is 'hinge'.*non_saturating, minimax"):
+    with pytest.raises(ValueError, match=r"DISTILL\.MEDDET\.AATM\.GENERATOR_LOSS is 'hinge'.*non_saturating, minimax"):
         generator_loss(zero, "hinge")
 
 
@@ -126,7 +126,7 @@ def test_the_discriminator_learns_to_tell_apart_and_stays_undecided_where_there_
 
 
 def test_bad_settings_name_their_key():
-    with pytest.raises(ValueError, match=r"DISTILL\.AATM\.HIDDEN is \(8,\)"):
+    with pytest.raises(ValueError, match=r"DISTILL\.MEDDET\.AATM\.HIDDEN is \(8,\)"):
         Discriminator(channels=[3], hidden=(8,))
-    with pytest.raises(ValueError, match=r"DISTILL\.AATM\.POOL is 0"):
+    with pytest.raises(ValueError, match=r"DISTILL\.MEDDET\.AATM\.POOL is 0"):
         Discriminator(channels=[3], pool=0)

@@ -5,7 +5,7 @@ import torch
 from torch.autograd import gradcheck
 from torch.nn import functional as F
 
-from meddet_d2.distillation import AdaptiveFeatureAlignment
+from meddet_d2.distillation.methods.meddet import AdaptiveFeatureAlignment
 
 
 def test_equal_channels_and_size_start_as_the_identity():

@@ -87,11 +87,11 @@ def test_gradient(activation):
 
 def test_bad_settings_name_their_key_and_what_is_known():
     assert {name for name, _ in FUSION_REGISTRY} >= {"LWFF", "Sum", "Concat"}
-    with pytest.raises(ValueError, match=r"DISTILL\.FUSION\.NAME is 'Mean'; known fusions are: Concat, LWFF, Sum"):
+    with pytest.raises(ValueError, match=r"MEDDET\.FUSION\.NAME is 'Mean'; known fusions are: Concat, LWFF, Sum"):
         make("Mean")
-    with pytest.raises(ValueError, match=r"DISTILL\.FUSION\.ACTIVATION is 'relu'.*sigmoid, softmax, none"):
+    with pytest.raises(ValueError, match=r"DISTILL\.MEDDET\.FUSION\.ACTIVATION is 'relu'.*sigmoid, softmax, none"):
         make(activation="relu")
-    with pytest.raises(ValueError, match=r"DISTILL\.FUSION\.LEAD_TEACHER is 3; there are 3 teachers"):
+    with pytest.raises(ValueError, match=r"DISTILL\.MEDDET\.FUSION\.LEAD_TEACHER is 3; there are 3 teachers"):
         make(lead=3)
-    with pytest.raises(ValueError, match=r"DISTILL\.FUSION\.START is 'best'; it must be one of: lead, mean"):
+    with pytest.raises(ValueError, match=r"DISTILL\.MEDDET\.FUSION\.START is 'best'; it must be one of: lead, mean"):
         make(start="best")

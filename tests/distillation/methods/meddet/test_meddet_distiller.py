@@ -9,25 +9,19 @@ import pytest
 import torch
 from torch import nn
 
-from meddet_d2.distillation import DistillationBatch, TeacherBank
+from meddet_d2.distillation import DistillationBatch, Observation, TeacherBank, TeacherHeads, task_of
 from meddet_d2.distillation.methods.meddet.adversarial import discriminator_loss
 from meddet_d2.distillation.methods.meddet.meddet_distiller import imitation_losses
 
 DETECTION = ("loss_a", "loss_b")
 
 
-def observe(student: nn.Module, bank, inputs: list[dict], progress: float = 1.0):
-    """The batch and the detection losses of one forward pass."""
-    maps = student.backbone(student.preprocess_image(inputs).tensor)
-    features, gt = [maps[name] for name in student.in_features], student.ground_truth(inputs)
-    batch = DistillationBatch(
-        student=features,
-        teachers=bank.features(inputs),
-        gt_instances=gt,
-        head_losses=lambda k, maps: bank.head_losses(k, maps, gt),
-        progress=progress,
-    )
-    return batch, student.detection_losses(features, gt)
+def observe(student: nn.Module, bank, inputs: list[dict], progress: float = 1.0) -> DistillationBatch:
+    """What one forward pass of each network gives."""
+    task = task_of(student)
+    targets, teachers = task.targets(student, inputs), bank.observe(inputs)
+    own = task.observe(student, inputs, targets=targets)
+    return DistillationBatch(inputs, own, teachers, targets, TeacherHeads(bank, teachers, targets), progress)
 
 
 def touched(module: nn.Module) -> bool:
@@ -109,10 +103,10 @@ def test_with_the_whole_share_the_imitation_looks_into_the_boxes_alone(meddet, s
     truth = [SimpleNamespace(gt_boxes=SimpleNamespace(tensor=x)) for x in boxes]
     for share in (0.0, 1.0):
         method = meddet(dist_foreground=share, strides=(1, 2))
-        observed, detection = observe(student, trained_bank, inputs)
-        generated = [x.detach().requires_grad_() for x in method.generate(observed.student)]
+        observed = observe(student, trained_bank, inputs)
+        generated = [x.detach().requires_grad_() for x in method.generate(observed.student.features)]
         method.generate = lambda features, generated=generated: generated
-        method(replace(observed, gt_instances=truth), detection)["loss_dist"].backward()
+        method(replace(observed, targets=truth))["loss_dist"].backward()
         gradients.append(generated[0].grad.abs().sum(dim=1))
     inside = torch.zeros_like(gradients[0], dtype=torch.bool)
     inside[0, 3:7, 2:7] = True  # corners are rounded outward, and the last cell belongs to the box
@@ -128,23 +122,24 @@ def test_half_precision_maps_give_a_full_precision_loss():
 @pytest.mark.parametrize("reduction, scale", [("relative", 0.25), ("mean", 0.25), ("sum", 1.0)])
 def test_the_losses_are_equations_13_and_14(meddet, student, trained_bank, batch, reduction, scale):
     method = meddet(dist_reduction=reduction)
-    observed, detection = observe(student, trained_bank, batch())
-    losses = method(observed, detection)
+    observed = observe(student, trained_bank, batch())
+    losses = method(observed)
     assert list(losses) == [*DETECTION, "loss_dist", "loss_fusion", "loss_adv"]
     for name in DETECTION:
-        torch.testing.assert_close(losses[name], 2.0 * 0.5 * detection[name])
+        torch.testing.assert_close(losses[name], 2.0 * 0.5 * observed.student.losses[name])
 
-    fused, generated = method.fuse(observed), method.generate(observed.student)
+    fused, generated = method.fuse(observed), method.generate(observed.student.features)
     levels = imitation_losses(fused, generated, reduction)
     torch.testing.assert_close(losses["loss_dist"], 2.0 * 0.3 * scale * (levels[0] + 3 * levels[1]))
-    logits = method.discriminator(method.discriminator.describe(generated))
+    discriminator = method.adversary.discriminator
+    logits = discriminator(discriminator.describe(generated))
     adversarial = [-z.sigmoid().log().mean() for z in logits]
     torch.testing.assert_close(losses["loss_adv"], 2.0 * 0.2 * 0.25 * (adversarial[0] + 3 * adversarial[1]))
-    head_losses = trained_bank.head_losses(0, fused, observed.gt_instances)
+    head_losses = observed.heads.losses(0, fused)
     torch.testing.assert_close(losses["loss_fusion"], sum(head_losses.values()))
 
     # At the start the fused map is the lead teacher's own, and the student has not imitated anything.
-    torch.testing.assert_close(fused[0], observed.teachers[0][0])
+    torch.testing.assert_close(fused[0], observed.teachers[0].features[0])
     metrics = method.metrics
     assert set(metrics) == {"dist_raw", "adv_raw", "fused_std", "generated_std"}
     assert metrics["fused_std"] == pytest.approx(sum(x.std(correction=0).item() for x in fused) / 2, rel=1e-5)
@@ -157,33 +152,33 @@ def test_schedule_of_the_distillation_loss(meddet, student, trained_bank, batch,
     inputs, losses = batch(), []
     method = meddet(dist_schedule=schedule)
     for progress in (0.0, 0.75):
-        losses.append(method(*observe(student, trained_bank, inputs, progress))["loss_dist"].item())
+        losses.append(method(observe(student, trained_bank, inputs, progress))["loss_dist"].item())
     assert losses[1] == pytest.approx(factor * losses[0], rel=1e-4)
 
 
 def test_the_adversarial_loss_is_zero_in_its_warmup_and_still_in_the_graph(meddet, student, trained_bank, batch):
     method = meddet(adversarial_warmup=0.2)
-    early = method(*observe(student, trained_bank, batch(), 0.19))["loss_adv"]
+    early = method(observe(student, trained_bank, batch(), 0.19))["loss_adv"]
     assert early.item() == 0 and early.requires_grad
-    assert method.pairs is not None, "the discriminator learns from the start"
-    assert method(*observe(student, trained_bank, batch(), 0.2))["loss_adv"].item() > 0
+    assert method.adversary.take(), "the discriminator learns from the start"
+    assert method(observe(student, trained_bank, batch(), 0.2))["loss_adv"].item() > 0
 
 
 def test_without_a_discriminator_the_adversarial_loss_is_absent(meddet, student, trained_bank, batch):
     method = meddet(discriminator=None)
-    losses = method(*observe(student, trained_bank, batch()))
-    assert "loss_adv" not in losses and method.pairs is None and "adv_raw" not in method.metrics
+    losses = method(observe(student, trained_bank, batch()))
+    assert "loss_adv" not in losses and method.adversary is None and "adv_raw" not in method.metrics
 
 
 def test_without_its_parts_it_is_plain_feature_distillation(meddet, trained_bank, detector, batch):
     """Table III's first row: the target is the mean of the teachers' maps, and nothing but L_dist is added."""
-    bank = TeacherBank([deepcopy(trained_bank.detectors[k]) for k in (0, 2)], ["a", "c"])
+    bank = TeacherBank([deepcopy(trained_bank.networks[k]) for k in (0, 2)], ["a", "c"])
     method = meddet(fusion="Sum", discriminator=None, teacher_channels=[[12, 12], [12, 12]])
-    observed, detection = observe(detector(6), bank, batch())
-    losses = method(observed, detection)
-    assert list(losses) == [*DETECTION, "loss_dist", "loss_fusion"] and method.pairs is None
+    observed = observe(detector(6), bank, batch())
+    losses = method(observed)
+    assert list(losses) == [*DETECTION, "loss_dist", "loss_fusion"] and method.adversary is None
     # At the start exactly; then AFA learns which channels of the teachers to bring together.
-    for target, *maps in zip(method.fuse(observed), *observed.teachers, strict=True):
+    for target, *maps in zip(method.fuse(observed), *(x.features for x in observed.teachers), strict=True):
         torch.testing.assert_close(target, torch.stack(maps).mean(dim=0))
     # L_dist teaches the student's side, L_fusion the teachers' AFA; they share nothing.
     losses["loss_dist"].backward()
@@ -194,17 +189,17 @@ def test_gradients_go_where_they_should_and_nowhere_else(meddet, student, traine
     method = meddet()
 
     def learners_of(name):
-        for module in (student, method, method.discriminator):
+        for module in (student, method, method.adversary.discriminator):
             module.zero_grad()
-        method(*observe(student, trained_bank, batch()))[name].backward()
+        method(observe(student, trained_bank, batch()))[name].backward()
         modules = {
             "backbone": student.backbone,
             "student AFA": method.student_alignment,
             "generator": method.generator,
             "teachers' AFA": method.teacher_alignment,
             "fusion": method.fusion,
-            "discriminator": method.discriminator,
-            **{f"teacher {k}": teacher for k, teacher in enumerate(trained_bank.detectors)},
+            "discriminator": method.adversary.discriminator,
+            **{f"teacher {k}": teacher for k, teacher in enumerate(trained_bank.networks)},
         }
         return {name for name, module in modules.items() if touched(module)}
 
@@ -215,18 +210,21 @@ def test_gradients_go_where_they_should_and_nowhere_else(meddet, student, traine
 
     student.zero_grad()
     method.zero_grad()
-    real, fake = (list(maps) for maps in zip(*method.pairs, strict=True))
-    judged = zip(method.discriminator(real), method.discriminator(fake), strict=True)
+    real, fake = (list(maps) for maps in zip(*method.adversary.take(), strict=True))
+    discriminator = method.adversary.discriminator
+    judged = zip(discriminator(real), discriminator(fake), strict=True)
     sum(discriminator_loss(a, b) for a, b in judged).backward()
-    assert all_touched(method.discriminator) and not touched(student) and not touched(method)
+    assert all_touched(method.adversary.discriminator) and not touched(student) and not touched(method)
 
 
 @pytest.mark.parametrize("kind", ["plain", "residual", "none"])
 def test_what_stands_between_the_student_s_map_and_the_target(meddet, student, trained_bank, batch, kind):
     method = meddet(generator=kind)
-    observed, _ = observe(student, trained_bank, batch())
-    generated = method.generate(observed.student)
-    aligned = [align(x, x.shape[-2:]) for align, x in zip(method.student_alignment, observed.student, strict=True)]
+    observed = observe(student, trained_bank, batch())
+    generated = method.generate(observed.student.features)
+    aligned = [
+        align(x, x.shape[-2:]) for align, x in zip(method.student_alignment, observed.student.features, strict=True)
+    ]
     # A residual generator starts as no generator at all.
     same = [torch.equal(x, y) for x, y in zip(generated, aligned, strict=True)]
     assert same == [kind != "plain"] * 2
@@ -235,7 +233,7 @@ def test_what_stands_between_the_student_s_map_and_the_target(meddet, student, t
 
 def test_a_residual_generator_learns(meddet, student, trained_bank, batch):
     method = meddet(generator="residual")
-    method(*observe(student, trained_bank, batch()))["loss_dist"].backward()
+    method(observe(student, trained_bank, batch()))["loss_dist"].backward()
     last = method.generator[0].layers[-1]
     assert last.weight.grad.abs().sum() > 0
     with torch.no_grad():
@@ -260,28 +258,22 @@ def test_a_residual_generator_learns(meddet, student, trained_bank, batch):
 def test_every_parameter_has_part_in_every_step(meddet, student, trained_bank, batch, changes):
     # Otherwise DistributedDataParallel waits for a gradient that never comes.
     method = meddet(**changes)
-    sum(method(*observe(student, trained_bank, batch(), 0.0)).values()).backward()
+    sum(method(observe(student, trained_bank, batch(), 0.0)).values()).backward()
     assert all_touched(method) and all_touched(student)
 
 
 def test_the_discriminator_is_no_part_of_the_distiller(meddet):
     method = meddet()
-    assert method.discriminator is not None
     assert not any("discriminator" in name for name, _ in method.named_modules())
     owned = {id(p) for p in method.parameters()}
-    assert not owned & {id(p) for p in method.discriminator.parameters()}
+    assert not owned & {id(p) for p in method.adversary.discriminator.parameters()}
     assert method.state_dict().keys() == meddet(discriminator=None).state_dict().keys()
 
 
 def spread_after_training(method, student, bank, inputs, *, detached: bool) -> tuple[float, float]:
     """The fused map's spread before and after 100 steps."""
-    observed, _ = observe(student, bank, inputs)
-    observed = DistillationBatch(
-        student=[x.detach() for x in observed.student],
-        teachers=observed.teachers,
-        gt_instances=observed.gt_instances,
-        head_losses=observed.head_losses,
-    )
+    observed = observe(student, bank, inputs)
+    observed = replace(observed, student=Observation([x.detach() for x in observed.student.features]))
     optimizer = torch.optim.Adam(method.parameters(), lr=1e-2)
 
     def spread():
@@ -292,10 +284,10 @@ def spread_after_training(method, student, bank, inputs, *, detached: bool) -> t
     for _ in range(100):
         optimizer.zero_grad()
         if detached:
-            losses = method(observed, {})
+            losses = method(observed)
             (losses["loss_dist"] + losses["loss_fusion"]).backward()
         else:
-            sum(imitation_losses(method.fuse(observed), method.generate(observed.student), "mean")).backward()
+            sum(imitation_losses(method.fuse(observed), method.generate(observed.student.features), "mean")).backward()
         optimizer.step()
     return before, spread()
 
@@ -313,26 +305,32 @@ def test_taught_through_the_imitation_loss_it_would_collapse(meddet, student, tr
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"sigma": -0.1}, r"DISTILL\.SIGMA is -0\.1"),
-        ({"tau": float("nan")}, r"DISTILL\.TAU is nan"),
-        ({"sigma": 0.6, "tau": 0.5}, r"DISTILL\.SIGMA is 0\.6 and DISTILL\.TAU is 0\.5.*at most 1"),
-        ({"gain": 0.0}, r"DISTILL\.GAIN is 0\.0"),
-        ({"fusion_share": 0.0}, r"DISTILL\.FUSION\.SHARE is 0\.0"),
-        ({"fusion_share": 1.5}, r"DISTILL\.FUSION\.SHARE is 1\.5"),
-        ({"fusion_weight": -1.0}, r"DISTILL\.FUSION\.LOSS_WEIGHT is -1\.0"),
-        ({"level_weights": (1.0,)}, r"DISTILL\.LEVEL_WEIGHTS has 1 values; give one for each of the 2 levels"),
-        ({"level_weights": (0.0, 0.0)}, r"DISTILL\.LEVEL_WEIGHTS is \(0\.0, 0\.0\)"),
-        ({"lead": 3}, r"DISTILL\.FUSION\.LEAD_TEACHER is 3"),
-        ({"lead": -1}, r"DISTILL\.FUSION\.LEAD_TEACHER is -1"),
-        ({"fusion": "Mean"}, r"DISTILL\.FUSION\.NAME is 'Mean'; known fusions are: Concat, LWFF, Sum"),
+        ({"sigma": -0.1}, r"DISTILL\.MEDDET\.SIGMA is -0\.1"),
+        ({"tau": float("nan")}, r"DISTILL\.MEDDET\.TAU is nan"),
+        ({"sigma": 0.6, "tau": 0.5}, r"DISTILL\.MEDDET\.SIGMA is 0\.6 and DISTILL\.MEDDET\.TAU is 0\.5.*at most 1"),
+        ({"gain": 0.0}, r"DISTILL\.MEDDET\.GAIN is 0\.0"),
+        ({"fusion_share": 0.0}, r"DISTILL\.MEDDET\.FUSION\.SHARE is 0\.0"),
+        ({"fusion_share": 1.5}, r"DISTILL\.MEDDET\.FUSION\.SHARE is 1\.5"),
+        ({"fusion_weight": -1.0}, r"DISTILL\.MEDDET\.FUSION\.LOSS_WEIGHT is -1\.0"),
+        (
+            {"level_weights": (1.0,)},
+            r"DISTILL\.MEDDET\.LEVEL_WEIGHTS has 1 values; .* the student's 2 levels",
+        ),
+        ({"level_weights": (0.0, 0.0)}, r"DISTILL\.MEDDET\.LEVEL_WEIGHTS is \(0\.0, 0\.0\)"),
+        ({"lead": 3}, r"DISTILL\.MEDDET\.FUSION\.LEAD_TEACHER is 3"),
+        ({"lead": -1}, r"DISTILL\.MEDDET\.FUSION\.LEAD_TEACHER is -1"),
+        ({"fusion": "Mean"}, r"DISTILL\.MEDDET\.FUSION\.NAME is 'Mean'; known fusions are: Concat, LWFF, Sum"),
         (
             {"dist_reduction": "max"},
-            r"DISTILL\.DIST_REDUCTION is 'max'; it must be one of: relative, standardized, mean, sum",
+            r"DISTILL\.MEDDET\.DIST_REDUCTION is 'max'; it must be one of: relative, standardized, mean, sum",
         ),
         ({"dist_schedule": "step"}, r"DISTILL\.DIST_SCHEDULE is 'step'; it must be one of: constant, linear, cosine"),
-        ({"generator": "unet"}, r"DISTILL\.AATM\.GENERATOR is 'unet'; it must be one of: plain, residual, none"),
-        ({"adversarial_loss": "hinge"}, r"DISTILL\.AATM\.GENERATOR_LOSS is 'hinge'"),
-        ({"adversarial_warmup": 1.5}, r"DISTILL\.AATM\.WARMUP is 1\.5"),
+        (
+            {"generator": "unet"},
+            r"MEDDET\.AATM\.GENERATOR is 'unet'; it must be one of: plain, residual, none",
+        ),
+        ({"adversarial_loss": "hinge"}, r"DISTILL\.MEDDET\.AATM\.GENERATOR_LOSS is 'hinge'"),
+        ({"adversarial_warmup": 1.5}, r"DISTILL\.MEDDET\.AATM\.WARMUP is 1\.5"),
     ],
 )
 def test_bad_settings_are_one_line_with_their_key(meddet, changes, message):
