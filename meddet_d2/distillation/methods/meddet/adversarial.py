@@ -63,11 +63,9 @@ class Discriminator(nn.Module):
     ):
         super().__init__()
         if len(hidden) != 2:
-            known = ", ".join(GENERATOR_LOSSES)
-    raise ValueError(f"DISTILL.MEDDET.AATM.HIDDEN is {tuple(hidden)}; give the widths of two hidden layers.")
+            raise ValueError(f"DISTILL.MEDDET.AATM.HIDDEN is {tuple(hidden)}; give the widths of two hidden layers.")
         if pool < 1:
-            known = ", ".join(GENERATOR_LOSSES)
-    raise ValueError(f"DISTILL.MEDDET.AATM.POOL is {pool}; it must be at least 1.")
+            raise ValueError(f"DISTILL.MEDDET.AATM.POOL is {pool}; it must be at least 1.")
         self.pool = pool
         self.standardize = standardize
         self.levels = nn.ModuleList(
