@@ -17,7 +17,7 @@ from meddet_d2.benchmark.result_tables import in_words
 from meddet_d2.config import load_config, split_teacher
 from meddet_d2.distillation import DistillationModel, TeacherBank, build_distiller
 from meddet_d2.distillation.teacher_configs import in_use
-from meddet_d2.distillation.teachers import load_config as load_teacher
+from meddet_d2.distillation.teacher_configs import load_config as load_teacher
 from meddet_d2.engine.optimizer import build_optimizer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -243,7 +243,7 @@ def test_the_default_loss_is_gfls_own():
     cfg = load_config(str(ROOT / "configs" / "meddet.yaml")).MODEL.GFL
     weights = [cfg.LOSS_LAMBDA, cfg.LOSS_MU, 1 - cfg.LOSS_LAMBDA - cfg.LOSS_MU]
     assert [cfg.LOSS_GAIN * weight for weight in weights] == pytest.approx([1, 0.25, 2])
-    distill = load_config(str(ROOT / "configs" / "meddet.yaml")).DISTILL
+    distill = load_config(str(ROOT / "configs" / "meddet.yaml")).DISTILL.MEDDET
     assert pytest.approx(1) == distill.GAIN * distill.SIGMA, "the student's detection loss keeps its size"
 
 

@@ -47,7 +47,7 @@ class TeacherBank:
             # Of its own training, if that was in this process.
             network.zero_grad(set_to_none=True)
             # As the images are: convolutions then find both in their own order.
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.to(memory_format=torch.channels_last)
         self.tasks = [task_of(network) for network in networks]
         self.precision = precision
         self.names = list(names)

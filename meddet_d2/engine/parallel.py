@@ -51,7 +51,7 @@ def average_statistics(model: nn.Module, optimizer: torch.optim.Optimizer) -> No
         return
 
     @torch.no_grad()
-    def average(*_) -> None:
+    def average(*_: object) -> None:
         learning = [layer for layer in layers if layer.training]
         buffers = [own for layer in learning for own in (layer.running_mean, layer.running_var) if own is not None]
         if buffers:

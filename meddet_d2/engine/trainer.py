@@ -2,6 +2,7 @@
 
 import logging
 import weakref
+from typing import Any
 
 import torch
 from torch import nn
@@ -149,7 +150,7 @@ class MedDetTrainer(DefaultTrainer):
     @classmethod
     def build_train_loader(cls, cfg: CfgNode):
         loader = build_train_loader(cfg, MedDetDatasetMapper(cfg, is_train=True))
-        records = loader.dataset.records
+        records = loader.dataset.records  # type: ignore[attr-defined]
         check_same(
             "images of DATASETS.TRAIN", [f"{x['image_id']}, {len(x.get('annotations', ()))} objects" for x in records]
         )
@@ -209,6 +210,6 @@ class DistillationTrainer(MedDetTrainer):
         self.storage.put_scalars(**averaged(self.distillation.distiller.metrics), smoothing_hint=False)
 
 
-def unwrap(model: nn.Module) -> nn.Module:
+def unwrap(model: nn.Module) -> Any:
     """The module inside a DistributedDataParallel wrapper, or the module itself."""
     return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model

@@ -98,28 +98,33 @@ def test_last_checkpoint_leads_nowhere(tiny_cfg, tmp_path, canary, elsewhere):
     assert train_detector(cfg, resume=True).start_iter == cfg.SOLVER.MAX_ITER
 
 
+def assert_same_maps(expected, found):
+    for a, b in zip(expected, found, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a.features, b.features, strict=True))
+
+
 @pytest.mark.parametrize("write", WRITERS)
 def test_a_map_kept_on_disk(distil_cfg, tmp_path, canary, write):
     cfg = distil_cfg("DISTILL.TEACHERS.CACHE_DIR", str(tmp_path / "maps"))
     images = [{"image": torch.full((3, 64, 64), 7, dtype=torch.uint8)}]
-    expected = TeacherBank.from_config(cfg).features(images)
+    expected = TeacherBank.from_config(cfg).observe(images)
     files = list((tmp_path / "maps").glob("*/*.safetensors"))
     assert len(files) == 3
     for file in files:
         write(Payload(canary), file)
-    again = TeacherBank.from_config(cfg).features(images)
-    assert all(torch.equal(x, y) for a, b in zip(expected, again, strict=True) for x, y in zip(a, b, strict=True))
+    again = TeacherBank.from_config(cfg).observe(images)
+    assert_same_maps(expected, again)
 
 
 @pytest.mark.parametrize("name", ["0", "name"])
 def test_a_map_file_of_other_tensors_is_computed_again(distil_cfg, tmp_path, name):
     cfg = distil_cfg("DISTILL.TEACHERS.CACHE_DIR", str(tmp_path / "maps"))
     images = [{"image": torch.full((3, 64, 64), 7, dtype=torch.uint8)}]
-    expected = TeacherBank.from_config(cfg).features(images)
+    expected = TeacherBank.from_config(cfg).observe(images)
     for file in (tmp_path / "maps").glob("*/*.safetensors"):
         save_file({name: torch.ones(3)}, file)
-    again = TeacherBank.from_config(cfg).features(images)
-    assert all(torch.equal(x, y) for a, b in zip(expected, again, strict=True) for x, y in zip(a, b, strict=True))
+    again = TeacherBank.from_config(cfg).observe(images)
+    assert_same_maps(expected, again)
 
 
 def test_a_run_knows_its_teachers(distil_cfg, tmp_path):

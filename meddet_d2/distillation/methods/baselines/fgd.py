@@ -5,6 +5,7 @@ Shapes in this module: K teachers, L FPN levels, N images, G boxes of an image, 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -100,10 +101,10 @@ class FGD(Distiller):
         boxes = [instances.gt_boxes.tensor for instances in batch.targets]
         masks = [box_masks(boxes, s, x.shape[-2:]) for s, x in zip(self.strides, student, strict=True)]
         per_teacher = []
-        for k, teacher in enumerate(batch.teachers):
-            modules = zip(self.alignment[k], self.student_context[k], self.teacher_context[k], strict=True)
-            levels = zip(student, teacher.features, masks, modules, strict=True)
-            terms = [self.compare(align(s), t, mask, contexts) for s, t, mask, (align, *contexts) in levels]
+        of_teachers: Any = zip(self.alignment, self.student_context, self.teacher_context, batch.teachers, strict=True)
+        for *modules, teacher in of_teachers:
+            levels = zip(student, teacher.features, masks, *modules, strict=True)
+            terms = [self.compare(align(s), t, mask, contexts) for s, t, mask, align, *contexts in levels]
             per_teacher.append(torch.stack(terms).sum(dim=0))
         means = torch.stack(per_teacher).mean(dim=0)
         factor = SCHEDULES[self.dist_schedule](batch.progress)
@@ -150,9 +151,8 @@ class GlobalContext(nn.Module):
             nn.Conv2d(channels // 2, channels, kernel_size=1),
         )
         nn.init.kaiming_normal_(self.where.weight, mode="fan_in", nonlinearity="relu")
-        nn.init.zeros_(self.where.bias)
-        nn.init.zeros_(self.transform[-1].weight)
-        nn.init.zeros_(self.transform[-1].bias)
+        for parameter in (self.where.get_parameter("bias"), *self.transform[-1].parameters()):
+            nn.init.zeros_(parameter)
 
     def forward(self, feature: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""

@@ -4,6 +4,7 @@ Shapes in this module: K teachers, L FPN levels, N images, C channels, (H, W) th
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +77,8 @@ class FitNets(Distiller):
             The student's losses as they are, and "loss_dist".
         """
         per_teacher = []
-        for regressors, teacher in zip(self.regressors, batch.teachers, strict=True):
+        teachers: Any = zip(self.regressors, batch.teachers, strict=True)
+        for regressors, teacher in teachers:
             levels = zip(regressors, batch.student.features, teacher.features, strict=True)
             per_teacher.append(total(squared_difference(r(s), t).mean() for r, s, t in levels))
         loss = torch.stack(per_teacher).mean()
@@ -85,7 +87,7 @@ class FitNets(Distiller):
 
 
 def _regressor(in_channels: int, out_channels: int) -> nn.Conv2d:
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size=1)
+    conv: Any = nn.Conv2d(in_channels, out_channels, kernel_size=1)
     if in_channels == out_channels:
         nn.init.dirac_(conv.weight)
         nn.init.zeros_(conv.bias)

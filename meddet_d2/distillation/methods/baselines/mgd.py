@@ -5,6 +5,7 @@ Shapes in this module: K teachers, L FPN levels, N images, C channels, (H, W) th
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +84,8 @@ class MGD(Distiller):
             The student's losses as they are, and "loss_dist".
         """
         per_teacher = []
-        for alignment, generation, teacher in zip(self.alignment, self.generation, batch.teachers, strict=True):
+        teachers: Any = zip(self.alignment, self.generation, batch.teachers, strict=True)
+        for alignment, generation, teacher in teachers:
             levels = zip(alignment, generation, batch.student.features, teacher.features, strict=True)
             squared = [squared_difference(g(self.hide(align(s))), t) for align, g, s, t in levels]
             per_teacher.append(total(x.sum() / len(x) for x in squared))

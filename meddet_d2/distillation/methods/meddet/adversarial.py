@@ -35,8 +35,8 @@ class Generator(nn.Module):
             nn.Conv2d(channels, channels, kernel_size=3, padding=1),
         )
         if residual:
-            nn.init.zeros_(self.layers[-1].weight)
-            nn.init.zeros_(self.layers[-1].bias)
+            for parameter in self.layers[-1].parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, feature: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""

@@ -25,7 +25,7 @@ class AdaptiveFeatureAlignment(nn.Module):
             nn.init.dirac_(self.conv.weight)
         else:
             nn.init.orthogonal_(self.conv.weight)
-        nn.init.zeros_(self.conv.bias)
+        nn.init.zeros_(self.conv.get_parameter("bias"))
 
     def forward(self, feature: Tensor, size: tuple[int, int]) -> Tensor:
         """Align one map.

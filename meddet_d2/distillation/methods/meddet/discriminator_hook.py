@@ -1,6 +1,7 @@
 """The discriminator's own training, beside the student's."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ class DiscriminatorHook(HookBase):
         adversary: Adversary,
         *,
         lr: float,
-        betas: tuple[float, float],
+        betas: Sequence[float],
         real_label: float = 1.0,
         clip: float = 0.0,
     ):
@@ -40,7 +41,7 @@ class DiscriminatorHook(HookBase):
         self.adversary = adversary
         self.discriminator = adversary.discriminator
         self.model = parallel(self.discriminator)
-        self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=lr, betas=tuple(betas))
+        self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=lr, betas=(betas[0], betas[1]))
         self.real_label = real_label
         self.clip = clip
 

@@ -7,6 +7,7 @@ head understands from the first step, or as the mean of all maps, which is what 
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from fvcore.common.registry import Registry
@@ -83,9 +84,10 @@ class LWFF(nn.Module):
     ):
         super().__init__()
         self.activation = activation
-        self.weights = nn.ModuleList(nn.Conv2d(channels, channels, kernel_size=1) for _ in range(num_teachers))
+        convolutions: list[Any] = [nn.Conv2d(channels, channels, kernel_size=1) for _ in range(num_teachers)]
+        self.weights = nn.ModuleList(convolutions)
         self.mix = nn.Conv2d(num_teachers * channels, channels, kernel_size=1)
-        for conv in self.weights:
+        for conv in convolutions:
             nn.init.zeros_(conv.weight)
             nn.init.constant_(conv.bias, 1.0 if activation == "none" else 0.0)
         starting_alpha = {"sigmoid": 0.5, "softmax": 1 / num_teachers, "none": 1.0}[activation]
@@ -150,7 +152,7 @@ class Sum(nn.Module):
 
 
 @torch.no_grad()
-def _start(mix: nn.Conv2d, num_teachers: int, lead: int | None, scale: float) -> None:
+def _start(mix: Any, num_teachers: int, lead: int | None, scale: float) -> None:
     """Make ``mix`` (K * C -> C, 1x1) ``scale`` times the lead teacher's map, or the mean of all if there is no lead."""
     channels = mix.out_channels
     mix.weight.zero_()

@@ -7,6 +7,7 @@ the lead teacher, (H, W) the size of the student's map at a level. All aligned, 
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -249,7 +250,7 @@ class MedDet(Distiller):
         fused = []
         for level, fusion in enumerate(self.fusion):
             size = batch.student.features[level].shape[-2:]
-            pairs = zip(self.teacher_alignment, batch.teachers, strict=True)
+            pairs: Any = zip(self.teacher_alignment, batch.teachers, strict=True)
             fused.append(fusion([align[level](shown.features[level][images], size) for align, shown in pairs]))
         return fused
 
