@@ -216,7 +216,8 @@ def time_step(report: SpeedReport, config: Path, size: int, images: int, device:
     optimizer, alone = build_optimizer(cfg, model), build_optimizer(cfg, student)
     trainer = SimpleNamespace(iter=0, storage=SimpleNamespace(put_scalars=lambda **values: None))
     trainer.guard = FiniteGuard(trainer)
-    hook = next(iter(model.distiller.build_hooks(cfg)), None)
+    distiller: Any = model.distiller
+    hook = next(iter(distiller.build_hooks(cfg)), None)
     if hook is not None:
         hook.trainer = trainer
 
@@ -238,7 +239,7 @@ def time_step(report: SpeedReport, config: Path, size: int, images: int, device:
     }
     if hook is not None:
         model(batch)
-        lesson = model.distiller.adversary.take()
+        lesson = distiller.adversary.take()
         calls["of it the discriminator"] = lambda: hook.learn(lesson)
     with tempfile.TemporaryDirectory() as folder:
         report.time(group, {**calls, "loader, one process": _loader(cfg, batch, Path(folder))})

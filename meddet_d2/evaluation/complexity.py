@@ -39,9 +39,7 @@ def elementwise_cost(layer: nn.Module, x: Tensor, y: Tensor) -> int:
     return x.numel() if isinstance(layer, _POOLS) else 0
 
 
-def count(
-    model: nn.Module, height: int, width: int, run: Callable[[Any, Tensor], object] | None = None
-) -> dict[str, Any]:
+def count(model: Any, height: int, width: int, run: Callable[[Any, Tensor], object] | None = None) -> dict[str, Any]:
     """Count a network's parameters and multiply-adds for one image.
 
     Nothing is computed: the network runs on the meta device, and the model stays as it is. Decoding and

@@ -10,7 +10,8 @@ import io
 import logging
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -96,7 +97,7 @@ class DetectionEvaluator(COCOEvaluator):
         return results
 
     @staticmethod
-    def draw(network: nn.Module, loader: Iterable[list[dict]], dataset_name: str, path: str) -> None:
+    def draw(network: nn.Module, loader: Any, dataset_name: str, path: str) -> None:
         """Write a picture of some images with their annotated and with their detected boxes."""
         # Here, because that module asks this one what to say of a data set.
         from .comparison_pictures import draw_test_images
