@@ -116,7 +116,8 @@ def _terminating() -> Iterator[None]:
 
 def _stdout_is_closed() -> bool:
     try:
-        sys.stdout.flush()
+        # A flush alone says nothing: what could not be written is gone from the buffer.
+        print(flush=True)
     except BrokenPipeError:
         # Or Python flushes again at its end, and complains.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -374,16 +374,11 @@ def test_the_continuous_integration_uses_the_pins():
         assert installs and all("-c constraints.txt" in line for line in installs), file
 
 
-def test_readme_opens_with_one_sentence_and_two_commands():
-    text = (ROOT / "README.md").read_text()
-    opening = re.fullmatch(
-        r"# [^\n]+\n\n[A-Z][^\n.]*\.\n\n```bash\n([^\n]+)\n```\n\n```bash\n([^\n]+)\n```\n\n.*", text, re.DOTALL
-    )
-    assert opening, "a title, one sentence, two commands, each in a block of its own"
-    assert opening.groups() == (
-        "pip install -c constraints.txt -e . && python tools/train_net.py --config-file configs/quickstart.yaml",
-        'pip install -c constraints.txt -e ".[test]" && pytest',
-    )
+def test_the_readme_installs_trains_and_tests_by_commands_that_exist():
+    blocks = re.findall(r"^```bash\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    install, test = blocks[:2]
+    assert "-c constraints.txt" in install and "-c constraints.txt" in test and "pytest" in test
+    assert (ROOT / re.search(r"--config-file (\S+)", install).group(1)).is_file()
 
 
 def test_the_files_that_documents_name_exist():

@@ -48,12 +48,6 @@ def test_what_is_compared_has_three_seeds(entries):
             assert len(seeds[table, row]) >= 3, (table, row)
 
 
-def test_the_page_says_that_it_is_a_phantom():
-    text = (RESULTS / "phantom.md").read_text(encoding="utf-8")
-    assert "no reproduction of the paper's" in text.split("\n\n")[1]
-    assert "tools/benchmark.py run" in text
-
-
 def test_the_speed_page_prints_what_its_json_holds():
     content = json.loads((RESULTS / "speed.json").read_text())
     lines = (RESULTS / "speed.md").read_text(encoding="utf-8").splitlines()
@@ -106,9 +100,7 @@ def test_the_networks_under_noise_are_those_of_the_phantoms_tables(robustness, e
         assert row["columns"]["clean"]["mean"] == pytest.approx(clean[row["row"]], abs=0.01), row["row"]
 
 
-def test_the_robustness_page_says_what_and_how(robustness):
+def test_the_robustness_page_names_the_commit_of_its_json(robustness):
     text = (RESULTS / "robustness.md").read_text(encoding="utf-8")
-    assert "A phantom's result" in text.split("\n\n")[1]
-    assert "tools/benchmark.py robustness" in text and robustness["commit"][:7] in text
-    assert {record["trained"]["commit"][:7] for record in robustness["networks"]} == {"9634b40"}
-    assert "9634b40" in text and not robustness["dirty"]
+    commits = {robustness["commit"], *(record["trained"]["commit"] for record in robustness["networks"])}
+    assert all(commit[:7] in text for commit in commits) and not robustness["dirty"]

@@ -137,7 +137,7 @@ def die():
 @pytest.mark.parametrize("number", range(STOPS))
 @pytest.mark.parametrize("kind", ["adam", "momentum, workers"])
 def test_a_killed_run_goes_on_from_its_last_checkpoint(kind, number, distil_cfg, tmp_path_factory, whole_runs):
-    """Between two steps, with nothing written at that moment; by SIGKILL in tests/tools/test_kill.py."""
+    """Between two steps, with nothing written at that moment; by SIGKILL in tests/cli/test_kill.py."""
     whole, whole_shown = whole_run(kind, distil_cfg, tmp_path_factory, whole_runs)
     cfg, shown = distil_cfg(*RUN, *KINDS[kind]), {}
     stop = random.Random(f"kill {kind} {number}").randrange(ITERATIONS - 1)
