@@ -30,7 +30,7 @@ _TABLE = (
     ("E132", "no-such-image", "An annotation is of an image that is not listed."),
     ("E133", "category-unknown", "An annotation's category is not listed."),
     ("E134", "box-malformed", "A bbox is not four finite numbers."),
-    ("E135", "box-empty", "A box has no area."),
+    ("E135", "box-empty", "A box has no area, or is in fractions of the image."),
     ("E136", "box-outside", "A box reaches out of its image."),
     ("E137", "annotation-key", "An annotation has no number for area or iscrowd."),
     ("E138", "ignore", "An annotation has 'ignore' set, which the engine does not know."),

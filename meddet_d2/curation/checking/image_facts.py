@@ -73,12 +73,13 @@ def measure(path: Path) -> ImageFacts:
     histogram = np.bincount(grey.ravel(), minlength=256)
     low, high = np.searchsorted(np.cumsum(histogram), [0.01 * grey.size, 0.99 * grey.size])
     common = int(histogram.argmax())
+    ends = np.percentile(values, WINDOW_PERCENTILES)
     pixels = np.ascontiguousarray(image if deep is None else deep)
     digest = hashlib.blake2b(f"{pixels.shape} {pixels.dtype.str}".encode(), digest_size=16)
-    digest.update(pixels)
+    digest.update(pixels.data)
     return ImageFacts(
         size=(image.shape[1], image.shape[0]),
-        window=None if deep is None else tuple(map(float, np.percentile(deep, WINDOW_PERCENTILES))),
+        window=None if deep is None else (float(ends[0]), float(ends[1])),
         top=float(values.max()),
         # Subtracted in floats: small unsigned values would wrap around.
         top_share=float((values >= float(values.max()) - margin).mean()),

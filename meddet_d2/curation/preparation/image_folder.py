@@ -19,7 +19,7 @@ from .image_index import ImageIndex, is_image, walk
 from .omissions import Findings
 from .ownership import Owners, SamePatients
 from .shape_boxes import make_boxes, without_ignored
-from .table import PatientTable, read_table
+from .table import read_table
 from .writing import Record, write_image
 
 
@@ -67,21 +67,6 @@ class Prepared:
     owners: Owners
 
 
-class Remarks:
-    """What the readers remark, each remark once: most are of all images alike."""
-
-    def __init__(self) -> None:
-        self._paths: dict[str, list[Path]] = {}
-
-    def add(self, read: MRSlice) -> None:
-        for text in read.warnings:
-            self._paths.setdefault(text, []).append(read.source)
-
-    def tell(self, findings: Findings) -> None:
-        for text, paths in self._paths.items():
-            findings.add("remarks", f"{text} ({len(paths)} images, for example {paths[0]})")
-
-
 def prepare_images(settings: ImageSettings, folder: Path, pseudonyms: Pseudonyms, findings: Findings) -> Prepared:
     """Read everything and write the images.
 
@@ -101,7 +86,9 @@ def prepare_images(settings: ImageSettings, folder: Path, pseudonyms: Pseudonyms
     annotations = [without_ignored(annotation, settings.classes, findings) for annotation in annotations]
     settings.classes.check(shape.label for annotation in annotations for shape in annotation.shapes if shape.label)
     matched, named = match(annotations, index, findings, others_are_healthy=settings.healthy_without_annotation)
-    table = _read_table(settings, index, findings)
+    table = None
+    if settings.table is not None:
+        table = read_table(settings.table, index, findings, *settings.columns)
     for path in paths:
         if path not in named:
             kept = settings.healthy_without_annotation
@@ -109,14 +96,18 @@ def prepare_images(settings: ImageSettings, folder: Path, pseudonyms: Pseudonyms
     chosen = [path for path in paths if path in matched or (settings.healthy_without_annotation and path not in named)]
 
     owners = Owners(settings.images, pseudonyms, table, settings.folder_level, settings.pattern)
-    records, remarks = [], Remarks()
+    records: list[Record] = []
+    # Each remark of the readers once: most are of all images alike.
+    remarks: dict[str, list[Path]] = {}
     for path in tqdm(chosen, desc="reading images", unit="image", disable=None):
         read = _read(path, pseudonyms, findings)
         if read is not None:
-            remarks.add(read)
+            for text in read.warnings:
+                remarks.setdefault(text, []).append(read.source)
             record = _prepare(read, matched.get(path), settings.classes, folder, owners, findings)
             records += [] if record is None else [record]
-    remarks.tell(findings)
+    for text, sources in remarks.items():
+        findings.add("remarks", f"{text} ({len(sources)} images, for example {sources[0]})")
     owners.join(findings)
     records = _name(_without_copies(records, owners.same, findings), folder)
     said: dict[str, set[str]] = {}
@@ -137,13 +128,6 @@ def _find_images(root: Path, findings: Findings) -> list[Path]:
     if not paths:
         raise ValueError(f"{root}: no image in it.")
     return paths
-
-
-def _read_table(settings: ImageSettings, index: ImageIndex, findings: Findings) -> PatientTable | None:
-    if settings.table is None:
-        return None
-    patient, image, split = settings.columns
-    return read_table(settings.table, index, findings, patient_column=patient, image_column=image, split_column=split)
 
 
 def _read(path: Path, pseudonyms: Pseudonyms, findings: Findings) -> MRSlice | None:
@@ -178,8 +162,8 @@ def _prepare(
         said, real = ("{} x {}".format(*pair) for pair in (annotation.size, size))
         findings.add("other_size", f"{path}: {real}, but {said} in {annotation.where}")
         return None
-    patient = owners.find(path, read, findings)
-    if patient is None:
+    owner = owners.find(path, read, findings)
+    if owner is None:
         return None
     boxes = () if annotation is None else make_boxes(annotation, size, classes, findings, str(path))
     if boxes is None:
@@ -188,7 +172,8 @@ def _prepare(
     # The digest, for there are data sets whose images share an identifier.
     file_name = f"{read.image_id}-{digest[:16]}.png"
     write_image(folder / "images" / file_name, pixels)
-    return Record(file_name, size, patient.pseudonym, read.spacing, boxes, digest, str(path), patient.text)
+    patient, text = owner
+    return Record(file_name, size, patient, read.spacing, boxes, digest, str(path), text)
 
 
 def _grey(read: MRSlice) -> np.ndarray:

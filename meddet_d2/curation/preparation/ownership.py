@@ -2,26 +2,12 @@
 
 import re
 from collections import defaultdict
-from dataclasses import dataclass
 from pathlib import Path
 
 from ...formats import MRSlice, Pseudonyms
 from ...layout.identifiers import patient_key
 from .omissions import Findings
 from .table import PatientTable
-
-
-@dataclass(frozen=True)
-class Patient:
-    """The owner of an image.
-
-    Attributes:
-        pseudonym: what is written.
-        text: how the source says it, for the key alone; empty where DICOM says it, which is read as a pseudonym.
-    """
-
-    pseudonym: str
-    text: str
 
 
 class SamePatients:
@@ -73,19 +59,22 @@ class Owners:
         # The first way in which each patient was written.
         self._spellings: dict[str, str] = {}
 
-    def find(self, path: Path, read: MRSlice, findings: Findings) -> Patient | None:
-        """The owner of an image; None, with a finding, if nothing says it."""
+    def find(self, path: Path, read: MRSlice, findings: Findings) -> tuple[str, str] | None:
+        """The pseudonym of an image's owner, and how the source says it, for the key alone: "" where DICOM says it.
+
+        None, with a finding, if nothing says it.
+        """
         text = self._text(path)
         if text and patient_key(text):
-            patient = Patient(self._pseudonyms.patient(text), text)
-            if self.same.join(self.named(text), patient.pseudonym):
+            patient = self._pseudonyms.patient(text)
+            if self.same.join(self.named(text), patient):
                 findings.add("joined_patients", f"one patient, written in two ways, for example {path}")
             if read.patient_id is not None:
-                self._by_dicom[read.patient_id].add(patient.pseudonym)
+                self._by_dicom[read.patient_id].add(patient)
                 self._example[read.patient_id] = path
-            return patient
+            return patient, text
         if text is None and read.patient_id is not None:
-            return Patient(read.patient_id, "")
+            return read.patient_id, ""
         # An image that the table gives to two patients has been named already.
         if self._table is None or path not in self._table.conflicting:
             findings.add("no_patient", str(path))

@@ -18,13 +18,9 @@ from .omissions import Findings
 SHORTENED = re.compile(r"\d([.,]\d+)?E\+\d+", re.IGNORECASE)
 # How a table may name the splits.
 SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
 
 
@@ -47,7 +43,6 @@ def read_table(
     path: Path,
     index: ImageIndex,
     findings: Findings,
-    *,
     patient_column: str,
     image_column: str,
     split_column: str | None = None,
