@@ -1,6 +1,8 @@
 """Checks that turn a mistake into one line before it costs a run, and numbers that may not go wrong unseen."""
 
+import itertools
 import logging
+import math
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -32,6 +34,53 @@ def check_config(cfg: CfgNode) -> None:
             f"SOLVER.REFERENCE_BATCH is {cfg.SOLVER.REFERENCE_BATCH} and REFERENCE_WORLD_SIZE "
             f"{cfg.SOLVER.REFERENCE_WORLD_SIZE}; both scale the learning rate: set one of them, at least 0."
         )
+
+
+def check_schedule(cfg: CfgNode) -> list[str]:
+    """Refuse a schedule of training that cannot work.
+
+    Returns:
+        A line for each key that will have no effect, or another than its name says.
+
+    Raises:
+        ValueError: a number is out of its range, or there is no folder for the results.
+    """
+    solver, clip, period = cfg.SOLVER, cfg.SOLVER.CLIP_GRADIENTS, cfg.TEST.EVAL_PERIOD
+    by_steps, steps = solver.LR_SCHEDULER_NAME == "WarmupMultiStepLR", list(solver.STEPS)
+    for key, value, good, advice in (
+        ("OUTPUT_DIR", cfg.OUTPUT_DIR, cfg.OUTPUT_DIR != "", "name a folder"),
+        ("SOLVER.MAX_ITER", solver.MAX_ITER, solver.MAX_ITER >= 1, "give at least 1"),
+        ("SOLVER.BASE_LR", solver.BASE_LR, 0 < solver.BASE_LR < math.inf, "give a number above 0"),
+        ("SOLVER.BASE_LR_END", solver.BASE_LR_END, 0 <= solver.BASE_LR_END < math.inf, "give at least 0"),
+        ("SOLVER.WARMUP_ITERS", solver.WARMUP_ITERS, solver.WARMUP_ITERS >= 0, "give at least 0"),
+        ("SOLVER.CHECKPOINT_PERIOD", solver.CHECKPOINT_PERIOD, solver.CHECKPOINT_PERIOD >= 1, "give at least 1"),
+        ("SOLVER.STEPS", steps, not by_steps or _is_rising(steps), "give rising iterations above 0"),
+        ("SOLVER.GAMMA", solver.GAMMA, not by_steps or not steps or solver.GAMMA > 0, "give a number above 0"),
+        ("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", clip.CLIP_VALUE, not clip.ENABLED or clip.CLIP_VALUE > 0,
+         "give a number above 0, or every gradient is cut to 0"),
+        ("TEST.EVAL_PERIOD", period, period >= 0, "give at least 0"),
+    ):  # fmt: skip
+        if not good:
+            raise ValueError(f"{key} is {value if value != '' else 'empty'}; {advice}.")
+    remarks = []
+    if solver.WARMUP_ITERS >= solver.MAX_ITER:
+        remarks.append(
+            f"SOLVER.WARMUP_ITERS is {solver.WARMUP_ITERS} and MAX_ITER {solver.MAX_ITER}: training ends in its "
+            f"warm-up and never reaches BASE_LR {solver.BASE_LR:g}; lower WARMUP_ITERS."
+        )
+    late = [step for step in steps if step >= solver.MAX_ITER]
+    if by_steps and late:
+        remarks.append(f"SOLVER.STEPS {late} are not before MAX_ITER {solver.MAX_ITER} and have no effect.")
+    if period >= solver.MAX_ITER and (cfg.VALIDATION.BEST or cfg.VALIDATION.PATIENCE):
+        remarks.append(
+            f"TEST.EVAL_PERIOD is {period} and MAX_ITER {solver.MAX_ITER}: the only evaluation comes at the end, so "
+            "VALIDATION.BEST and PATIENCE have nothing to choose from."
+        )
+    return remarks
+
+
+def _is_rising(steps: list[int]) -> bool:
+    return all(a < b for a, b in itertools.pairwise([0, *steps]))
 
 
 def scaled_to_batch(cfg: CfgNode) -> CfgNode:

@@ -49,8 +49,6 @@ class Checkpoints(HookBase):
     def __init__(self, checkpointer: SafeCheckpointer, stream: TrainingStream, *, period: int, keep: int = 0):
         if keep < 0 or keep == 1:
             raise ValueError(f"SOLVER.CHECKPOINT_KEEP is {keep}; keep at least 2 checkpoints, or 0 for all.")
-        if period < 1:
-            raise ValueError(f"SOLVER.CHECKPOINT_PERIOD is {period}; give at least 1.")
         self.checkpointer, self.stream, self.period, self.keep = checkpointer, stream, period, keep
         self._random: list[dict] = []
         self._scalars: dict[str, list] = {}

@@ -15,7 +15,7 @@ from meddet_d2.distillation import TeacherBank, build_distiller, method_class, t
 from meddet_d2.distillation.teacher_configs import changed
 from meddet_d2.evaluation import evaluator_for, summary
 
-from .guards import make_deterministic
+from .guards import check_schedule, make_deterministic
 from .parallel import check_same
 from .safe_checkpointer import SafeCheckpointer
 from .trainer import DistillationTrainer, MedDetTrainer
@@ -35,6 +35,8 @@ def train_detector(cfg: CfgNode, *, resume: bool = False, trainer_class=MedDetTr
     Returns:
         The trainer; ``trainer.results`` holds the last evaluation's metrics.
     """
+    for remark in check_schedule(cfg):
+        logger.warning(remark)
     make_deterministic(cfg)
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + comm.get_rank())
     _keep_config(cfg)
@@ -81,6 +83,8 @@ def run_distillation(cfg: CfgNode, *, resume: bool = False) -> dict:
     stages = method_class(cfg.DISTILL.METHOD).stages(cfg)
     # One machine would train what another already has.
     check_same("trainings to make", [f"{stage.name} in {stage.cfg.OUTPUT_DIR}" for stage in stages])
+    for stage in stages:
+        check_schedule(stage.cfg)
     rows: list[summary.NetworkRow] = []
     start = time.perf_counter()
     for number, stage in enumerate(stages, start=1):

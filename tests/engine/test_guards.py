@@ -9,8 +9,8 @@ from torch import nn
 
 from detectron2.engine import HookBase
 from meddet_d2.distillation.methods.meddet.discriminator_hook import DiscriminatorHook
-from meddet_d2.engine import DistillationTrainer, MedDetTrainer
-from meddet_d2.engine.guards import check_config, make_deterministic, not_finite, scaled_to_batch
+from meddet_d2.engine import DistillationTrainer, MedDetTrainer, run_distillation, train_detector
+from meddet_d2.engine.guards import check_config, check_schedule, make_deterministic, not_finite, scaled_to_batch
 
 OPTIONS = ["SOLVER.MAX_ITER", 6, "SOLVER.CHECKPOINT_PERIOD", 2, "DISTILL.MEDDET.AATM.WARMUP", 0.0]
 
@@ -119,6 +119,59 @@ def test_the_rate_follows_the_batch(tiny_cfg, caplog):
     assert rates == {0.01 / 8}
     with pytest.raises(ValueError, match="REFERENCE_BATCH is 16 and REFERENCE_WORLD_SIZE 2"):
         check_config(tiny_cfg("SOLVER.REFERENCE_BATCH", 16, "SOLVER.REFERENCE_WORLD_SIZE", 2))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["OUTPUT_DIR", ""], "OUTPUT_DIR is empty"),
+        (["SOLVER.MAX_ITER", 0], "SOLVER.MAX_ITER is 0; give at least 1"),
+        (["SOLVER.MAX_ITER", -5], "SOLVER.MAX_ITER is -5"),
+        (["SOLVER.BASE_LR", 0.0], "SOLVER.BASE_LR is 0.0"),
+        (["SOLVER.BASE_LR", float("nan")], "SOLVER.BASE_LR is nan"),
+        (["SOLVER.BASE_LR_END", -1.0], "SOLVER.BASE_LR_END is -1.0"),
+        (["SOLVER.WARMUP_ITERS", -1], "SOLVER.WARMUP_ITERS is -1"),
+        (["SOLVER.CHECKPOINT_PERIOD", 0], "SOLVER.CHECKPOINT_PERIOD is 0"),
+        (["SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR", "SOLVER.STEPS", (2, 1)], r"SOLVER.STEPS is \[2, 1\]"),
+        (["SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR", "SOLVER.STEPS", (0, 2)], r"SOLVER.STEPS is \[0, 2\]"),
+        (["SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR", "SOLVER.GAMMA", 0.0], "SOLVER.GAMMA is 0.0"),
+        (["SOLVER.CLIP_GRADIENTS.ENABLED", True, "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 0.0], "CLIP_VALUE is 0.0"),
+        (["TEST.EVAL_PERIOD", -1], "TEST.EVAL_PERIOD is -1"),
+    ],
+)
+def test_schedules_that_cannot_work_are_refused_before_training(options, words, tiny_cfg, tmp_path):
+    cfg = tiny_cfg("DISTILL.ENABLED", False, *options)
+    with pytest.raises(ValueError, match=words):
+        train_detector(cfg)
+    assert not (tmp_path / "output").exists()
+
+
+def test_a_teachers_schedule_is_looked_at_before_the_first_stage(tiny_cfg, tmp_path):
+    with pytest.raises(ValueError, match=r"SOLVER\.MAX_ITER is 0"):
+        run_distillation(tiny_cfg("DISTILL.TEACHERS.OPTS", ("SOLVER.MAX_ITER", 0)))
+    assert not list(tmp_path.rglob("*.pth"))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["SOLVER.WARMUP_ITERS", 3], "and never reaches BASE_LR"),
+        (["SOLVER.WARMUP_ITERS", 40], "SOLVER.WARMUP_ITERS is 40 and MAX_ITER 3"),
+        (["SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR", "SOLVER.STEPS", (2, 3)], "STEPS [3] are not before"),
+        (["TEST.EVAL_PERIOD", 3, "VALIDATION.BEST", "loss"], "have nothing to choose from"),
+        ([], None),
+        (["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.STEPS", (5, 2)], None),
+        (["TEST.EVAL_PERIOD", 3], None),
+    ],
+)
+def test_keys_of_a_schedule_without_effect_are_named(options, words, tiny_cfg):
+    remarks = check_schedule(tiny_cfg(*options))
+    assert len(remarks) == (words is not None) and (words is None or words in remarks[0])
+
+
+def test_the_remark_is_in_the_log(tiny_cfg, caplog):
+    train_detector(tiny_cfg("DISTILL.ENABLED", False, "SOLVER.MAX_ITER", 1, "SOLVER.WARMUP_ITERS", 7))
+    assert "warm-up and never reaches" in caplog.text
 
 
 @pytest.fixture
