@@ -35,7 +35,7 @@ DESCRIPTION = ("ImageType", "BurnedInAnnotation", "InstanceNumber", "NumberOfFra
 DISPLAY = (
     "SamplesPerPixel", "PlanarConfiguration", "BitsAllocated", "HighBit", "PixelRepresentation",
     *(f"{kind}PixelPadding{end}" for kind in ("", "Float", "DoubleFloat") for end in ("Value", "RangeLimit")),
-    "PixelPresentation",
+    "PixelPresentation", "PresentationLUTShape",
     "RescaleIntercept", "RescaleSlope", "ModalityLUTSequence",
     "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence",
     "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor",
@@ -46,6 +46,8 @@ DISPLAY = (
     "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
 )  # fmt: skip
 HEADER_TAGS = list(map(Tag, [*IDENTITY, *DESCRIPTION, *NUMBERS, *CODES, *DISPLAY, *GEOMETRY, *GROUPS]))
+# The standard has them the other way round; the first one decides.
+CONTRADICTIONS = (("MONOCHROME1", "IDENTITY"), ("MONOCHROME2", "INVERSE"))
 # More than any scanner puts into one file: a damaged number would keep us listing frames for ever.
 MAX_FRAMES = 20_000
 DAMAGED = "is no DICOM file that can be read: it is truncated or damaged; fetch it again or leave it out."
@@ -166,7 +168,7 @@ def _frames(dataset: Dataset, path: Path) -> list[Frame]:
     if rows * columns > MAX_PIXELS:
         raise ReadError(f"has more than {MAX_PIXELS // 10**6} million pixels; cut out the part that matters.")
     if "MOSAIC" in _image_type(dataset):
-        raise ReadError("is a mosaic, many small slices in one picture; export each slice as an image of its own.")
+        raise ReadError("is a mosaic, many small slices in one picture; export each slice as a file.")
     count = _whole(dataset, "NumberOfFrames") if dataset.get("NumberOfFrames") not in (None, "") else 1
     if count is None or count > MAX_FRAMES:
         raise ReadError("its number of frames makes no sense; fetch it again or leave it out.")
@@ -207,6 +209,10 @@ def _remarks(dataset: Dataset) -> list[str]:
     modality = allowed_tags({"Modality": dataset.get("Modality")}).get("Modality")
     if modality != "MR":
         remarks.append("it is not an MR image" if modality else "its modality is not stated")
+    if (dataset.get("PhotometricInterpretation"), dataset.get("PresentationLUTShape")) in CONTRADICTIONS:
+        remarks.append(
+            "PhotometricInterpretation and PresentationLUTShape disagree, so black and white may be exchanged"
+        )
     if "LOCALIZER" in _image_type(dataset):
         remarks.append("it is a localizer")
     return remarks

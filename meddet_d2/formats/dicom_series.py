@@ -23,7 +23,7 @@ class Frame:
     index: int  # from 0
     count: int  # frames of the file
     series: tuple = field(repr=False)  # frames of one series and size have the same
-    # Study and number of the series: slices of one have the same, even if each has a series identifier of its own.
+    # Study and number of the series: slices of one have the same, even where each names another series.
     study: tuple = field(repr=False)
     patient: str | None = field(repr=False)
     instance: str | None = field(repr=False)
@@ -48,10 +48,10 @@ def series_of(frames: list[Frame]) -> list[list[Frame]]:
         levels, remark = _levels(stack)
         if remark is not None or not 3 <= len(stack) == len(levels):
             continue
-        paths = {frame.path for frame in stack}
-        groups = [group for group in groups if group[0].path not in paths]
+        found = {(frame.path, frame.index) for frame in stack}
+        groups = [group for group in groups if (group[0].path, group[0].index) not in found]
         if len({frame.study for frame in stack}) == 1:
-            remark = f"each of {len(stack)} slices names a series of its own; by their positions they were taken as one"
+            remark = f"each of {len(stack)} slices names another series; by their positions they were taken as one"
             groups.append([_with_remark(frame, remark) for frame in stack])
         else:
             remark = f"it is one of {len(stack)} series of one slice each, which may be one series in parts"

@@ -21,7 +21,7 @@ def check_stream(dataset: Dataset, index: int) -> int | None:
     """Refuse a frame whose own size is not the file's.
 
     Returns:
-        The bits of a sample; None of a frame that has no header of its own.
+        The bits of a sample; None of a frame without a header.
 
     Raises:
         ReadError: it is another, or none. It names no file.

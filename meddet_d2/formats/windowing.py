@@ -31,7 +31,8 @@ def window(values: np.ndarray, measured: np.ndarray | None = None) -> np.ndarray
     Raises:
         ValueError: a value is NaN or infinite.
     """
-    values = values.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):  # of longer floats; the next line refuses them
+        values = values.astype(np.float64)
     if not np.isfinite(values).all():
         raise ValueError("holds NaN or infinite values")
     greatest = np.abs(values).max(initial=0.0)

@@ -82,7 +82,7 @@ def test_an_overlay_in_unused_bits_is_no_value_and_no_remark(tmp_path, syntax):
     path = written(tmp_path / "b.dcm", words, syntax, BitsStored=12, HighBit=11, overlay={**overlay, 0x60020102: 13})
     assert len(remarks(path)) == 1, "of another bit"
     path = written(tmp_path / "c.dcm", words, syntax, BitsStored=12, HighBit=11, overlay={**overlay, 0x60020100: 1})
-    assert len(remarks(path)) == 1, "an overlay in an element of its own"
+    assert len(remarks(path)) == 1, "an overlay in an element"
 
 
 @pytest.mark.parametrize("syntax", [JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless], ids=lambda uid: uid.name)

@@ -12,6 +12,13 @@ RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
 ROOT = dicom_files.ROOT_UID
 
 
+def item(**tags):
+    dataset = Dataset()
+    for keyword, value in tags.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
 def instance(folder, name, number, x=None, **tags):
     """An image of a series, at x millimetres to the left."""
     folder.mkdir(exist_ok=True, parents=True)
@@ -134,8 +141,20 @@ def test_a_series_number_in_every_slice(tmp_path, number):
         instance(tmp_path / str(n), f"s{n}", n, -4 * n, SeriesInstanceUID=f"{ROOT}.8.{n}", SeriesNumber=number)
     name, remarks = middle(tmp_path)
     assert name == "s4"
-    assert remarks == ("each of 9 slices names a series of its own; by their positions they were taken as one",)
+    assert remarks == ("each of 9 slices names another series; by their positions they were taken as one",)
     assert len(collected(tmp_path, slices="all")) == 9
+
+
+def test_a_slice_that_shares_its_file_is_not_lost(tmp_path):
+    """A file of two directions, of which one continues the slices of other files."""
+    for n in range(1, 5):
+        instance(tmp_path, f"s{n}", n, -4 * n, SeriesInstanceUID=f"{ROOT}.8.{n}")
+    directions = [dicom_files.SAGITTAL, [1, 0, 0, 0, 1, 0]]
+    groups = [item(PlaneOrientationSequence=[item(ImageOrientationPatient=direction)]) for direction in directions]
+    tags = {"ImageOrientationPatient": None, "ImagePositionPatient": [0.0] * 3, "SOPInstanceUID": "1.2.3"}
+    frames = np.stack([RAMP, RAMP])
+    dicom_files.write_dicom(tmp_path / "s0", frames, PerFrameFunctionalGroupsSequence=groups, **tags)
+    assert [(one.source.name, one.frame) for one in collected(tmp_path)] == [("s2", None), ("s0", 2)]
 
 
 @pytest.mark.parametrize(
@@ -200,13 +219,6 @@ def test_one_image_needs_no_position(tmp_path):
 
 
 # --- several frames in one file --------------------------------------------------------------------------------------
-
-
-def item(**tags):
-    dataset = Dataset()
-    for keyword, value in tags.items():
-        setattr(dataset, keyword, value)
-    return dataset
 
 
 def test_frames_at_one_position_count_once(tmp_path):

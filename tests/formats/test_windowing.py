@@ -21,6 +21,11 @@ def test_a_constant_image_is_no_division_by_zero(kind):
         assert not window(np.full((5, 6), 3, kind)).any()
 
 
+def test_a_longer_float_that_is_too_large_is_refused():
+    with pytest.raises(ValueError, match="NaN or infinite"), np.errstate(all="raise"):
+        window(np.array([0.0, np.longdouble("1e4000")]))
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_what_is_no_number_is_refused(value):
     with pytest.raises(ValueError, match="NaN or infinite"):
