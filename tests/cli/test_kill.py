@@ -14,6 +14,7 @@ from checkpoints import checkpoint_state, differences
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = [
+    "MODEL.DEVICE", "cpu",  # where bits are promised
     "DISTILL.TRAIN_ALONE", "False",
     "DISTILL.TEACHERS.EVALUATE", "False",
     "SOLVER.MAX_ITER", "30",
@@ -35,7 +36,11 @@ class Run(subprocess.Popen):
     def __init__(self, *arguments: str):
         # Not a pipe, which would be full before anybody reads it.
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (as long as the process)
-        super().__init__(arguments, cwd=ROOT, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True)
+        # Without GPUs, since two processes want two.
+        env = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+        super().__init__(
+            arguments, cwd=ROOT, env=env, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True
+        )
 
     def end(self) -> str:
         """Wait for its end; returns what it said."""

@@ -45,7 +45,8 @@ class Together:
         self.processes = []
         for log, command in zip(self.logs, commands, strict=True):
             with open(log, "w") as file:
-                env = {**os.environ, "OMP_NUM_THREADS": "1"}
+                # Without GPUs, since two processes want two.
+                env = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
                 self.processes.append(
                     subprocess.Popen(
                         command, cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
@@ -68,7 +69,7 @@ class Together:
 def start(finished_run, use_datasets_root, tmp_path):
     """``start(way, output, options)``; options may be one list for each command."""
     config = Path(finished_run[0].OUTPUT_DIR) / "config.yaml"
-    common = ["DISTILL.TRAIN_ALONE", "False", "DISTILL.TEACHERS.EVALUATE", "False"]
+    common = ["MODEL.DEVICE", "cpu", "DISTILL.TRAIN_ALONE", "False", "DISTILL.TEACHERS.EVALUATE", "False"]
 
     def run(way, output, *options, extra=(), resume=False):
         folder = tmp_path / output

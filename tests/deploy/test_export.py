@@ -30,7 +30,7 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
 def by_torch(detector, predictor, image):
     inputs = {"image": torch.from_numpy(predictor.prepare(image)), "height": image.shape[0], "width": image.shape[1]}
     with torch.inference_mode():
-        return detector([inputs])[0]["instances"]
+        return detector([inputs])[0]["instances"].to("cpu")
 
 
 @pytest.mark.parametrize("size", [(96, 96), (150, 111), (64, 300), (300, 40)])
@@ -242,7 +242,7 @@ def test_the_command_refuses_in_one_line(exported, export_model, use_datasets_ro
 
 
 def tiny_detector(tmp_path, *changes):
-    cfg = make_cfg([*tiny_options(tmp_path, tmp_path), *changes])
+    cfg = make_cfg([*tiny_options(tmp_path, tmp_path), "MODEL.DEVICE", "cpu", *changes])
     torch.manual_seed(0)
     return build_model(cfg).eval()
 

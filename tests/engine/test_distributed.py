@@ -65,10 +65,11 @@ TWO_ALONE = {
 
 
 def environment(datasets_root):
-    """Of a new process: the project and the engine of this one."""
+    """Of a new process: the project and the engine of this one, and no GPU, since two processes want two."""
     engine = Path(detectron2.__file__).parents[1]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", ""), str(engine)])
-    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "DETECTRON2_DATASETS": str(datasets_root)}
+    ours = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return {**os.environ, **ours, "DETECTRON2_DATASETS": str(datasets_root)}
 
 
 def run(command, env, log):

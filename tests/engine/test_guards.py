@@ -103,7 +103,7 @@ def test_the_discriminators_gradients_are_clipped(distil_cfg):
         )
         hook = next(hook for hook in trainer._hooks if isinstance(hook, DiscriminatorHook))
         trainer.train()
-        moved[clip] = sum(p.grad.norm() ** 2 for p in hook.discriminator.parameters()) ** 0.5
+        moved[clip] = sum(p.grad.norm().item() ** 2 for p in hook.discriminator.parameters()) ** 0.5
     assert moved[0.0] > 1e-3 and moved[1e-9] == pytest.approx(1e-9, rel=1e-3)
     with pytest.raises(ValueError, match=r"DISTILL\.MEDDET\.AATM\.CLIP_GRADIENTS is -1"):
         DistillationTrainer(distil_cfg("DISTILL.MEDDET.AATM.CLIP_GRADIENTS", -1.0))

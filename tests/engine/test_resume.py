@@ -22,6 +22,7 @@ STOPS = int(os.environ.get("MEDDET_RESUME_STOPS", "1"))
 ITERATIONS = 9
 # Everything that has a state of its own is in these runs.
 RUN = [
+    "MODEL.DEVICE", "cpu",  # where bits are promised
     "SOLVER.MAX_ITER", ITERATIONS,
     "SOLVER.CHECKPOINT_PERIOD", 3,
     "SOLVER.WARMUP_ITERS", 4,

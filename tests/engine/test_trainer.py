@@ -78,10 +78,10 @@ def test_resume_restores_student_distiller_and_discriminator(distil_cfg):
 
 
 def test_distillation_switched_off_is_plain_training_to_the_bit(tiny_cfg):
-    cfg = tiny_cfg("DISTILL.ENABLED", False)
-    first = copy(train_detector(cfg).detector)
-    assert same(first, copy(train_detector(cfg).detector))
-    assert not same(first, copy(train_detector(tiny_cfg("DISTILL.ENABLED", False, "SEED", 7)).detector))
+    options = ["DISTILL.ENABLED", False, "MODEL.DEVICE", "cpu"]
+    first = copy(train_detector(tiny_cfg(*options)).detector)
+    assert same(first, copy(train_detector(tiny_cfg(*options)).detector))
+    assert not same(first, copy(train_detector(tiny_cfg(*options, "SEED", 7)).detector))
 
 
 def test_a_nan_loss_stops_before_the_weights_with_the_images_named(tiny_cfg):
