@@ -5,14 +5,12 @@ import logging
 import os
 import weakref
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.data import MetadataCatalog, build_detection_test_loader, build_detection_train_loader
-from detectron2.data import transforms as T
+from detectron2.data import build_detection_test_loader, build_detection_train_loader
 from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format, verify_results
 from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler, build_optimizer
@@ -78,30 +76,6 @@ def default_writers(output_dir: str, max_iter: int | None = None) -> list[EventW
     PathManager.mkdirs(output_dir)
     json_writer = JSONWriter(os.path.join(output_dir, "metrics.json"))
     return [CommonMetricPrinter(max_iter), json_writer, TensorboardXWriter(output_dir)]
-
-
-class DefaultPredictor:
-    """A network for single images: built from a config, with ``MODEL.WEIGHTS`` and the test-time resizing."""
-
-    def __init__(self, cfg):
-        self.cfg = cfg.clone()
-        self.input_format = cfg.INPUT.FORMAT
-        if self.input_format not in ("RGB", "BGR"):
-            raise ValueError(f"INPUT.FORMAT must be 'RGB' or 'BGR', got {self.input_format!r}.")
-        self.model = build_model(self.cfg).eval()
-        DetectionCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
-        if cfg.DATASETS.TEST:
-            self.metadata = MetadataCatalog.get(cfg.DATASETS.TEST[0])
-        self.aug = T.ResizeShortestEdge([cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST)
-
-    @torch.no_grad()
-    def __call__(self, original_image: np.ndarray) -> dict:
-        """Outputs for one image (H, W, 3) in BGR order, in its own size."""
-        height, width = original_image.shape[:2]
-        image = original_image[:, :, ::-1] if self.input_format == "RGB" else original_image
-        image = self.aug.get_transform(image).apply_image(image)
-        image = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32))
-        return self.model([{"image": image, "height": height, "width": width}])[0]
 
 
 def _of_inner_trainer(name: str) -> property:

@@ -1,8 +1,6 @@
 """Hooks that nearly every training needs."""
 
 import logging
-import math
-import operator
 from collections.abc import Callable, Mapping, Sequence
 
 from fvcore.common.checkpoint import PeriodicCheckpointer as _PeriodicCheckpointer
@@ -84,54 +82,23 @@ class LRScheduler(HookBase):
         self.scheduler.load_state_dict(state_dict)
 
 
-class _AtEvaluations(HookBase):
-    """Calls ``_act`` every ``_period`` iterations (0: never) and after a training that succeeded."""
-
-    def after_step(self) -> None:
-        done = self.trainer.iter + 1
-        if self._period > 0 and done % self._period == 0 and done != self.trainer.max_iter:
-            self._act()
-
-    def after_train(self) -> None:
-        if self.trainer.iter >= self.trainer.max_iter:
-            self._act()
-
-
-class EvalHook(_AtEvaluations):
+class EvalHook(HookBase):
     """Stores the nested dict of numbers (or nothing) that ``eval_function()`` returns, every ``eval_period`` iterations
-    and at the end. Register it on all processes or on none."""
+    (0: never) and after a training that succeeded. Register it on all processes or on none."""
 
     def __init__(self, eval_period: int, eval_function: Callable[[], Mapping | None], eval_after_train: bool = True):
         self._period, self._func, self._eval_after_train = eval_period, eval_function, eval_after_train
 
-    def _act(self) -> None:
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        if self._period > 0 and done % self._period == 0 and done != self.trainer.max_iter:
+            self._evaluate()
+
+    def after_train(self) -> None:
+        if self._eval_after_train and self.trainer.iter >= self.trainer.max_iter:
+            self._evaluate()
+
+    def _evaluate(self) -> None:
         results = {name: float(value) for name, value in flatten_results_dict(self._func() or {}).items()}
         self.trainer.storage.put_scalars(**results, smoothing_hint=False)
         comm.synchronize()
-
-    def after_train(self) -> None:
-        if self._eval_after_train:
-            super().after_train()
-
-
-class BestCheckpointer(_AtEvaluations):
-    """Writes ``<file_prefix>.pth`` whenever a stored metric, such as ``"bbox/AP50"``, is the best so far.
-
-    Register it after the hook that evaluates, with the same period. ``mode`` is ``"max"`` or ``"min"``.
-    """
-
-    def __init__(self, eval_period, checkpointer, val_metric, mode="max", file_prefix="model_best"):
-        self._period, self._checkpointer = eval_period, checkpointer
-        self._val_metric, self._file_prefix = val_metric, file_prefix
-        self._is_better = {"max": operator.gt, "min": operator.lt}[mode]
-        self.best_metric: float | None = None
-        self.best_iter: int | None = None
-
-    def _act(self) -> None:
-        value, iteration = self.trainer.storage.latest().get(self._val_metric, (None, None))
-        if value is None:
-            logger.warning("There is no metric %s, so no best checkpoint is kept.", self._val_metric)
-        elif math.isfinite(value) and (self.best_metric is None or self._is_better(value, self.best_metric)):
-            logger.info("%s %.5f at iteration %d is the best so far.", self._val_metric, value, iteration)
-            self.best_metric, self.best_iter = value, iteration
-            self._checkpointer.save(self._file_prefix, iteration=iteration)
