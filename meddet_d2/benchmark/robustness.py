@@ -21,7 +21,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 from meddet_d2.data import MedDetDatasetMapper, read_image, register_datasets
 from meddet_d2.data.mri_noise import check_corruption, corrupt, image_seed
-from meddet_d2.evaluation import DetectionEvaluator
+from meddet_d2.evaluation import evaluator_for, first_metrics
 from meddet_d2.files import checksum, write_json
 from meddet_d2.modeling.weights import load_detector_weights
 
@@ -212,7 +212,7 @@ def _test(
 ) -> list[dict[str, float]]:
     """``METRICS`` of each network under one condition. An image is read and corrupted once for all of them."""
     mappers = [MedDetDatasetMapper(item.cfg, is_train=False) for item in items]
-    evaluators = [DetectionEvaluator(dataset, distributed=False) for _ in items]
+    evaluators = [evaluator_for(item.cfg)(dataset, distributed=False) for item in items]
     for evaluator in evaluators:
         evaluator.reset()
     for start in range(0, len(records), batch):
@@ -225,7 +225,7 @@ def _test(
             bar.update(len(part))
     # COCO's own report of every evaluation goes to the standard output.
     with contextlib.redirect_stdout(io.StringIO()):
-        results = [evaluator.evaluate()["bbox"] for evaluator in evaluators]
+        results = [first_metrics(evaluator.evaluate()) for evaluator in evaluators]
     return [{metric: result[metric] for metric in METRICS} for result in results]
 
 

@@ -122,7 +122,7 @@ class ByPixels:
 
 @pytest.fixture
 def by_pixels(monkeypatch):
-    monkeypatch.setattr(robustness, "DetectionEvaluator", ByPixels)
+    monkeypatch.setattr(robustness, "evaluator_for", lambda cfg: ByPixels)
     monkeypatch.setattr(ByPixels, "evaluations", 0)
     return ByPixels
 

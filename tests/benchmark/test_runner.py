@@ -138,7 +138,7 @@ def test_learning_curves_after_a_resume(tmp_path):
         '{"iteration": 40, "bbox/AP50": 12.5, "bbox/AP": 3.0}',
     ]
     path.write_text("\n".join(lines))
-    assert learning_curve(path) == [
+    assert learning_curve(path, "bbox/AP50") == [
         {"iteration": 19, "total_loss": 3.0},
         {"iteration": 39, "total_loss": 2.0},
         {"iteration": 40, "AP50": 12.5},
