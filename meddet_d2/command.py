@@ -37,7 +37,7 @@ def add_plugins(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="MODULE_OR_FILE",
-        help="load your own backbone, method or other part first; may be repeated (docs/how_to/your_backbone.md)",
+        help="load your own backbone, method or other part first; may be repeated (docs/how_to/your_method.md)",
     )
 
 

@@ -30,6 +30,24 @@ BROWSER_ARGUMENTS = [
 ]
 
 
+# Fixtures that train or export a network, and modules whose tests start processes or train: left out by -m "not slow".
+SLOW_FIXTURES = {"finished_run", "distil_cfg", "exported", "tiny_network"}
+SLOW_MODULES = {
+    *("test_benchmark", "test_both_engines", "test_distributed", "test_fuzz", "test_kill", "test_launch"),
+    *("test_processes", "test_runner", "test_train_net", "test_user_pages"),
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & SLOW_FIXTURES or item.path.stem in SLOW_MODULES:
+            item.add_marker("slow")
+        if "browser_page" in fixtures:
+            item.add_marker("browser")
+            item.add_marker("slow")
+
+
 @pytest.fixture
 def browser_page():
     """A page of a real headless browser; skips where no browser is, and fails there if MEDDET_NEEDS_BROWSER is set."""

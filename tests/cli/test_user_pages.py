@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tiny_runs import ROOT, TINY_DATA
 
-PAGES = ("your_backbone",)
+PAGES = ("your_backbone", "your_method")
 # So that a command takes seconds; what the pages set themselves stays.
 SHORT = [
     *TINY_DATA,
