@@ -119,7 +119,7 @@ def add_other_methods(cfg: CN) -> None:
     # What MedDet is compared with. Every default is the published one for one-stage detectors, found for maps of 256
     # channels and one teacher; where losses are sums over a map they grow with the image.
     cfg.DISTILL.FITNETS = CN()
-    # Weight of the mean squared difference, as where FitNets serve as a baseline for detectors (LD).
+    # Of the mean squared difference over all cells; LD's code has this weight for the cells inside of boxes.
     cfg.DISTILL.FITNETS.WEIGHT = 2.0
 
     cfg.DISTILL.MGD = CN()

@@ -16,6 +16,8 @@ def add_detector(cfg: CN) -> None:
     cfg.MODEL.BOTTOM_UP.LIBRARY = "torchvision"
     # The network's name in that library.
     cfg.MODEL.BOTTOM_UP.NAME = "mobilenet_v2"
+    # Strides of the maps that it gives to the FPN; (4, 8, 16, 32) adds p2 for MODEL.GFL.IN_FEATURES.
+    cfg.MODEL.BOTTOM_UP.STRIDES = (8, 16, 32)
     # Channels relative to the published network; mobilenet_v2 and shufflenet_v1_* only.
     cfg.MODEL.BOTTOM_UP.WIDTH_MULT = 1.0
     # Load ImageNet weights if the machine can reach them; it warns and starts from random weights otherwise.

@@ -14,6 +14,7 @@ from detectron2.utils.env import seed_all_rng
 from meddet_d2.distillation import TeacherBank, build_distiller, method_class, teacher_configs
 from meddet_d2.distillation.teacher_configs import changed
 from meddet_d2.evaluation import evaluator_for, summary
+from meddet_d2.modeling.dry_run import check_forward
 
 from .guards import check_schedule, make_deterministic
 from .parallel import check_same
@@ -111,10 +112,14 @@ def check_distillation(cfg: CfgNode) -> None:
     """Build student, teachers and distiller once without memory, so that a mistake shows before hours of training.
 
     Raises:
-        ValueError: whatever building them refuses, or a teacher that does not fit the student.
+        ValueError: whatever building them refuses, a teacher that does not fit the student, or a network that does not
+            run on images of this size.
     """
     cfg = changed(cfg, ["MODEL.DEVICE", "meta", "MODEL.BOTTOM_UP.PRETRAINED", False])
-    build_distiller(cfg, build_model(cfg), TeacherBank.build(cfg))
+    student, teachers = build_model(cfg), TeacherBank.build(cfg)
+    build_distiller(cfg, student, teachers)
+    networks = dict(zip(("The student", *teachers.names), (student, *teachers.networks), strict=True))
+    check_forward(networks, max(cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TEST))
 
 
 def _evaluate_teachers(cfg: CfgNode, teachers: TeacherBank) -> list[summary.NetworkRow]:

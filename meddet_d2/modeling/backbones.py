@@ -1,10 +1,10 @@
-"""Bottom-up networks and the feature pyramid P3..P7 of GFL on top of them.
+"""Bottom-up networks and the feature pyramid of GFL on top of them, P3..P7 by default.
 
 Shape legend:
     N: images; H, W: height and width of the padded batch in pixels; C: channels of a level
 
 c3, c4, c5 are the bottom-up maps at strides 8, 16, 32, and p3..p7 the pyramid's at strides 8..128; so p3 is
-(N, C, H / 8, W / 8).
+(N, C, H / 8, W / 8). With MODEL.BOTTOM_UP.STRIDES (4, 8, 16, 32) there are c2 and p2, too.
 """
 
 from typing import Any
@@ -15,21 +15,21 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
 
-from .bodies import STRIDES, TimmBody, TorchvisionBody
+from .bodies import Body, TimmBody, TorchvisionBody
 from .nmode.nmode_block import build_nmode, nmode_kwargs
 from .norms import NORMS, replace_batch_norm
 from .shufflenet import ShuffleNetBody
 
-FEATURES = ("c3", "c4", "c5")
-
 
 class BottomUp(Backbone):
-    """A classification network as a feature extractor: "c3", "c4", "c5" at strides 8, 16, 32.
+    """A classification network as a feature extractor: "c3", "c4", "c5" at strides 8, 16, 32, or others.
 
     Args:
         library: "torchvision" (the names in ``TORCHVISION_LAYOUTS``), "timm" (any features_only model) or
             "meddet_d2" (the names in ``SHUFFLENETS``).
         name: the network's name in that library.
+        strides: of the outputs, powers of two, each twice the one before; stride 2^l is called "c<l>".
+        largest_side: of the images, in pixels; for timm's networks that take one size.
         width_mult: channels relative to the published network; mobilenet_v2 and ShuffleNet v1 only.
         pretrained: load ImageNet weights. Where they cannot be had, a warning is logged and the weights are random.
         norm: "BN" for the network's own; "GN" or "SyncBN" to put GroupNorm, or BatchNorm over all processes, in the
@@ -49,6 +49,8 @@ class BottomUp(Backbone):
         *,
         library: str,
         name: str,
+        strides: tuple[int, ...] = (8, 16, 32),
+        largest_side: int = 512,
         width_mult: float = 1.0,
         pretrained: bool = False,
         norm: str = "BN",
@@ -61,14 +63,20 @@ class BottomUp(Backbone):
             raise ValueError(f"MODEL.BOTTOM_UP.NORM: unknown value {norm!r}; choose one of {', '.join(NORMS)}.")
         if freeze_at not in range(6):
             raise ValueError(f"MODEL.BACKBONE.FREEZE_AT must be an integer from 0 to 5, not {freeze_at}.")
+        strides = tuple(strides)
+        if not strides or strides != tuple(strides[0] << i for i in range(len(strides))) or strides[0].bit_count() != 1:
+            raise ValueError(
+                f"MODEL.BOTTOM_UP.STRIDES is {strides}; give powers of two, each twice the one before: (8, 16, 32)."
+            )
         if library == "timm" and width_mult != 1.0:
             raise ValueError("MODEL.BOTTOM_UP.WIDTH_MULT has no meaning with timm; set it to 1.0.")
+        body: Body
         if library == "torchvision":
-            body = TorchvisionBody(name=name, width_mult=width_mult, pretrained=pretrained)
+            body = TorchvisionBody(name=name, strides=strides, width_mult=width_mult, pretrained=pretrained)
         elif library == "timm":
-            body = TimmBody(name=name, pretrained=pretrained)
+            body = TimmBody(name=name, strides=strides, pretrained=pretrained, largest_side=largest_side)
         elif library == "meddet_d2":
-            body = ShuffleNetBody(name=name, width_mult=width_mult, pretrained=pretrained)
+            body = ShuffleNetBody(name=name, strides=strides, width_mult=width_mult, pretrained=pretrained)
         else:
             raise ValueError(
                 f"MODEL.BOTTOM_UP.LIBRARY: unknown value {library!r}; choose torchvision, timm or meddet_d2."
@@ -79,20 +87,22 @@ class BottomUp(Backbone):
             parameter.requires_grad_(False)
         self.body = replace_batch_norm(body, norm)
         self.norm_eval = norm_eval
+        self._output_shape = {
+            f"c{stride.bit_length() - 1}": ShapeSpec(channels=c, stride=stride)
+            for c, stride in zip(body.channels, strides, strict=True)
+        }
         self.nmode = None
         if nmode is not None:
-            self.nmode = nn.ModuleDict(
-                {f: build_nmode(channels=c, **nmode) for f, c in zip(FEATURES, body.channels, strict=True)}
-            )
-        self._output_shape = {
-            f: ShapeSpec(channels=c, stride=s) for f, c, s in zip(FEATURES, body.channels, STRIDES, strict=True)
-        }
+            blocks = {f: build_nmode(channels=shape.channels, **nmode) for f, shape in self._output_shape.items()}
+            self.nmode = nn.ModuleDict(blocks)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         return {
             "library": cfg.MODEL.BOTTOM_UP.LIBRARY,
             "name": cfg.MODEL.BOTTOM_UP.NAME,
+            "strides": cfg.MODEL.BOTTOM_UP.STRIDES,
+            "largest_side": max(cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TEST),
             "width_mult": cfg.MODEL.BOTTOM_UP.WIDTH_MULT,
             "pretrained": cfg.MODEL.BOTTOM_UP.PRETRAINED,
             "norm": cfg.MODEL.BOTTOM_UP.NORM,
@@ -102,8 +112,8 @@ class BottomUp(Backbone):
         }
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Map (N, 3, H, W), H and W multiples of 32, to {"c3", "c4", "c5"}."""
-        features = dict(zip(FEATURES, self.body(images), strict=True))
+        """Map (N, 3, H, W), H and W multiples of the last stride, to {"c3", "c4", "c5"}, or those of the strides."""
+        features = dict(zip(self._output_shape, self.body(images), strict=True))
         if self.nmode is not None:
             features = {name: self.nmode[name](feature) for name, feature in features.items()}
         return features
@@ -120,13 +130,13 @@ class BottomUp(Backbone):
 
 
 class TopBlockP6P7(nn.Module):
-    """P6 and P7: 3x3 convolutions of stride 2 on P5 and on P6, without RetinaNet's ReLU before P7.
+    """P6 and P7: 3x3 convolutions of stride 2 on P5 and on P6, without RetinaNet's ReLU before P7. Or P5 on P4.
 
     Args:
         channels: of input and outputs.
         norm: as ``detectron2.layers.get_norm`` takes it; "" for none.
         in_feature: name of the input.
-        num_levels: 2, or 1 for P6 alone.
+        num_levels: 2, or 1 for P6 alone, or more.
     """
 
     def __init__(self, *, channels: int, norm: str = "", in_feature: str = "p5", num_levels: int = 2):
@@ -147,10 +157,10 @@ class TopBlockP6P7(nn.Module):
 
 
 class GFLFPN(FPN):
-    """The pyramid P3..P7 as GFL has it: from c3, c4, c5, with P6 and P7 made of P5.
+    """The pyramid P3..P7 as GFL has it: from c3, c4, c5, with P6 and P7 made of P5. Or from the outputs that there are.
 
     Args:
-        bottom_up: gives "c3", "c4", "c5".
+        bottom_up: gives "c3", "c4", "c5", or others.
         out_channels: C of every level.
         norm: as ``detectron2.layers.get_norm`` takes it; "" for none.
         top_levels: of P6 and P7, how many there are. A convolution that nothing reads would never get a gradient, for
@@ -168,12 +178,13 @@ class GFLFPN(FPN):
         top_levels: int = 2,
         nmode: dict[str, Any] | None = None,
     ):
+        features = list(bottom_up.output_shape())
+        top_block = None
+        if top_levels:
+            last = features[-1].replace("c", "p")
+            top_block = TopBlockP6P7(channels=out_channels, norm=norm, in_feature=last, num_levels=top_levels)
         super().__init__(
-            bottom_up=bottom_up,
-            in_features=list(FEATURES),
-            out_channels=out_channels,
-            norm=norm,
-            top_block=TopBlockP6P7(channels=out_channels, norm=norm, num_levels=top_levels) if top_levels else None,
+            bottom_up=bottom_up, in_features=features, out_channels=out_channels, norm=norm, top_block=top_block
         )
         for name, module in self.named_modules():
             if isinstance(module, nn.Conv2d) and not name.startswith("bottom_up."):
@@ -196,17 +207,19 @@ class GFLFPN(FPN):
 def build_gfl_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> GFLFPN:
     """Build ``cfg.MODEL.BOTTOM_UP`` with the pyramid ``cfg.MODEL.FPN`` (OUT_CHANNELS, NORM) on top.
 
-    P6 and P7 are there if ``cfg.MODEL.GFL.IN_FEATURES`` names them.
+    P6 and P7, which no bottom-up network gives, are there if ``cfg.MODEL.GFL.IN_FEATURES`` names them.
 
     Raises:
         ValueError: the input is not of three channels, or a key holds an unknown value.
     """
     if input_shape.channels != 3:
         raise ValueError(f"MODEL.PIXEL_MEAN has {input_shape.channels} values, but the backbones take 3 channels.")
-    used = cfg.MODEL.GFL.IN_FEATURES
+    bottom_up = BottomUp(cfg)
+    last = max(shape.stride for shape in bottom_up.output_shape().values()).bit_length() - 1
+    used = [int(name[1:]) for name in cfg.MODEL.GFL.IN_FEATURES if name[1:].isdecimal()]
     return GFLFPN(
-        top_levels=2 if "p7" in used else int("p6" in used),
-        bottom_up=BottomUp(cfg),
+        top_levels=max(max(used, default=0) - last, 0),
+        bottom_up=bottom_up,
         out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
         norm=cfg.MODEL.FPN.NORM,
         nmode=nmode_kwargs(cfg, "fpn"),

@@ -34,10 +34,12 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
-        self.num_batches_tracked += 1
-        share = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean, share)
-        self.running_var.lerp_(variance, share)
+        batches, running_mean, running_var = self.num_batches_tracked, self.running_mean, self.running_var
+        assert batches is not None and running_mean is not None and running_var is not None  # track_running_stats
+        batches += 1
+        share = 1 / batches.item() if self.momentum is None else self.momentum
+        running_mean.lerp_(mean, share)
+        running_var.lerp_(variance, share)
 
 
 def group_norm(norm: nn.BatchNorm2d) -> nn.GroupNorm:

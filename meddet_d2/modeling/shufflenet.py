@@ -10,7 +10,7 @@ Shape legend:
 import torch
 from torch import Tensor, nn
 
-from .bodies import unknown_name, warn_of_random_weights
+from .bodies import SHUFFLENET_STAGES, STRIDES, Body, places, unknown_name, warn_of_random_weights
 
 # The paper's table 1: channels of stages 2, 3, 4 for every number of groups, at much the same cost.
 STAGE_CHANNELS = {1: (144, 288, 576), 2: (200, 400, 800), 3: (240, 480, 960), 4: (272, 544, 1088), 8: (384, 768, 1536)}
@@ -75,22 +75,20 @@ class ShuffleUnit(nn.Module):
         return self.relu(x + y if self.pool is None else torch.cat((self.pool(x), y), dim=1))
 
 
-class ShuffleNetBody(nn.Module):
+class ShuffleNetBody(Body):
     """ShuffleNet v1 up to its last stage, with the interface of the bodies in ``bodies.py``.
 
     Args:
         name: a key of ``SHUFFLENETS``, which tells the number of groups; shufflenet_v1_g3 is the field's usual one.
+        strides: of the maps, in ``STRIDES``; the stem's pooling is the map of stride 4.
         width_mult: channels relative to the published network, the stem's too.
         pretrained: there are no weights for it; a warning says so.
 
-    Attributes:
-        channels: of the three maps.
-
     Raises:
-        ValueError: the name is unknown, or the width leaves channels that the groups do not divide.
+        ValueError: the name or a stride is unknown, or the width leaves channels that the groups do not divide.
     """
 
-    def __init__(self, *, name: str, width_mult: float = 1.0, pretrained: bool = False):
+    def __init__(self, *, name: str, strides: tuple[int, ...], width_mult: float = 1.0, pretrained: bool = False):
         super().__init__()
         if name not in SHUFFLENETS:
             raise ValueError(unknown_name("meddet_d2", name, SHUFFLENETS))
@@ -104,26 +102,22 @@ class ShuffleNetBody(nn.Module):
         if pretrained:
             warn_of_random_weights(f"meddet_d2's {name}", "there are none for this implementation")
 
-        stem, *self.channels = _channels(groups, width_mult)
-        self.conv1 = nn.Sequential(
-            nn.Conv2d(3, stem, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(stem), nn.ReLU(inplace=True)
-        )
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        # The stem's channels are too few to be grouped.
-        self.stage2 = _stage(stem, self.channels[0], units=STAGE_UNITS[0], groups=groups, first_groups=1)
-        self.stage3 = _stage(*self.channels[:2], units=STAGE_UNITS[1], groups=groups, first_groups=groups)
-        self.stage4 = _stage(*self.channels[1:], units=STAGE_UNITS[2], groups=groups, first_groups=groups)
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Map (N, 3, H, W) to (N, C, H / s, W / s) for s = 8, 16, 32."""
-        c3 = self.stage2(self.maxpool(self.conv1(x)))
-        c4 = self.stage3(c3)
-        return [c3, c4, self.stage4(c4)]
-
-    def stage_parameters(self, count: int) -> list[nn.Parameter]:
-        """Parameters of the first ``count`` stages, 0 to 5; that of stride 4 is a pooling and has none."""
-        stages = (self.conv1, self.maxpool, self.stage2, self.stage3, self.stage4)
-        return [p for stage in stages[:count] for p in stage.parameters()]
+        chosen = places(f"meddet_d2's {name}", STRIDES, strides)
+        channels = stem, *_ = _channels(groups, width_mult)
+        children: dict[str, nn.Module] = {
+            "conv1": nn.Sequential(
+                nn.Conv2d(3, stem, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(stem), nn.ReLU(inplace=True)
+            ),
+            "maxpool": nn.MaxPool2d(3, stride=2, padding=1),
+        }
+        for index, (name, units) in enumerate(zip(SHUFFLENET_STAGES[1:], STAGE_UNITS, strict=True)):
+            # The stem's channels are too few to be grouped.
+            first_groups = groups if index else 1
+            children[name] = _stage(
+                channels[index], channels[index + 1], units=units, groups=groups, first_groups=first_groups
+            )
+        self.set_children(children.items(), SHUFFLENET_STAGES, tuple(SHUFFLENET_STAGES[i] for i in chosen))
+        self.channels = [channels[i] for i in chosen]
 
 
 def _stage(in_channels: int, out_channels: int, *, units: int, groups: int, first_groups: int) -> nn.Sequential:

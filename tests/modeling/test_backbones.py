@@ -1,6 +1,7 @@
 """Bottom-up networks and the pyramid: shapes, sizes, norms, freezing, and weights that cannot be had."""
 
 import logging
+import math
 import re
 import socket
 from urllib.error import URLError
@@ -83,6 +84,99 @@ def test_channels_strides_and_sizes(library, name, width_mult, channels, params,
     assert [tuple(x.shape) for x in levels.values()] == [
         (2, 256, 8, 12), (2, 256, 4, 6), (2, 256, 2, 3), (2, 256, 1, 2), (2, 256, 1, 1)
     ]  # fmt: skip
+
+
+# One small network of each family.
+ANY_SIZE = (
+    *(
+        "resnet10t",
+        "resnext26ts",
+        "regnetx_002",
+        "densenet121",
+        "hrnet_w18_small",
+        "dla34",
+        "cs3darknet_s",
+        "repvgg_a0",
+    ),
+    *(
+        "efficientnet_lite0",
+        "mobilenetv3_small_050",
+        "mobilenetv4_conv_small",
+        "lcnet_050",
+        "ghostnet_050",
+        "rexnet_100",
+    ),
+    *("convnext_atto", "swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256", "swin_s3_tiny_224", "pvt_v2_b0"),
+    *("efficientvit_b0", "fastvit_t8", "mvitv2_tiny", "edgenext_xx_small", "tiny_vit_5m_224", "nextvit_small"),
+    *("mobilevit_xxs", "repvit_m0_9", "starnet_s1", "poolformer_s12"),
+)
+ONE_SIZE = ("maxvit_nano_rw_256", "coatnet_nano_rw_224", "gcvit_xxtiny", "hiera_tiny_224", "botnet26t_256")
+
+
+@pytest.mark.parametrize("name", [*ANY_SIZE, *ONE_SIZE])
+def test_timms_families_run_at_every_size(name):
+    for largest in (512, 160):
+        with torch.device("meta"):
+            bottom_up = BottomUp(library="timm", name=name, largest_side=largest).eval()
+        assert bottom_up.body.side == (largest if name in ONE_SIZE else None)
+        for size in ((largest, largest), (96, 160)):
+            features = bottom_up(torch.zeros(1, 3, *size, device="meta"))
+            shapes = bottom_up.output_shape().items()
+            assert {f: tuple(x.shape) for f, x in features.items()} == {
+                f: (1, s.channels, size[0] // s.stride, size[1] // s.stride) for f, s in shapes
+            }
+
+
+@pytest.mark.parametrize(
+    "name", ["swin_tiny_patch4_window7_224", "mvitv2_tiny", "maxvit_nano_rw_256", "coatnet_nano_rw_224"]
+)
+def test_transformers_run_on_the_detectors_images_and_learn(name):
+    torch.manual_seed(0)
+    bottom_up = BottomUp(library="timm", name=name, largest_side=160)
+    image = torch.randn(1, 3, 96, 160).contiguous(memory_format=torch.channels_last)
+    sum(x.sum() for x in bottom_up(image).values()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in bottom_up.parameters())
+    bottom_up.eval()
+    with torch.no_grad():
+        found, padded = bottom_up(image), bottom_up(nn.functional.pad(image, (0, 0, 0, 64)))
+    assert [x.shape[-2:] for x in found.values()] == [(12, 20), (6, 10), (3, 5)]
+    # In the place of the padding there may as well be zeros in the image.
+    same = [torch.equal(padded[name][..., : x.shape[2], :], x) for name, x in found.items()]
+    assert all(same) == (bottom_up.body.side is not None)
+
+
+def test_an_image_larger_than_a_network_was_built_for_is_refused():
+    with torch.device("meta"):
+        bottom_up = BottomUp(library="timm", name="coatnet_nano_rw_224", largest_side=150).eval()
+    with pytest.raises(ValueError, match=r"coatnet_nano_rw_224 is .* at most 160 pixels, not 128x192; raise"):
+        bottom_up(torch.zeros(1, 3, 128, 192, device="meta"))
+
+
+@pytest.mark.parametrize("network", [SMALL, RESNET, MOBILENET, EFFICIENTNET, SHUFFLENET, SHUFFLENET_V2])
+@pytest.mark.parametrize("strides", [(4, 8, 16, 32), (4, 8), (16, 32), (4,)])
+def test_strides_are_a_key(network, strides):
+    with torch.device("cpu" if network["library"] == "timm" else "meta"):
+        bottom_up = BottomUp(**network, strides=strides).eval()
+        features = bottom_up(torch.zeros(1, 3, 64, 96))
+    names = [f"c{int(math.log2(stride))}" for stride in strides]
+    assert list(features) == names and [s.stride for s in bottom_up.output_shape().values()] == list(strides)
+    for (name, shape), stride in zip(bottom_up.output_shape().items(), strides, strict=True):
+        assert tuple(features[name].shape) == (1, shape.channels, 64 // stride, 96 // stride)
+    # The other levels' maps are what they are by default, and what no map needs is not there.
+    default = dict(BottomUp(**network).named_parameters())
+    for name, p in bottom_up.named_parameters():
+        assert p.shape == default[name].shape
+
+
+def test_a_pyramid_of_stride_4():
+    cfg = config(LIBRARY="timm", NAME="resnet10t", STRIDES=(4, 8, 16))
+    cfg.MODEL.GFL.IN_FEATURES = ("p2", "p3", "p4", "p5")
+    pyramid = build_backbone(cfg).eval()
+    assert pyramid.size_divisibility == 16
+    maps = pyramid(torch.zeros(1, 3, 64, 80))
+    assert {name: tuple(x.shape[2:]) for name, x in maps.items()} == {
+        "p2": (16, 20), "p3": (8, 10), "p4": (4, 5), "p5": (2, 3)
+    }  # fmt: skip
 
 
 def test_build_through_the_registry():
@@ -275,7 +369,25 @@ def test_nmode_after_every_output():
     [
         ({"library": "torchvision", "name": "resnet51"}, r"MODEL\.BOTTOM_UP\.NAME.*'resnet51'.*resnet50"),
         ({"library": "timm", "name": "mobilenetv2_10"}, r"MODEL\.BOTTOM_UP\.NAME.*mobilenetv2_100"),
-        ({"library": "timm", "name": "vit_tiny_patch16_224"}, r"strides \[16\]"),
+        (
+            {"library": "timm", "name": "vit_tiny_patch16_224"},
+            r"vit_tiny_patch16_224 has.*\[16\].*STRIDES, 8, 16, 32",
+        ),
+        (
+            {"library": "timm", "name": "levit_128s"},
+            r"NAME: timm's levit_128s has .* strides \[16, 32, 64\]",
+        ),
+        ({"library": "timm", "name": "efficientvit_m0"}, r"timm's efficientvit_m0 has .* strides \[16, 32, 64\]"),
+        (
+            {"library": "timm", "name": "efficientformer_l1"},
+            r"NAME: timm's efficientformer_l1 does not run on .*512x512",
+        ),
+        ({**SMALL, "strides": (2, 64)}, r"MODEL\.BOTTOM_UP\.STRIDES is \(2, 64\)"),
+        ({**SMALL, "strides": (6, 12)}, r"MODEL\.BOTTOM_UP\.STRIDES is \(6, 12\)"),
+        ({**SMALL, "strides": ()}, r"MODEL\.BOTTOM_UP\.STRIDES is \(\)"),
+        ({**SMALL, "strides": (32, 64)}, r"resnet10t has feature maps at strides \[2, 4, 8, 16, 32\]; .*32, 64"),
+        ({**RESNET, "strides": (2, 4)}, r"resnet50 has feature maps at strides \[4, 8, 16, 32\]"),
+        ({**SHUFFLENET, "strides": (2, 4)}, r"shufflenet_v1_g3 has feature maps at strides \[4, 8, 16, 32\]"),
         ({"library": "meddet_d2", "name": "shufflenet_v1_g5"}, r"MODEL\.BOTTOM_UP\.NAME.*_g1,.*_g2,.*_g3,.*_g4,.*_g8"),
         ({"library": "keras", "name": "resnet50"}, r"MODEL\.BOTTOM_UP\.LIBRARY.*'keras'"),
         ({**SMALL, "norm": "LN"}, r"MODEL\.BOTTOM_UP\.NORM.*'LN'"),

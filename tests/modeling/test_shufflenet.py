@@ -68,7 +68,7 @@ def test_units_of_both_strides():
 
 @pytest.mark.parametrize("groups", [1, 2, 3, 4, 8])
 def test_structure_of_the_published_network(groups):
-    body = ShuffleNetBody(name=f"shufflenet_v1_g{groups}")
+    body = ShuffleNetBody(name=f"shufflenet_v1_g{groups}", strides=(8, 16, 32))
     units = [list(stage) for stage in (body.stage2, body.stage3, body.stage4)]
     assert [len(stage) for stage in units] == [4, 8, 4]
     for channels, stage in zip(body.channels, units, strict=True):
@@ -86,7 +86,7 @@ def test_structure_of_the_published_network(groups):
 
 def test_every_parameter_learns():
     torch.manual_seed(0)
-    body = ShuffleNetBody(name="shufflenet_v1_g3").train()
+    body = ShuffleNetBody(name="shufflenet_v1_g3", strides=(8, 16, 32)).train()
     maps = body(torch.randn(2, 3, 64, 64))
     assert all(x.min() >= 0 and x.isfinite().all() for x in maps)
     sum((x * torch.randn_like(x)).sum() for x in maps).backward()
@@ -114,5 +114,5 @@ def test_every_parameter_learns():
     ],
 )
 def test_parameters_are_the_published_ones(groups, width_mult, published):
-    body = ShuffleNetBody(name=f"shufflenet_v1_g{groups}", width_mult=width_mult)
+    body = ShuffleNetBody(name=f"shufflenet_v1_g{groups}", strides=(8, 16, 32), width_mult=width_mult)
     assert num_params(body) + (body.channels[-1] + 1) * 1000 == published

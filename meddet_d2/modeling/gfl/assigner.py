@@ -70,6 +70,7 @@ class ATSSAssigner:
 
         It is the anchors, of all and not of the candidates alone, whose distance-IoU with a box is at least ``ratio``
         times that box's threshold and below the threshold. Their centre may lie outside of the box.
+        The authors' code divides by the anchor's area where DIoU has the union.
 
         Args:
             anchors_per_level, gt_boxes: as for :meth:`__call__`.

@@ -6,7 +6,7 @@ Shape legend:
 """
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from ..nmode.nmode_block import build_nmode, nmode_kwargs
 
 class Integral(nn.Module):
     """Distances from their distributions: the expectation over the bins (Generalized Focal Loss, equation 3)."""
+
+    bins: Tensor
 
     def __init__(self, reg_max: int) -> None:
         super().__init__()
@@ -133,11 +135,11 @@ class GFLHead(nn.Module):
             (self.cls_predictor, -math.log((1 - prior_prob) / prior_prob)),
             (self.box_predictor, 0),
         ):
-            if isinstance(predictor, nn.Sequential):
-                nn.init.kaiming_normal_(predictor[0].weight, nonlinearity="linear")
-                predictor = predictor[1]
-            nn.init.normal_(predictor.weight, std=0.01)
-            nn.init.constant_(predictor.bias, bias)
+            *before, last = (module for module in predictor.modules() if isinstance(module, nn.Conv2d))
+            for conv in before:
+                nn.init.kaiming_normal_(conv.weight, nonlinearity="linear")
+            nn.init.normal_(last.weight, std=0.01)
+            nn.init.constant_(cast(Tensor, last.bias), bias)
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Predict on every level.

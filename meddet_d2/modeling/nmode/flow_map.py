@@ -10,6 +10,9 @@ For nmODE^2, the largest error of phi, and of phi' relative to its largest value
     t_end       0.5      1        2        5
     phi         1e-7     4e-7     2e-6     5e-5
     phi'        2e-6     5e-6     2e-5     4e-4
+
+That is the table's error. Single precision adds the rounding of gamma: at t_end = 1 phi is then within 1e-6 for |gamma|
+up to 4, and within 1e-5 at 50.
 """
 
 import math
@@ -19,9 +22,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from .nmode_solvers import rk4_solve
+from .nmode_solvers import refuse_second_derivative, rk4_solve
 
 # A power of two, so that the place in the period is a bit mask; three tables of it are 48 KB and stay in the L1 cache.
 CELLS = 4096
@@ -116,8 +118,8 @@ class _FlowMapFunction(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, None]:
+        refuse_second_derivative()
         (slope,) = ctx.saved_tensors
         return grad_y * slope, None
 
@@ -125,7 +127,7 @@ class _FlowMapFunction(torch.autograd.Function):
 def flow_map(gamma: Tensor, table: Tensor) -> Tensor:
     """Evaluate phi(gamma), with the gradient phi'(gamma).
 
-    The backward pass keeps one tensor of gamma's shape and can be differentiated once. The same operators serve
+    The backward pass keeps one tensor of gamma's shape; a second derivative is refused. The same operators serve
     torch.compile, which makes one loop of them, and an export: Mul, Round, Sub, Cast, BitwiseAnd, GatherElements, Add.
 
     Args:

@@ -46,6 +46,8 @@ class NMODEBlock(nn.Module):
         ValueError: an argument is outside its range.
     """
 
+    table: Tensor
+
     def __init__(
         self,
         *,

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 # Solvers of torchdiffeq with and without step-size control.
 ADAPTIVE_METHODS = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
@@ -99,6 +98,18 @@ def _rk4_with_sensitivity(flow: Flow, gamma: Tensor, t_end: float, steps: int) -
     return y, s
 
 
+def refuse_second_derivative() -> None:
+    """Raise a RuntimeError in a backward pass with ``create_graph=True``, whose own derivative would be wrong.
+
+    The slope dy/dgamma is a constant there. torch's ``once_differentiable`` sees only what comes through grad_y, and
+    lets the gradient of a sum's gradient pass.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            "MODEL.NMODE.SOLVER flow_map and rk4 can be differentiated once; take odeint for a gradient of gradients."
+        )
+
+
 class _RK4Function(torch.autograd.Function):
     # The equation is scalar per element, so dy/dgamma is one number per element. Integrated beside y by the same
     # steps it is exactly the derivative of the discrete solution, and the only tensor to keep; differentiating
@@ -111,8 +122,8 @@ class _RK4Function(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_y: Tensor) -> tuple[Tensor, None, None, None]:
+        refuse_second_derivative()
         (s,) = ctx.saved_tensors
         return grad_y * s, None, None, None
 
@@ -123,7 +134,7 @@ def rk4_solve(
     """Solve nmODE or nmODE^2 by the classical Runge-Kutta method with a fixed step.
 
     From y(0) = 0 the backward pass is exact for the discrete solution and keeps one tensor of gamma's shape. It can be
-    differentiated once: there is no second derivative through it. Without gradients nothing is kept. From a given
+    differentiated once: a second derivative is refused. Without gradients nothing is kept. From a given
     y(0), which may have a gradient too, autograd goes through the steps and keeps some 25 tensors a step.
 
     Args:

@@ -40,6 +40,14 @@ def test_values_and_slopes_against_a_strict_solver(kind, t_end, bound, dtype):
     assert (slope.double() - expected_slope).abs().max() <= 1e-3 * expected_slope.abs().max()
 
 
+def test_single_precision_rounds_a_large_gamma():
+    table, exact = flow_table("nmode2", 1.0), flow_table("nmode2", 1.0, torch.float64)
+    for size, bound in ((4.0, 1e-6), (50.0, 1e-5)):
+        gamma = torch.linspace(-size, size, 40_001, dtype=torch.float64)
+        error = (flow_map(gamma.float(), table).double() - flow_map(gamma, exact)).abs().max()
+        assert bound / 4 < error < bound
+
+
 def test_the_errors_that_the_documentation_names():
     gamma = gammas()
     for t_end, value, slope in ((0.5, 2e-7, 2e-6), (1.0, 5e-7, 5e-6), (2.0, 3e-6, 3e-5), (5.0, 5e-5, 5e-4)):
@@ -92,9 +100,6 @@ def test_backward_keeps_one_tensor_and_inference_none():
     with torch.no_grad(), torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
         assert torch.equal(flow_map(gamma, table), y)
     assert not saved
-    (grad,) = torch.autograd.grad(flow_map(gamma, table).square().sum(), gamma, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        grad.sum().backward()
 
 
 def test_not_a_number_and_infinity_are_not_hidden():

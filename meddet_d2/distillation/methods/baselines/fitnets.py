@@ -32,7 +32,8 @@ class FitNets(Distiller):
     What differs from the paper, as usual where FitNets serve detectors: the paper takes one hint layer in the middle of
     a classifier, trains the student up to it first, with half the squared norm, and distils the classes afterwards.
     Here all FPN maps are hints, from the first step to the last and beside the detection loss, as a mean instead of a
-    norm; nothing of the classes is distilled.
+    norm; nothing of the classes is distilled. The weight, 2, is that of LD's code for its baseline of this name.
+    That one compares the cells inside of boxes; this one compares all cells.
 
     Args:
         student_channels: channels of the student's L maps.

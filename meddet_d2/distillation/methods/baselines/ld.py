@@ -38,7 +38,9 @@ class LD(Distiller):
     - in the valuable region around them, by ``vlr_weight``: ``sum IoU * KL / 16``, IoU being the anchor's;
     - the class logits at the positives, by ``kd_weight``: their mean distance.
 
-    So in the published code (ld_head.py and kd_loss.py of the authors' repository). The first two are sums over the
+    So in the published code (ld_head.py and kd_loss.py of the authors' repository), but for the valuable region: its
+    "DIoU" divides by the anchor's area instead of the union, by a slip in its ``bbox_overlaps``, and the published
+    figures come from that. Here it is the true DIoU, as the paper defines the region. The first two are sums over the
     positives of a step's batch, on however many processes, and grow with it; in that code the sums are each process's,
     of which its training takes the mean. Of the third that code takes the mean on each level by itself and adds the
     levels, which is the same where, as for discs at 512 x 512, all positives lie on P3. All is the mean over the

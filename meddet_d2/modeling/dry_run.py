@@ -1,0 +1,36 @@
+"""One pass of a network without memory, so that what cannot run is refused before hours of training."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from .bodies import first_line
+from .gfl.gfl_detector import GFL
+
+
+def check_forward(networks: Mapping[str, nn.Module], side: int) -> None:
+    """Run each GFL detector's backbone and head on an image of (side, side) pixels; it is left in evaluation mode.
+
+    What other networks take as their input is not known here; they are left out.
+
+    Args:
+        networks: on the meta device, by the names that an error calls them.
+        side: in pixels.
+
+    Raises:
+        ValueError: one of them does not run; one line that names it.
+    """
+    image = torch.zeros(3, side, side, device="meta")
+    for name, detector in networks.items():
+        if not isinstance(detector, GFL):
+            continue
+        detector.eval()
+        try:
+            with torch.no_grad():
+                detector.head(detector.extract_features(detector.preprocess_image([{"image": image}])))
+        # Any network may fail, in any way.
+        except Exception as error:
+            # Some, as MODEL.NMODE.SOLVER odeint, look at values on their way, which are not there.
+            if "meta" not in str(error):
+                raise ValueError(f"{name} does not run on images of {side}x{side} ({first_line(error)}).") from error

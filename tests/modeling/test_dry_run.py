@@ -1,0 +1,32 @@
+"""What cannot run is refused by name, without memory."""
+
+import pytest
+import torch
+
+from meddet_d2 import add_meddet_config
+from detectron2.config import get_cfg
+from detectron2.modeling import build_model
+from meddet_d2.modeling.dry_run import check_forward
+
+
+def network(*options):
+    cfg = get_cfg()
+    add_meddet_config(cfg)
+    cfg.MODEL.DEVICE, cfg.MODEL.META_ARCHITECTURE = "meta", "GFL"
+    cfg.MODEL.BACKBONE.NAME, cfg.MODEL.BACKBONE.FREEZE_AT = "build_gfl_fpn_backbone", 0
+    cfg.MODEL.BOTTOM_UP.PRETRAINED = False
+    cfg.merge_from_list(list(options))
+    return build_model(cfg)
+
+
+def test_a_network_that_does_not_run_is_named():
+    sound, broken = network(), network("MODEL.FPN.OUT_CHANNELS", 64)
+    check_forward({"The student": sound}, 160)
+    broken.backbone.fpn_output4 = torch.nn.Conv2d(32, 64, 3, device="meta")
+    with pytest.raises(ValueError, match=r"^Teacher b does not run on images of 160x160 \(.*channel.*\)\.$") as caught:
+        check_forward({"The student": sound, "Teacher b": broken}, 160)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_solver_that_looks_at_values_passes():
+    check_forward({"it": network("MODEL.NMODE.KIND", "nmode2", "MODEL.NMODE.SOLVER", "odeint")}, 160)
