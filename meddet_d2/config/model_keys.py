@@ -67,6 +67,8 @@ def add_detector(cfg: CN) -> None:
     cfg.MODEL.GFL.TOPK_CANDIDATES_TEST = 1000
     # Of two boxes that overlap by a greater IoU the one with the lower score goes.
     cfg.MODEL.GFL.NMS_THRESH_TEST = 0.6
+    # For classes that exclude each other: of two boxes in one place, only the better is kept, whatever their classes.
+    cfg.MODEL.GFL.NMS_ACROSS_CLASSES = False
 
 
 def add_nmode(cfg: CN) -> None:

@@ -28,7 +28,7 @@ class ModelCard:
         image: how a picture becomes the graph's input: "order" of the channels, "min_size" and "max_size" of its sides
             in pixels after resizing, "min_side" that it must have before; inside of the graph "mean" and "std" of each
             channel, and the "divisor" to whose multiples it is padded.
-        thresholds: "score", "nms", "topk" of each level and "max_detections", all inside of the graph.
+        thresholds: "score", "nms", "nms_across_classes", "topk" of each level and "max_detections", all in the graph.
         network: "config" (file), "config_hash", "nmode" with its "t_end", "parameters".
         made_by: "version" of meddet_d2, "commit", "torch", "engine".
         trained_on: names of the data sets.

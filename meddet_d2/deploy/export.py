@@ -99,6 +99,7 @@ def decoding_settings(detector: GFL) -> graph.DecodingSettings:
         score_thresh=detector.score_thresh,
         topk_candidates=detector.topk_candidates,
         nms_thresh=detector.nms_thresh,
+        nms_across_classes=detector.nms_across_classes,
         max_detections=detector.max_detections,
     )
 

@@ -32,6 +32,7 @@ class DecodingSettings:
     score_thresh: float
     topk_candidates: int
     nms_thresh: float
+    nms_across_classes: bool
     max_detections: int
 
 
@@ -104,9 +105,11 @@ def decoder(settings: DecodingSettings) -> onnx.ModelProto:
     sides = g("ReduceMin", g("Sub", high, low), g.constant([2]), keepdims=0)
     scores = g("Where", g("Greater", sides, g.constant(0.0, np.float32)), scores, g.constant(0.0, np.float32))
 
-    # NonMaxSuppression wants a row of scores for each class; a candidate counts in its own only.
-    own = g("Equal", g("Unsqueeze", classes, g.constant([1])), g.constant(np.arange(settings.num_classes)[:, None]))
-    rows = g("Where", own, g("Unsqueeze", scores, g.constant([1])), g.constant(0.0, np.float32))
+    # NonMaxSuppression wants a row of scores for each class; a candidate counts in its own only. Or one row for all.
+    rows = g("Unsqueeze", scores, g.constant([1]))
+    if not settings.nms_across_classes:
+        own = g("Equal", g("Unsqueeze", classes, g.constant([1])), g.constant(np.arange(settings.num_classes)[:, None]))
+        rows = g("Where", own, rows, g.constant(0.0, np.float32))
     chosen = g(
         "NonMaxSuppression",
         boxes,

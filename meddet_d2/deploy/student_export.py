@@ -48,6 +48,7 @@ def student_card(
         thresholds={
             "score": detector.score_thresh,
             "nms": detector.nms_thresh,
+            "nms_across_classes": detector.nms_across_classes,
             "topk": detector.topk_candidates,
             "max_detections": detector.max_detections,
         },

@@ -102,7 +102,9 @@ def test_the_card_says_what_a_user_must_know(exported):
         "std": [58.395, 57.12, 57.375],
         "divisor": 32,
     }
-    assert card["thresholds"] == {"score": 0.3, "nms": 0.6, "topk": 1000, "max_detections": 100}
+    assert card["thresholds"] == {
+        "score": 0.3, "nms": 0.6, "nms_across_classes": False, "topk": 1000, "max_detections": 100
+    }  # fmt: skip
     assert card["network"]["nmode"] == {"kind": "nmode2", "t_end": 1.0, "solver": "flow_map"}
     assert card["network"]["parameters"] == sum(parameter.numel() for parameter in detector.parameters())
     assert "Research only" in card["intended_use"] and card["made_by"]["commit"]

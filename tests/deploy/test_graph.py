@@ -22,6 +22,7 @@ def settings(**changes) -> DecodingSettings:
         "score_thresh": 0.05,
         "topk_candidates": 1000,
         "nms_thresh": 0.6,
+        "nms_across_classes": False,
         "max_detections": 100,
         **changes,
     }
@@ -60,6 +61,7 @@ def expected(maps, size, chosen):
             score_thresh=chosen.score_thresh,
             topk=chosen.topk_candidates,
             nms_thresh=chosen.nms_thresh,
+            nms_across_classes=chosen.nms_across_classes,
             max_detections=chosen.max_detections,
         )
         for cls, box in zip(join_levels(maps[:levels]), join_levels(maps[levels:]), strict=True)
@@ -73,6 +75,8 @@ def expected(maps, size, chosen):
         {"topk_candidates": 5},
         {"max_detections": 7},
         {"nms_thresh": 0.3},
+        {"nms_thresh": 0.3, "nms_across_classes": True},
+        {"nms_across_classes": True, "max_detections": 7},
         {"nms_thresh": 1.0, "max_detections": 1000},
         {"score_thresh": 0.6},
         {"anchor_offset": 0.0},

@@ -1,4 +1,4 @@
-"""From the head's output to detections: threshold, top-k per level, boxes, class-wise NMS.
+"""From the head's output to detections: threshold, top-k per level, boxes, NMS in each class or across them.
 
 Shape legend:
     L: locations of all levels of one image; C: classes; R: reg_max; D: detections
@@ -53,6 +53,7 @@ def decode_detections(
     score_thresh: float,
     topk: int,
     nms_thresh: float,
+    nms_across_classes: bool,
     max_detections: int,
 ) -> Instances:
     """Detections of one image.
@@ -66,6 +67,7 @@ def decode_detections(
         score_thresh: lowest score (exclusive).
         topk: candidates of each level.
         nms_thresh: of two boxes of one class with a larger IoU, the lower-scored is dropped.
+        nms_across_classes: so it is of two boxes of different classes, for classes that exclude each other.
         max_detections: at most so many, the best.
 
     Returns:
@@ -82,7 +84,8 @@ def decode_detections(
     boxes.clip(image_size)
     # Boxes that lie in the padding are empty after clipping.
     kept = boxes.nonempty().nonzero().squeeze(1)
-    kept = kept[batched_nms(boxes.tensor[kept], scores[kept], classes[kept], nms_thresh)[:max_detections]]
+    rivals = torch.zeros_like(classes) if nms_across_classes else classes
+    kept = kept[batched_nms(boxes.tensor[kept], scores[kept], rivals[kept], nms_thresh)[:max_detections]]
 
     detections = Instances(image_size)
     detections.pred_boxes = boxes[kept]

@@ -63,6 +63,7 @@ class GFL(nn.Module):
         score_thresh: float = 0.05,
         topk_candidates: int = 1000,
         nms_thresh: float = 0.6,
+        nms_across_classes: bool = False,
         max_detections: int = 100,
     ) -> None:
         """
@@ -77,7 +78,8 @@ class GFL(nn.Module):
             loss_lambda, loss_mu: weights of QFL and DFL; GIoU has the rest of 1.
             loss_gain: factor on all three.
             qfl_beta: exponent of QFL.
-            score_thresh, topk_candidates, nms_thresh, max_detections: see :func:`decode_detections`.
+            score_thresh, topk_candidates, nms_thresh, nms_across_classes, max_detections: see
+                :func:`decode_detections`.
 
         Raises:
             ValueError: for an argument outside its range; the message names the config key.
@@ -113,6 +115,7 @@ class GFL(nn.Module):
         self.score_thresh = score_thresh
         self.topk_candidates = topk_candidates
         self.nms_thresh = nms_thresh
+        self.nms_across_classes = nms_across_classes
         self.max_detections = max_detections
 
     @classmethod
@@ -139,6 +142,7 @@ class GFL(nn.Module):
             "score_thresh": cfg.MODEL.GFL.SCORE_THRESH_TEST,
             "topk_candidates": cfg.MODEL.GFL.TOPK_CANDIDATES_TEST,
             "nms_thresh": cfg.MODEL.GFL.NMS_THRESH_TEST,
+            "nms_across_classes": cfg.MODEL.GFL.NMS_ACROSS_CLASSES,
             "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
         }
 
@@ -286,6 +290,7 @@ class GFL(nn.Module):
                 score_thresh=self.score_thresh,
                 topk=self.topk_candidates,
                 nms_thresh=self.nms_thresh,
+                nms_across_classes=self.nms_across_classes,
                 max_detections=self.max_detections,
             )
             detections.append(found)

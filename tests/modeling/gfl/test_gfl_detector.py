@@ -343,12 +343,14 @@ def test_decoding_perfect_predictions_gives_the_boxes_back():
     torch.testing.assert_close(result.pred_boxes.tensor, torch.tensor([f[-1] for f in found]), rtol=0, atol=1e-4)
 
 
-def test_nms_is_class_wise():
+def test_nms_is_class_wise_or_across_classes_that_exclude_each_other():
     box, shifted = (21.0, 17.0, 63.0, 41.0), (22.0, 17.0, 64.0, 41.0)
     same = predictions([(0, 5, 4, 1, 0.9, box), (0, 6, 4, 1, 0.8, shifted)])
     assert same.scores.tolist() == pytest.approx([0.9])
     other = predictions([(0, 5, 4, 1, 0.9, box), (0, 6, 4, 0, 0.8, shifted)])
     assert other.pred_classes.tolist() == [1, 0]
+    exclusive = predictions([(0, 5, 4, 1, 0.9, box), (0, 6, 4, 0, 0.8, shifted)], NMS_ACROSS_CLASSES=True)
+    assert exclusive.pred_classes.tolist() == [1] and exclusive.scores.tolist() == pytest.approx([0.9])
     tolerant = predictions([(0, 5, 4, 1, 0.9, box), (0, 6, 4, 1, 0.8, shifted)], NMS_THRESH_TEST=0.99)
     assert len(tolerant) == 2
 
