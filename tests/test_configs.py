@@ -97,7 +97,7 @@ def test_the_configs_of_the_issue_are_there():
     assert expected <= {Path(path).stem for path in CONFIGS}
 
 
-@pytest.mark.parametrize("name", ["model", "data", "solver"])
+@pytest.mark.parametrize("name", ["model", "data", "solver", "distill"])
 def test_every_key_has_its_line_of_why(name):
     lines = (ROOT / "meddet_d2" / "config" / f"{name}_keys.py").read_text().splitlines()
     keys = [place for place, line in enumerate(lines) if re.match(r"    cfg\.[A-Z0-9_.]+ = (?!CN\(\))", line)]

@@ -14,10 +14,11 @@ def add_distillation(cfg: CN) -> None:
     cfg.DISTILL.PRECISION = "auto"
 
     cfg.DISTILL.TEACHERS = CN()
-    # Config files and checkpoints, in the same order. A relative config path is looked up beside the config
-    # that names it (or inherits it by _BASE_) and then from the working directory; a weights path from the latter.
+    # Config files. A relative path is looked up beside the config that names it (or inherits it by _BASE_), and then
+    # from the working directory.
     # KEY VALUE pairs may follow a config's name, as on a command line: "teacher.yaml MODEL.BOTTOM_UP.NAME resnet18".
     cfg.DISTILL.TEACHERS.CONFIGS = ()
+    # Their checkpoints in the same order; a relative path is looked up from the working directory.
     cfg.DISTILL.TEACHERS.WEIGHTS = ()
     # Indices of the teachers to use, all if empty; one that is not used needs no checkpoint and costs nothing.
     cfg.DISTILL.TEACHERS.USE = ()
@@ -34,9 +35,10 @@ def add_distillation(cfg: CN) -> None:
     # once for each image; 0: none. Of use where nothing is random in training's images (INPUT.INTENSITY_JITTER 0.0,
     # RANDOM_FLIP "none", one MIN_SIZE_TRAIN); three teachers at 512 x 512 need 16.8 MB an image.
     cfg.DISTILL.TEACHERS.CACHE_GIB = 0.0
-    # A folder in which to keep these maps from run to run, "" for none, and how many GiB it may take. It is filled in
-    # the first run over the data; a teacher that is trained again has files of its own.
+    # A folder in which to keep these maps from run to run; "": none. The first run over the data fills it. A teacher
+    # that is trained again has other files.
     cfg.DISTILL.TEACHERS.CACHE_DIR = ""
+    # How many GiB that folder may take.
     cfg.DISTILL.TEACHERS.CACHE_DIR_GIB = 100.0
     # Evaluate every teacher before distillation, so that a broken one is noticed.
     cfg.DISTILL.TEACHERS.EVALUATE = True
@@ -49,13 +51,15 @@ def add_distillation(cfg: CN) -> None:
 
 def add_meddet(cfg: CN) -> None:
     cfg.DISTILL.MEDDET = CN()
-    # Eq. 14: L = gain * (sigma L_det + tau L_dist + (1 - sigma - tau) L_adv). The paper gives no values.
-    # These stand for 1 : 48.9 : 0.1, and the gain 1 / sigma leaves L_det at its full size, so that a learning rate
+    # Sigma of eq. 14: L = gain * (sigma L_det + tau L_dist + (1 - sigma - tau) L_adv). The paper gives no values.
+    # The three stand for 1 : 48.9 : 0.1, and the gain 1 / sigma leaves L_det at its full size, so that a learning rate
     # found without distillation still fits. Found on the phantom (docs/results/phantom.md): a weak imitation gained
     # nothing over the student alone, and four times as much was no better. Late in training the student overfits the
     # labels. Imitation reduces that.
     cfg.DISTILL.MEDDET.SIGMA = 0.02
+    # Tau, the share of L_dist; what both leave is L_adv's.
     cfg.DISTILL.MEDDET.TAU = 0.978
+    # The gain, a factor of the whole.
     cfg.DISTILL.MEDDET.GAIN = 50.0
     # Weight of each of the student's levels, the finest first, in L_dist and L_adv. At 512 x 512 every positive of a
     # disc lies on P3.
@@ -107,8 +111,9 @@ def add_meddet(cfg: CN) -> None:
     cfg.DISTILL.MEDDET.AATM.STANDARDIZE = True
     # Target for real maps; 0.9 is one-sided label smoothing, against a discriminator that is too sure.
     cfg.DISTILL.MEDDET.AATM.REAL_LABEL = 1.0
-    # Of the discriminator's Adam: DCGAN's values, usual where two networks compete.
+    # Rate of the discriminator's Adam. It and the next are DCGAN's values, usual where two networks compete.
     cfg.DISTILL.MEDDET.AATM.LR = 2e-4
+    # Decay of Adam's two moving averages.
     cfg.DISTILL.MEDDET.AATM.BETAS = (0.5, 0.999)
     # Greatest norm of all the discriminator's gradients together; 0.0: as they are. SOLVER.CLIP_GRADIENTS does not
     # reach them.
@@ -131,10 +136,13 @@ def add_other_methods(cfg: CN) -> None:
     cfg.DISTILL.FGD = CN()
     # Of both attentions' softmax; below 1 it sharpens them.
     cfg.DISTILL.FGD.TEMPERATURE = 0.5
-    # Weights of the summed squared difference inside and outside of the boxes, of the attentions, and of the relations.
+    # Weight of the summed squared difference inside of the boxes.
     cfg.DISTILL.FGD.ALPHA = 1e-3
+    # The same outside of the boxes.
     cfg.DISTILL.FGD.BETA = 5e-4
+    # Weight of the difference of the attentions.
     cfg.DISTILL.FGD.GAMMA = 5e-4
+    # Weight of the difference of the relations.
     cfg.DISTILL.FGD.LAMBDA = 5e-6
 
     cfg.DISTILL.LD = CN()
@@ -147,8 +155,9 @@ def add_other_methods(cfg: CN) -> None:
     cfg.DISTILL.LD.VLR_RATIO = 0.25
     # Softens the distances' distributions, so that the less likely bins count too.
     cfg.DISTILL.LD.TEMPERATURE = 10.0
-    # Weight of the classes at the positives, and the temperature of their distributions.
+    # Weight of the classes at the positives.
     cfg.DISTILL.LD.KD_WEIGHT = 10.0
+    # Temperature of the classes' distributions.
     cfg.DISTILL.LD.KD_TEMPERATURE = 2.0
     # The classes are compared as published after a "softmax" over them, or each by its "sigmoid", as GFL scores them:
     # the softmax does not see how sure a score is.
