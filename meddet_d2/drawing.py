@@ -9,12 +9,17 @@ Shape legend
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-# Okabe and Ito's colours, which readers with any colour vision tell apart; the lesion gets the warm one.
+# Okabe and Ito's colours, which readers with any colour vision tell apart; the first class gets the warm one. Further
+# classes get others, and every class the next of the dashes.
 COLORS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#F0E442", "#0072B2")
+INKS = ("#b25f00", "#0f6aa6", "#146c43", "#7a3b8f")
 # Length of a dash as a multiple of the line's width, None for a solid line.
 DASHES = (None, 5, 1.5, 9)
 
@@ -65,7 +70,7 @@ def _draw_score(
     draw: ImageDraw.ImageDraw,
     corners: Sequence[float],
     box: Box,
-    font: ImageFont.FreeTypeFont,
+    font: Any,
     placed: Sequence[tuple[float, ...]],
 ) -> tuple[float, ...]:
     """Write a box's score beside it, clear of those ``placed`` where it can be; gives the rectangle that it takes."""
@@ -91,35 +96,74 @@ def _touch(a: Sequence[float], b: Sequence[float]) -> bool:
 
 def draw_line(draw: ImageDraw.ImageDraw, start: Sequence[float], end: Sequence[float], label: int, width: int) -> None:
     """A straight line in the colour and the dashes of a class."""
-    start, end = np.asarray(start), np.asarray(end)
-    length = float(np.linalg.norm(end - start))
-    dash = DASHES[label % len(DASHES)]
-    dash = length if dash is None else dash * width
+    begin, way = np.asarray(start), np.asarray(end) - np.asarray(start)
+    length = float(np.linalg.norm(way))
+    dashes = DASHES[label % len(DASHES)]
+    dash = length if dashes is None else dashes * width
     for position in np.arange(0, length, dash + 2 * width):
-        pieces = [start + (end - start) * min(at, length) / length for at in (position, position + dash)]
+        pieces = [begin + way * min(at, length) / length for at in (position, position + dash)]
         draw.line([tuple(piece) for piece in pieces], fill=color_of(label), width=width)
 
 
 def color_of(label: int) -> str:
     """A class's colour as #rrggbb."""
-    return COLORS[label % len(COLORS)]
+    colors = COLORS if label < len(COLORS) else _all_colors()
+    return colors[label % len(colors)]
 
 
-def draw_legend(names: Sequence[str], text: str = "") -> Image.Image:
-    """One line: how each class is drawn, and a text behind it."""
+@cache
+def _all_colors() -> tuple[str, ...]:
+    """COLORS, and then each time that one of a cube's light colours which is farthest from all before: about 150."""
+    steps = range(0, 256, 51)
+    free = np.array([rgb for rgb in product(steps, steps, steps) if np.dot(rgb, (0.3, 0.59, 0.11)) > 80])
+    chosen = np.array([list(bytes.fromhex(color[1:])) for color in COLORS])
+    nearest = np.linalg.norm(free[:, None] - chosen, axis=2).min(axis=1)
+    found = list(COLORS)
+    while nearest.max() > 40:
+        best = free[nearest.argmax()]
+        found.append("#" + bytes(best.tolist()).hex().upper())
+        nearest = np.minimum(nearest, np.linalg.norm(free - best, axis=1))
+    return tuple(found)
+
+
+def ink_of(label: int) -> str:
+    """The same colour, darker, for lines on white: boxes are drawn on black."""
+    if label < len(INKS):
+        return INKS[label]
+    parts = (int(color_of(label)[at : at + 2], 16) for at in (1, 3, 5))
+    return "#" + "".join(f"{round(0.6 * part):02x}" for part in parts)
+
+
+def draw_legend(names: Sequence[str], text: str = "", *, width: int | None = None) -> Image.Image:
+    """How each class is drawn, and a text behind it, in as many lines as are needed.
+
+    Args:
+        names: of the classes.
+        text: behind the last.
+        width: pixels, the most that a line may have where it holds more than one entry; one line if None.
+    """
     font, sample = font_of(14), 36
-    widths = [sample + 8 + round(font.getlength(name)) + 28 for name in names]
-    strip = Image.new("RGB", (sum(widths) + round(font.getlength(text)), CAPTION), BACKGROUND)
+    entries: list[tuple[int | None, str, int]] = [
+        (index, name, sample + 8 + round(font.getlength(name)) + 28) for index, name in enumerate(names)
+    ]
+    entries += [(None, text, round(font.getlength(text)))] if text else []
+    places, left, line, widest = [], 0, 0, 1
+    for _, _, size in entries:
+        if width is not None and left and left + size > width:
+            left, line = 0, line + 1
+        places.append((left, line * CAPTION + CAPTION // 2))
+        left += size
+        widest = max(widest, left)
+    strip = Image.new("RGB", (widest, (line + 1) * CAPTION), BACKGROUND)
     draw = ImageDraw.Draw(strip)
-    left, middle = 0, CAPTION // 2
-    for index, (name, width) in enumerate(zip(names, widths, strict=True)):
-        draw_line(draw, (left, middle), (left + sample, middle), index, LINE)
-        draw.text((left + sample + 8, middle), name, fill=FOREGROUND, font=font, anchor="lm")
-        left += width
-    draw.text((left, middle), text, fill=FAINT, font=font, anchor="lm")
+    for (index, name, _), (left, middle) in zip(entries, places, strict=True):
+        if index is not None:
+            draw_line(draw, (left, middle), (left + sample, middle), index, LINE)
+            left += sample + 8
+        draw.text((left, middle), name, fill=FOREGROUND if index is not None else FAINT, font=font, anchor="lm")
     return strip
 
 
-def font_of(size: int) -> ImageFont.FreeTypeFont:
+def font_of(size: int) -> Any:
     """Pillow's own font, so that a picture is the same on every machine."""
     return ImageFont.load_default(size)

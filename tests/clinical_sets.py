@@ -5,9 +5,10 @@ import json
 import numpy as np
 from PIL import Image
 
-from meddet_d2.evaluation.clinical import Case
+from meddet_d2.evaluation.clinical import Case, Subject
 
 CLASSES = ["protrusion", "non-protrusion"]
+SUBJECT = Subject(classes=tuple(CLASSES), findings=("protrusion",), thing="disc")
 SIZE = 96
 
 

@@ -52,7 +52,7 @@ from meddet_d2.curation.preparation.shape_boxes import make_boxes
 from meddet_d2.curation.preparation.spider import read_gradings, read_official_split
 from meddet_d2.curation.preparation.table import read_table
 from meddet_d2.curation.preparation.yolo import read_names
-from meddet_d2.data.cdh1848 import load_cdh_layout
+from meddet_d2.data import cdh_layout, load_cdh_layout
 from meddet_d2.deploy.card import ModelCard
 from meddet_d2.deploy.web_guard import Guard
 from meddet_d2.evaluation.clinical.study import read_study
@@ -469,7 +469,7 @@ def make_detections(folder: Path) -> list[Path]:
 
 
 def read_detections(path: Path) -> None:
-    read_study(path.parent / "test.json", path.parent / "images", path)
+    read_study(cdh_layout(path.parent / "test.json", path.parent / "images"), path)
 
 
 def make_card(folder: Path) -> list[Path]:

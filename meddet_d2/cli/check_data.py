@@ -22,7 +22,7 @@ from ..curation.checking.annotation_checks import find_json_files
 from ..curation.checking.data_page import write_page
 from ..curation.checking.findings import count
 from ..files import write_json
-from ..layout.validate import CLASSES
+from ..layout.validate import PATIENT_KEY
 from ..places import given_path
 
 FINDINGS, COUNTS, PAGE = "findings.json", "counts.json", "data.html"
@@ -39,6 +39,9 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
     )
     parser.add_argument("--dataset", action="append", default=[], metavar="NAME", help="a registered data set")
     add_config(parser, help="for --dataset: the yaml whose DATASETS.PHANTOM counts")
+    parser.add_argument(
+        "--patient-key", metavar="KEY", help=f'of an image record; "": patients are not known (default: {PATIENT_KEY})'
+    )
     parser.add_argument("--output", type=given_path, metavar="DIR", help=f"write {FINDINGS}, {COUNTS} and {PAGE} there")
     parser.add_argument("--strict", action="store_true", help="warnings give exit status 1, too")
     parser.add_argument("--quiet", action="store_true", help="print the findings and nothing else")
@@ -58,8 +61,10 @@ def run(args: argparse.Namespace) -> bool:
     if args.output is not None:
         _check_output(args.output, force=args.force)
     sources = [(file, args.images or file.parent / "images") for file in find_json_files(args.inputs)]
-    sources += [source for source in _registered(args.dataset, args.config_file) if source not in sources]
-    report = check_data(sources, progress=not args.quiet)
+    registered, keys = _registered(args.dataset, args.config_file)
+    sources += [source for source in registered if source not in sources]
+    patient_key = next(iter(keys), PATIENT_KEY) if args.patient_key is None else args.patient_key
+    report = check_data(sources, patient_key=patient_key, progress=not args.quiet)
     if args.output is not None:
         _write(report, args.output)
     if not args.quiet:
@@ -81,23 +86,21 @@ def _check_output(output: Path, *, force: bool) -> None:
         raise ValueError(f"{output} is not empty; name another folder, or add --force to replace {FINDINGS} there.")
 
 
-def _registered(names: list[str], config_file: str | None) -> list[tuple[Path, Path]]:
-    """The json files of registered data sets, those beside them included, and their folders of images."""
+def _registered(names: list[str], config_file: str | None) -> tuple[list[tuple[Path, Path]], set[str]]:
+    """The json files of registered data sets with their folders of images, those beside them too, and patient keys."""
     if not names or config_file is None:
-        return []
+        return [], set()
     # Here, because a folder can be checked where torch is not installed.
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
     from ..data import register_datasets
 
     register_datasets(meddet_d2.load_config(config_file, []))
-    sources = []
+    sources, keys = [], set()
     for name in names:
         if name not in DatasetCatalog:
             # Detectron2 brings dozens of its own, in other layouts.
-            ours = [
-                known for known in DatasetCatalog.list() if MetadataCatalog.get(known).get("thing_classes") == CLASSES
-            ]
+            ours = [known for known in DatasetCatalog.list() if MetadataCatalog.get(known).get("data_set")]
             raise ValueError(f"--dataset {name}: no such data set; {', '.join(sorted(ours))} are known.")
         metadata = MetadataCatalog.get(name)
         json_file = metadata.get("json_file")
@@ -110,7 +113,12 @@ def _registered(names: list[str], config_file: str | None) -> list[tuple[Path, P
                 raise
         files = find_json_files([Path(json_file)])
         sources += [(file, Path(metadata.image_root)) for file in files]
-    return list(dict.fromkeys(sources))
+        keys |= {metadata.data_set.patient_key} if metadata.get("data_set") else set()
+    if len(keys) > 1:
+        raise ValueError(
+            f"--dataset: these name their patients by different keys, {sorted(keys)}; check them one by one."
+        )
+    return list(dict.fromkeys(sources)), keys
 
 
 def _write(report: Report, output: Path) -> None:

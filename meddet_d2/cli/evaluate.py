@@ -13,7 +13,7 @@ docs/how_to/evaluate.md says what each figure means.
 import argparse
 import shutil
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.utils.logger import setup_logger
 
 from ..command import add_config, add_overrides, guarded, new_parser
-from ..data import register_datasets
+from ..data import cdh_layout, register_datasets
 from ..deploy import ModelCard
 from ..engine import evaluate
 from ..engine.guards import check_config
@@ -32,9 +32,10 @@ from ..evaluation.clinical import Measurement, Settings, Study, read_study
 from ..evaluation.clinical.clinical_page import interval, percent, write_page
 from ..evaluation.clinical.figure_files import RECORD, REPORT, TABLES, write_figures
 from ..evaluation.clinical.study import sha256
-from ..evaluation.detection_evaluator import data_note
+from ..evaluation.detection_evaluator import NO_PATIENTS, data_note
 from ..files import replacing
-from ..layout.validate import CLASSES
+from ..layout.data_set import CDH_CLASSES, DataSet
+from ..layout.validate import PATIENT_KEY
 from ..pages import RESEARCH_USE
 from ..places import given_path
 
@@ -46,10 +47,10 @@ FROM_FILES = ("ground_truth", "images", "detections")
 class Source(NamedTuple):
     """Files of a test set and its detections, and what is known about the network that made them."""
 
-    ground_truth: Path
-    images: Path
+    data_set: DataSet
     detections: Path
     name: str
+    findings: tuple[str, ...]
     config: str | None
     weights_sha256: str | None
     trained_on: tuple[str, ...]
@@ -68,6 +69,10 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
         "--detections", type=given_path, metavar="FILE", help="COCO results: a list of boxes with scores"
     )
     files.add_argument("--name", default="a test set", help="what the page calls the data set")
+    files.add_argument("--patient-key", default=PATIENT_KEY, metavar="KEY", help='of an image record; "": not known')
+    parser.add_argument(
+        "--finding", action="append", default=[], metavar="CLASS", help="makes a patient positive; may be repeated"
+    )
     parser.add_argument(
         "--card", type=given_path, metavar="FILE", help="card.json of tools/export_model.py, for the page"
     )
@@ -105,8 +110,9 @@ def run(args: argparse.Namespace) -> None:
     card_checked = _card_checked(args, card)
     with tempfile.TemporaryDirectory() as folder:
         source = _from_files(args) if given else _from_network(args, folder)
-        study = read_study(source.ground_truth, source.images, source.detections)
-        measurement = Measurement(study.cases, CLASSES, settings)
+        study = read_study(source.data_set, source.detections, source.findings)
+        _check_card(args, card, study.subject.classes)
+        measurement = Measurement(study.cases, study.subject, settings)
         provenance = _provenance(source, study, card, card_checked)
         record = {**provenance, **measurement.record}
         page = write_page(measurement, record, study.pictures, asdict(card) if card else None)
@@ -121,7 +127,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _from_files(args: argparse.Namespace) -> Source:
-    return Source(args.ground_truth, args.images, args.detections, args.name, None, None, ())
+    data_set = DataSet(json_file=args.ground_truth, images=args.images, patient_key=args.patient_key)
+    findings = tuple(args.finding)
+    # A file says nothing about findings; CDH-1848's two classes do.
+    if not findings and data_set.names() == CDH_CLASSES:
+        data_set = replace(cdh_layout(args.ground_truth, args.images), patient_key=args.patient_key)
+    return Source(data_set, args.detections, args.name, findings, None, None, ())
 
 
 def _from_network(args: argparse.Namespace, folder: str) -> Source:
@@ -140,8 +151,8 @@ def _from_network(args: argparse.Namespace, folder: str) -> Source:
     evaluate(cfg)
     metadata = MetadataCatalog.get(name)
     return Source(
-        ground_truth=Path(metadata.json_file),
-        images=Path(metadata.image_root),
+        data_set=metadata.data_set,
+        findings=tuple(args.finding or cfg.TEST.FINDINGS),
         detections=Path(folder) / "inference" / name / DETECTIONS,
         name=name,
         config=Path(args.config_file).name,
@@ -153,7 +164,7 @@ def _from_network(args: argparse.Namespace, folder: str) -> Source:
 def _provenance(source: Source, study: Study, card: ModelCard | None, card_checked: bool) -> dict[str, Any]:
     """What stands in the json before the figures; no path and no time, so that the same inputs give the same file."""
     # SPIDER and the phantom under another name stay what they are: known by their folder or by what the json says.
-    folders = source.ground_truth.resolve().parent
+    folders = source.data_set.json_file.resolve().parent
     known = "phantom" if study.phantom else f"{folders.parent.name}/{folders.name}"
     return {
         "research_use": RESEARCH_USE,
@@ -164,7 +175,7 @@ def _provenance(source: Source, study: Study, card: ModelCard | None, card_check
         },
         "data": {
             "name": source.name,
-            "note": data_note(source.name) or data_note(known),
+            "note": _note(source, known),
             **{f"{key}_sha256": value for key, value in study.checksums.items()},
         },
         "model": {
@@ -176,13 +187,24 @@ def _provenance(source: Source, study: Study, card: ModelCard | None, card_check
     }
 
 
+def _note(source: Source, known: str) -> str:
+    notes = [data_note(source.name) or data_note(known)]
+    if not source.data_set.patient_key and NO_PATIENTS not in notes[0]:
+        notes.append(NO_PATIENTS)
+    return "; ".join(filter(None, notes))
+
+
 def _read_card(args: argparse.Namespace) -> ModelCard | None:
     if args.card is None:
         return None
-    card = ModelCard.read(args.card)
-    if list(card.classes) != CLASSES:
-        raise ValueError(f"{args.card}: a card of a network for {list(card.classes)}; the test set has {CLASSES}.")
-    return card
+    return ModelCard.read(args.card)
+
+
+def _check_card(args: argparse.Namespace, card: ModelCard | None, classes: tuple[str, ...]) -> None:
+    if card is not None and card.classes != classes:
+        raise ValueError(
+            f"{args.card}: a card of a network for {list(card.classes)}; the test set has {list(classes)}."
+        )
 
 
 def _card_checked(args: argparse.Namespace, card: ModelCard | None) -> bool:
@@ -197,10 +219,10 @@ def _tell(record: dict[str, Any]) -> None:
     """The page's first figures, for the terminal."""
     patients, froc = record["patients"], next(iter(record["froc"].values()))
     rows = [
-        (f"patients: {key}", patients[key], f"{patients[key]['right']} of {patients[key]['of']}, ")
+        (f"{record['subject']['unit']}s: {key}", patients[key], f"{patients[key]['right']} of {patients[key]['of']}, ")
         for key in ("sensitivity", "specificity")
     ]
-    rows.append(("protrusions found at 1 false box an image", froc["sensitivity_at"][3], ""))
+    rows.append((f"{record['subject']['finding']} found at 1 false box an image", froc["sensitivity_at"][3], ""))
     rows.append((f"average precision at IoU {record['settings']['iou']:g}", record["average_precision"]["mean"], ""))
     if record["data"]["note"]:
         print(f"Note: {record['data']['note']}.")

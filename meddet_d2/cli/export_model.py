@@ -11,15 +11,13 @@ onnxruntime. ``KEY VALUE`` pairs at the end override the config. docs/how_to/dep
 import argparse
 
 import meddet_d2
-from detectron2.modeling import build_model
 
 from ..benchmark.plan import config_hash
 from ..command import add_config, add_overrides, guarded, new_parser
-from ..data import register_datasets
 from ..deploy import Predictor
 from ..deploy.export import CARD, MODEL, export
 from ..deploy.student_export import calibration_images, largest_difference, student_card
-from ..modeling.weights import load_detector_weights
+from ..deploy.torch_predictor import load_detector
 from ..places import given_path
 from ..provenance import provenance_now
 
@@ -46,14 +44,13 @@ def run(args: argparse.Namespace) -> None:
     if not weights:
         raise ValueError("No weights to export: give --weights, the checkpoint of a trained student.")
     cfg.MODEL.DEVICE = "cpu"
-    cfg.MODEL.BOTTOM_UP.PRETRAINED = False  # the checkpoint has all
     cfg.freeze()
-    register_datasets(cfg)
-    detector = build_model(cfg).eval()
-    load_detector_weights(detector, weights)
+    detector, classes = load_detector(cfg, weights)
     calibration = list(calibration_images(cfg, args.calibration_images)) if args.int8 else None
     print("Writing the network as ONNX: about half a minute.", flush=True)
-    card = student_card(cfg, args.config_file, detector, config_hash=config_hash(cfg), made_by=provenance_now())
+    card = student_card(
+        cfg, args.config_file, detector, classes, config_hash=config_hash(cfg), made_by=provenance_now()
+    )
     card = export(detector, card, args.output, calibration=calibration)
     difference = largest_difference(detector, Predictor(args.output / MODEL))
     print(f"{args.output}: {', '.join([*card.files, CARD])}")

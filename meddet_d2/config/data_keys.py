@@ -4,6 +4,16 @@ from detectron2.config import CfgNode as CN
 
 
 def add_data(cfg: CN) -> None:
+    # Data sets of your own, any COCO json: tables with "name", "json" and, where they differ from the default, "images"
+    # (the folder beside the json), "patient_key", "findings", "class_from" and "class_names"; or, for the command line,
+    # texts "name=json,images" (docs/how_to/your_classes.md).
+    cfg.DATASETS.REGISTER = ()
+    # The key of an image's record that names its patient, for these data sets; "": patients are not known. Then the
+    # split is by image, and every table says so.
+    cfg.DATASETS.PATIENT_KEY = "patient_id"
+    # The classes that make a patient positive; the data set's own if empty, all classes if it declares none.
+    cfg.TEST.FINDINGS = ()
+
     # The synthetic cervical MR images (phantom). A data set is a pure function of these keys.
     cfg.DATASETS.PHANTOM = CN()
     # Another seed draws other patients.

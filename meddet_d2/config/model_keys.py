@@ -30,8 +30,8 @@ def add_detector(cfg: CN) -> None:
     cfg.MODEL.GFL = CN()
     # The FPN's maps that the head runs on, the finest first.
     cfg.MODEL.GFL.IN_FEATURES = ("p3", "p4", "p5", "p6", "p7")
-    # Protrusion and non-protrusion.
-    cfg.MODEL.GFL.NUM_CLASSES = 2
+    # 0: as many as the training data has (config/class_names.py). Another number must agree with it.
+    cfg.MODEL.GFL.NUM_CLASSES = 0
     # Convolutions in each of the two towers.
     cfg.MODEL.GFL.NUM_CONVS = 4
     # Channels of the towers.

@@ -13,9 +13,9 @@ else:
     from ..phantom.scanner import add_bias_field, add_rician_noise
     from ..places import datasets_root
     from .builtin import register_datasets
-    from .cdh1848 import load_cdh_layout, register_cdh_layout
     from .mapper import MedDetDatasetMapper
     from .mri_noise import MRINoiseTransform, RandomMRINoise
+    from .registration import cdh_layout, load_cdh_layout, load_data_set, register_cdh_layout, register_data_set
     from .training_stream import build_train_loader
 
     __all__ = [
@@ -26,10 +26,13 @@ else:
         "add_bias_field",
         "add_rician_noise",
         "build_train_loader",
+        "cdh_layout",
         "datasets_root",
         "load_cdh_layout",
+        "load_data_set",
         "read_image",
         "register_cdh_layout",
+        "register_data_set",
         "register_datasets",
     ]
 

@@ -11,10 +11,10 @@ FORMAT = 1
 # Pixels: what the graph takes grows with its square, and a card is a stranger's file.
 LARGEST_SIDE = 8192
 # How json writes the types of the fields.
-_KINDS = {str: str, int: int, dict: dict, tuple: list}
+_KINDS: dict[Any, type] = {str: str, int: int, dict: dict, tuple: list}
 INTENDED_USE = (
-    "Research only. Finds discs on sagittal MR images and sorts them by class. Not a medical device: it has not been"
-    " shown to be fit for diagnosis, and nobody should be treated by what it says."
+    "Research only. Finds its classes on images like those that it was trained on. Not a medical device: it has not"
+    " been shown to be fit for diagnosis, and nobody should be treated by what it says."
 )
 
 
@@ -103,9 +103,11 @@ class ModelCard:
         for name in (self.name, *self.classes, *self.trained_on):
             if not isinstance(name, str) or not name.isprintable() or name[:1] in ("", *"=+-@"):
                 raise ValueError(f"{path}: {name!r} is no name; use letters that can be printed, no sign =+-@ first.")
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"{path}: two classes have one name, {', '.join(self.classes)}; export the model again.")
         score = self.thresholds.get("score")
         # Compared, because math.isfinite cannot take an integer of hundreds of digits.
-        if type(score) not in (int, float) or not 0 <= score <= 1:
+        if not isinstance(score, int | float) or isinstance(score, bool) or not 0 <= score <= 1:
             raise ValueError(f"{path}: thresholds must have a score, from 0 to 1.")
         if not all(isinstance(digits, str) for digits in self.files.values()):
             raise ValueError(f"{path}: files must name each file's sha256.")

@@ -5,6 +5,7 @@ then, and every id comes from the pseudonyms.
 """
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 KINDS = ("sr", "sc")
 DETECTOR, SCHEME = "meddet_d2", "99MEDDET"
 _SERIES_NUMBERS = {"sr": 9001, "sc": 9002}
-# SNOMED CT. A class that is none of these is reported as the disc itself, with its name beside it.
+# SNOMED CT: the classes that have a code, which are those of discs, and their site. Any other class is reported by its
+# name, under a code of this project's.
 _DISC = ("360499006", "SCT", "Intervertebral disc")
-_FINDINGS = {"protrusion": ("73589001", "SCT", "Herniation of intervertebral disc")}
+_FINDINGS = {"protrusion": ("73589001", "SCT", "Herniation of intervertebral disc"), "non-protrusion": _DISC}
 
 
 class NoReportError(ValueError):
@@ -172,7 +174,7 @@ class DicomWriter:
         ]
         return hd.sr.MeasurementsAndQualitativeEvaluations(
             tracking_identifier=self._tracking(reading, "image", ""),
-            finding_type=hd.sr.CodedConcept(*_DISC),
+            finding_type=hd.sr.CodedConcept(*(_DISC if _on_disc(self.classes) else ("objects", SCHEME, "Objects"))),
             algorithm_id=self._algorithm(),
             measurements=counts,
             source_images=[hd.sr.SourceImageForMeasurementGroup(*image)],
@@ -189,22 +191,24 @@ class DicomWriter:
         if finding.size_mm is not None:
             measured.append((codes.SCT.Width, finding.size_mm[0], codes.UCUM.Millimeter))
             measured.append((codes.DCM.Height, finding.size_mm[1], codes.UCUM.Millimeter))
-        number = self.classes.index(finding.label)
+        label = (f"class-{self.classes.index(finding.label)}", SCHEME, finding.label[:64])
         return hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-            tracking_identifier=self._tracking(reading, f"disc {disc}, {finding.label}", str(index)),
+            tracking_identifier=self._tracking(
+                reading, f"{'disc' if _on_disc([finding.label]) else 'object'} {disc}, {finding.label}", str(index)
+            ),
             referenced_region=hd.sr.ImageRegion(
                 graphic_type=hd.sr.GraphicTypeValues.POLYLINE,
                 graphic_data=np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]),
                 source_image=hd.sr.SourceImageForRegion(*image),
             ),
-            finding_type=hd.sr.CodedConcept(*_FINDINGS.get(finding.label, _DISC)),
-            finding_sites=[hd.sr.FindingSite(hd.sr.CodedConcept(*_DISC))],
+            finding_type=hd.sr.CodedConcept(*_FINDINGS.get(finding.label, label)),
+            finding_sites=[hd.sr.FindingSite(hd.sr.CodedConcept(*_DISC))] if _on_disc([finding.label]) else None,
             algorithm_id=self._algorithm(),
             measurements=[hd.sr.Measurement(name, value, unit) for name, value, unit in measured],
             qualitative_evaluations=[
                 hd.sr.QualitativeEvaluation(
                     hd.sr.CodedConcept("class", SCHEME, "Class given by the detector"),
-                    hd.sr.CodedConcept(f"class-{number}", SCHEME, finding.label[:64]),
+                    hd.sr.CodedConcept(*label),
                 )
             ],
         )
@@ -239,7 +243,7 @@ class DicomWriter:
             **self._common("sc", reading, origin.identity.StudyInstanceUID),
         )
         # Asked for by highdicom, and not known of a picture.
-        capture.PatientOrientation = None
+        capture.PatientOrientation = None  # type: ignore[assignment]
         capture.DerivationDescription = f"Boxes of a detector drawn on the image. {RESEARCH_USE}"
         if origin.burned_in is not None:
             capture.BurnedInAnnotation = origin.burned_in
@@ -250,6 +254,10 @@ class DicomWriter:
                 reference.ReferencedFrameNumber = reading.slice.frame
             capture.SourceImageSequence = [reference]
         return _identify(capture, origin)
+
+
+def _on_disc(labels: Iterable[str]) -> bool:
+    return all(label in _FINDINGS for label in labels)
 
 
 def _identify(made: "Dataset", origin: Origin) -> "Dataset":

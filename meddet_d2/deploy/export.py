@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -16,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from ..modeling import GFL
+from ..modeling.weights import CLASSES
 from . import graph
 from .card import FORMAT, ModelCard, sha256
 
@@ -142,7 +144,11 @@ def export(
         WEIGHTS: lambda path: path.write_bytes(
             save(
                 {name: tensor.contiguous().cpu() for name, tensor in detector.state_dict().items()},
-                metadata={_MARK: str(FORMAT), "config_hash": str(card.network.get("config_hash", ""))},
+                metadata={
+                    _MARK: str(FORMAT),
+                    "config_hash": str(card.network.get("config_hash", "")),
+                    CLASSES: json.dumps(card.classes),
+                },
             )
         ),
     }

@@ -10,6 +10,7 @@ Shape legend:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -40,7 +41,9 @@ class _Graph:
     """Collects operators; each method returns the name of its result."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.nodes, self.constants = name, [], []
+        self.name = name
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
 
     def __call__(self, operator: str, *inputs: str, outputs: int = 1, result: str = "", **attributes):
         names = [result] if result else [f"{self.name}.{len(self.nodes)}.{index}" for index in range(outputs)]
@@ -135,7 +138,7 @@ def decoder(settings: DecodingSettings) -> onnx.ModelProto:
     inputs = [_value(IMAGES, TensorProto.UINT8, "N", 3, "H", "W")]
     for name, count in channels.items():
         inputs += [_value(f"{name}_{i}", TensorProto.FLOAT, "N", count, *side) for i, side in enumerate(sides_of)]
-    outputs = {
+    outputs: dict[str, tuple[Any, ...]] = {
         "boxes": (TensorProto.FLOAT, "N", "D", 4),
         "scores": (TensorProto.FLOAT, "N", "D"),
         "classes": (TensorProto.INT64, "N", "D"),

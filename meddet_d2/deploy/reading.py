@@ -13,7 +13,7 @@ from ..formats import MRSlice
 from .predictor import Detections
 
 RESEARCH_USE = "Research use only. Not a medical device."
-# Boxes of two classes that overlap by so much (intersection over union) lie on one disc.
+# Boxes of two classes that overlap by so much (intersection over union) lie on one object.
 SAME_DISC = 0.5
 # Pixels: the least length of a picture's longer side unless it is given, and the space around legend and footer.
 SMALLEST_PICTURE, MARGIN = 640, 8
@@ -148,12 +148,12 @@ def overlay(reading: Reading, *, size: int | None = None) -> Image.Image:
         size = max(*pixels.shape[:2], SMALLEST_PICTURE)
     boxes = [Box(finding.box, reading.classes.index(finding.label), finding.score) for finding in reading.findings]
     panel = draw_panel(pixels, boxes, size)
-    legend, font = draw_legend(reading.classes), font_of(12)
+    legend, font = draw_legend(reading.classes, width=max(panel.width, SMALLEST_PICTURE) - 2 * MARGIN), font_of(12)
     width = max(panel.width, legend.width + MARGIN, round(font.getlength(RESEARCH_USE)) + 2 * MARGIN)
-    picture = Image.new("RGB", (width, panel.height + 2 * CAPTION), BACKGROUND)
+    picture = Image.new("RGB", (width, legend.height + panel.height + CAPTION), BACKGROUND)
     picture.paste(legend, (MARGIN, 0))
-    picture.paste(panel, ((width - panel.width) // 2, CAPTION))
-    bottom = panel.height + CAPTION + CAPTION // 2
+    picture.paste(panel, ((width - panel.width) // 2, legend.height))
+    bottom = legend.height + panel.height + CAPTION // 2
     ImageDraw.Draw(picture).text((MARGIN, bottom), RESEARCH_USE, fill=FAINT, font=font, anchor="lm")
     return picture
 

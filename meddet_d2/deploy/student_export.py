@@ -1,6 +1,6 @@
 """What goes into an export beside the network: its card, images to calibrate with, and a last look at the result."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,16 @@ from ..data import MedDetDatasetMapper
 from ..modeling import GFL
 from .card import ModelCard
 from .predictor import Predictor
-from .torch_predictor import class_names
 
 
 def student_card(
-    cfg: CfgNode, config_file: str, detector: GFL, *, config_hash: str, made_by: Mapping[str, Any]
+    cfg: CfgNode,
+    config_file: str,
+    detector: GFL,
+    classes: Sequence[str],
+    *,
+    config_hash: str,
+    made_by: Mapping[str, Any],
 ) -> ModelCard:
     """The model card of a trained detector, without its files.
 
@@ -28,6 +33,7 @@ def student_card(
         cfg: of the detector.
         config_file: its yaml, whose name is kept.
         detector: with its weights.
+        classes: their names.
         config_hash: of the config, as the benchmark takes it.
         made_by: as :func:`meddet_d2.provenance.provenance_now` gives it.
     """
@@ -35,7 +41,7 @@ def student_card(
     nmode = cfg.MODEL.NMODE
     return ModelCard(
         name=Path(config_file).stem,
-        classes=class_names(cfg, detector.num_classes),
+        classes=tuple(classes),
         image={
             "order": cfg.INPUT.FORMAT,
             "min_size": cfg.INPUT.MIN_SIZE_TEST,

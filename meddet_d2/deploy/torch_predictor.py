@@ -1,15 +1,17 @@
 """The same detections from a checkpoint: torch and Detectron2, for who has them and exported nothing."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 
+from ..config.class_names import class_names
 from ..data import MedDetDatasetMapper, register_datasets
-from ..modeling.weights import load_detector_weights
+from ..modeling.weights import read_checkpoint, set_weights
 from .predictor import Detections, check_image
 
 
@@ -29,17 +31,10 @@ class TorchPredictor:
 
         Raises:
             FileNotFoundError: there is no such checkpoint.
-            ValueError: it cannot be read or belongs to another architecture, or the device is not there.
+            ValueError: as `load_detector`, or the device is not there.
         """
-        cfg = cfg.clone()
-        cfg.defrost()
-        cfg.MODEL.BOTTOM_UP.PRETRAINED = False  # the checkpoint has all
-        cfg.freeze()
-        register_datasets(cfg)
         _check_device(cfg.MODEL.DEVICE)
-        self.model = build_model(cfg).eval()
-        load_detector_weights(self.model, str(weights))
-        self.classes = class_names(cfg, self.model.num_classes)
+        self.model, self.classes = load_detector(cfg, str(weights))
         # What an evaluation does to an image, to the bit.
         mapper = MedDetDatasetMapper(cfg, is_train=False)
         self.augmentations, self.image_format = mapper.augmentations, mapper.image_format
@@ -47,7 +42,7 @@ class TorchPredictor:
     @property
     def least_score(self) -> float:
         """Detections below it are not given."""
-        return self.model.score_thresh
+        return float(self.model.score_thresh)
 
     @torch.inference_mode()
     def __call__(self, image: np.ndarray) -> Detections:
@@ -71,12 +66,39 @@ class TorchPredictor:
         return Detections(found.pred_boxes.tensor.numpy(), found.scores.numpy(), found.pred_classes.numpy())
 
 
-def class_names(cfg: CfgNode, count: int) -> tuple[str, ...]:
-    """The names of a detector's classes: those of its training data, "class 0", ... where these do not fit."""
-    names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes") if cfg.DATASETS.TRAIN else None
-    if names is None or len(names) != count:
-        return tuple(f"class {index}" for index in range(count))
-    return tuple(names)
+def load_detector(cfg: CfgNode, weights: str) -> tuple[Any, tuple[str, ...]]:
+    """A trained detector, ready to predict, and the names of its classes.
+
+    Args:
+        cfg: what it was trained by. It is not changed.
+        weights: its checkpoint, which says its classes; one that does not takes them from the data set of ``cfg``.
+
+    Raises:
+        FileNotFoundError: there is no such checkpoint.
+        ValueError: it cannot be read or belongs to another architecture, or nothing names its classes.
+    """
+    register_datasets(cfg)
+    checkpoint = read_checkpoint(weights)
+    classes = checkpoint.classes or class_names(cfg)
+    if classes is None:
+        raise ValueError(
+            f"{weights} does not name its classes, and the data sets of the config are not here; register one with the "
+            "same classes (DATASETS.REGISTER)."
+        )
+    count = cfg.MODEL.GFL.NUM_CLASSES
+    if count not in (0, len(classes)):
+        raise ValueError(
+            f"MODEL.GFL.NUM_CLASSES is {count}, but {weights} knows {len(classes)} classes, {list(classes)}; leave the "
+            "key out."
+        )
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.GFL.NUM_CLASSES = len(classes)
+    cfg.MODEL.BOTTOM_UP.PRETRAINED = False  # the checkpoint has all
+    cfg.freeze()
+    model = build_model(cfg).eval()
+    set_weights(model, checkpoint.weights, weights)
+    return model, classes
 
 
 def _check_device(name: str) -> None:

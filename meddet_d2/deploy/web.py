@@ -11,7 +11,6 @@ from typing import Any
 
 import gradio as gr
 
-from ..drawing import COLORS
 from ..formats import Pseudonyms
 from ..pages import RESEARCH_USE, render
 from .card import INTENDED_USE, ModelCard
@@ -42,7 +41,7 @@ def build_app(detector: Detector, *, name: str, card: ModelCard | None = None) -
     # The graph of an exported model leaves lower scores out.
     least = getattr(detector, "least_score", 0.0)
     # One image of one visitor at a time; the rest waits.
-    event = {"concurrency_limit": 1, "concurrency_id": "network", "api_visibility": "private"}
+    event: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "network", "api_visibility": "private"}
 
     def upload(files: list[dict] | None, threshold: float | None) -> tuple:
         threshold = THRESHOLD if threshold is None else threshold
@@ -73,7 +72,7 @@ def build_app(detector: Detector, *, name: str, card: ModelCard | None = None) -
         # Given back by every handler, for the time it is kept counts from there.
         session = gr.State(None, time_to_live=KEPT)
         _html(
-            f'<div class="meddet"><h1>Find discs on an MR slice</h1><div class="meddet-notice" role="note">'
+            f'<div class="meddet"><h1>What the detector finds on a slice</h1><div class="meddet-notice" role="note">'
             f"<p>{RESEARCH_USE}</p></div></div>"
         )
         with gr.Row():
@@ -88,7 +87,7 @@ def build_app(detector: Detector, *, name: str, card: ModelCard | None = None) -
                     1,
                     max(THRESHOLD, least),
                     step=0.01,
-                    label="Least score of a disc",
+                    label="Least score of a box",
                     # Its button to go back tells nobody that it was pressed.
                     buttons=[],
                     elem_id="least",
@@ -171,7 +170,7 @@ def launch(app: gr.Blocks, *, host: str, port: int) -> str:
         theme=gr.themes.Default(
             primary_hue="slate", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
         ),
-        head=render("web_head.html.j2", colors=COLORS),
+        head=render("web_head.html.j2"),
         app_kwargs={"middleware": outer.user_middleware, "docs_url": None, "redoc_url": None, "openapi_url": None},
     )
     return address

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..drawing import DASHES, color_of
 from ..formats import MRSlice, Pseudonyms, ReadError, read_slices
 from ..pages import picture, render
 from .predictor import Detections
@@ -51,6 +52,7 @@ class _Kept:
 
     classes: tuple[str, ...]
     detections: Detections
+    least_score: float = 0.0
 
     def __call__(self, image: np.ndarray) -> Detections:
         return self.detections
@@ -138,7 +140,8 @@ def _contents(reading: Reading, threshold: float) -> dict:
             {
                 "number": number,
                 "label": finding.label,
-                "kind": reading.classes.index(finding.label),
+                "color": color_of(label := reading.classes.index(finding.label)),
+                "line": ("solid", "dashed", "dotted", "dashed")[label % len(DASHES)],
                 "score": f"{finding.score:.2f}",
                 "size": f"{width:.1f} × {height:.1f}",
             }

@@ -91,6 +91,9 @@ def load_config(config: str, cfg: CfgNode) -> CfgNode:
     file, overrides = project_config.split_teacher(config)
     teacher = project_config.load_config(file, [*overrides, *cfg.DISTILL.TEACHERS.OPTS])
     teacher.MODEL.DEVICE = cfg.MODEL.DEVICE
+    if "DATASETS" in cfg.DISTILL.TEACHERS.INHERIT:
+        # Its number of classes is that of the data.
+        teacher.DATASETS = cfg.DATASETS.clone()
     if teacher.INPUT.FORMAT != cfg.INPUT.FORMAT:
         # Both are shown the same tensors, and a teacher with red and blue exchanged is wrong without an error.
         raise ValueError(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from meddet_d2.config.class_names import class_names
 from meddet_d2.files import checksum
 from meddet_d2.modeling.weights import load_detector_weights
 
@@ -93,7 +94,7 @@ class TeacherBank:
         teacher_configs.require(cfg)
         bank = cls.build(cfg)
         for name, network, (_, weights) in zip(bank.names, bank.networks, teacher_configs.in_use(cfg), strict=True):
-            load_detector_weights(network, weights)
+            load_detector_weights(network, weights, class_names(cfg))
             bank.checksums[name] = checksum(weights)
         if cfg.DISTILL.TEACHERS.CACHE_DIR:
             bank.keep_on_disk(cfg.DISTILL.TEACHERS.CACHE_DIR, int(cfg.DISTILL.TEACHERS.CACHE_DIR_GIB * 2**30))

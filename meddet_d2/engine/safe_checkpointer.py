@@ -4,16 +4,24 @@ import re
 import shutil
 import uuid
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
 from meddet_d2.files import replacing
-from meddet_d2.modeling.weights import UNREADABLE, read_weights, refuse_pickle, set_weights
+from meddet_d2.modeling.weights import (
+    CLASSES,
+    UNREADABLE,
+    check_classes,
+    read_checkpoint,
+    refuse_pickle,
+    set_weights,
+)
 
 # The best weights so far, without the training's state: nothing resumes from them.
 BEST = "model_best"
@@ -30,6 +38,26 @@ class SafeCheckpointer(DetectionCheckpointer):
     architecture is refused: Detectron2 loads what fits and warns about the rest, which for a teacher or an evaluation
     is a wrong number that looks right.
     """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        classes: Sequence[str] | None = None,
+        save_to_disk: bool | None = None,
+        **checkpointables: Any,
+    ) -> None:
+        """
+        Args:
+            model: a detector.
+            save_dir: where checkpoints are written; "" for nowhere.
+            classes: the names of its classes, which every file is written with, and must have if it has any.
+            save_to_disk: on this process; on the main one alone if None.
+            checkpointables: what is saved and loaded beside the model.
+        """
+        super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+        self.classes = None if classes is None else list(classes)
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Write ``<save_dir>/<name>.pth`` with the model, the other checkpointables and ``kwargs``; it is the newest.
@@ -50,6 +78,7 @@ class SafeCheckpointer(DetectionCheckpointer):
 
     def _write(self, name: str, content: dict[str, Any]) -> Path:
         target = Path(self.save_dir) / f"{name}.pth"
+        content = content if self.classes is None else {**content, CLASSES: self.classes}
         self.logger.info("Saving checkpoint to %s", target)
         try:
             with replacing(target) as partial:
@@ -192,7 +221,7 @@ class SafeCheckpointer(DetectionCheckpointer):
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the weights or states do not fit, or the file is damaged or a pickle of another program.
+            ValueError: weights, classes or states do not fit, or the file is damaged or a pickle of another program.
         """
         if not path:
             return {}
@@ -202,6 +231,7 @@ class SafeCheckpointer(DetectionCheckpointer):
             raise FileNotFoundError(f"The checkpoint {path} does not exist; train it or correct MODEL.WEIGHTS.")
         self.logger.info("Loading %s", path)
         content = self._load_file(path)
+        check_classes(path, content.pop(CLASSES, None), self.classes)
         set_weights(self.model, content.pop("model"), path)
         for name in self.checkpointables if checkpointables is None else checkpointables:
             if name in content:
@@ -217,7 +247,8 @@ class SafeCheckpointer(DetectionCheckpointer):
     def _load_file(self, filename: str) -> dict[str, Any]:
         refuse_pickle(filename)
         if filename.endswith(".safetensors"):
-            return {"model": read_weights(filename)}
+            checkpoint = read_checkpoint(filename)
+            return {"model": checkpoint.weights, CLASSES: checkpoint.classes}
         try:
             content = torch.load(filename, map_location="cpu", weights_only=True)
             content = content if "model" in content else {"model": content}

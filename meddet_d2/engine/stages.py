@@ -11,6 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
+from meddet_d2.config.class_names import class_names
 from meddet_d2.distillation import TeacherBank, build_distiller, method_class, teacher_configs
 from meddet_d2.distillation.teacher_configs import changed
 from meddet_d2.evaluation import evaluator_for, summary
@@ -58,7 +59,7 @@ def evaluate(cfg: CfgNode) -> dict:
     make_deterministic(cfg)
     cfg = changed(cfg, ["MODEL.BOTTOM_UP.PRETRAINED", False])
     model = build_model(cfg)
-    checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR)
+    checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, classes=class_names(cfg))
     path = cfg.MODEL.WEIGHTS or (checkpointer.get_checkpoint_file() if checkpointer.has_checkpoint() else "")
     if not path:
         raise FileNotFoundError(

@@ -15,6 +15,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
+from meddet_d2.config.class_names import class_names
 from meddet_d2.data import MedDetDatasetMapper, build_train_loader
 from meddet_d2.distillation import DistillationModel, TeacherBank, TeacherRecord, build_distiller, task_for
 from meddet_d2.evaluation import evaluator_for
@@ -70,7 +71,9 @@ class MedDetTrainer(DefaultTrainer):
 
     def build_checkpointer(self) -> SafeCheckpointer:
         """The checkpointer of :attr:`detector` and of the training's state."""
-        return SafeCheckpointer(self.detector, self.cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        return SafeCheckpointer(
+            self.detector, self.cfg.OUTPUT_DIR, classes=class_names(self.cfg), trainer=weakref.proxy(self)
+        )
 
     def build_hooks(self) -> list[HookBase]:
         solver, validation = self.cfg.SOLVER, self.cfg.VALIDATION
@@ -195,6 +198,7 @@ class DistillationTrainer(MedDetTrainer):
         return SafeCheckpointer(
             self.detector,
             self.cfg.OUTPUT_DIR,
+            classes=class_names(self.cfg),
             teachers=TeacherRecord(checksums, accept_changed=self.cfg.DISTILL.TEACHERS.ACCEPT_CHANGED),
             trainer=weakref.proxy(self),
             distiller=self.distillation.distiller,

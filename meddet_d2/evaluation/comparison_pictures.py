@@ -11,6 +11,7 @@ a fifth of a disc; so the picture is also the same on either engine.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image, ImageDraw
@@ -26,6 +27,8 @@ from .detection_evaluator import data_note
 
 # Pixels: around the sheet and between cases; between the panels of a case.
 MARGIN, GAP = 16, 4
+# Pixels: a legend of many classes is broken here, where the cases are not wider.
+LEGEND = 1000
 
 
 def draw_comparison(
@@ -97,7 +100,7 @@ def draw_test_images(
         num_images: at most so many.
         score_threshold: detections below it are not drawn.
     """
-    mapped = data_loader.dataset
+    mapped: Any = data_loader.dataset
     records = {record["image_id"]: record for record in DatasetCatalog.get(dataset_name)}
     count = min(num_images, len(mapped))
     inputs = [mapped[round(i * (len(mapped) - 1) / max(count - 1, 1))] for i in range(count)]
@@ -130,8 +133,8 @@ def _annotated(record: Mapping) -> list[Box]:
 
 def _detected(instances: Instances, score_threshold: float) -> list[Box]:
     columns = instances.pred_boxes.tensor.tolist(), instances.pred_classes.tolist(), instances.scores.tolist()
-    boxes = [Box(tuple(corners), label, score) for corners, label, score in zip(*columns, strict=True)]
-    return [box for box in boxes if box.score >= score_threshold]
+    found = zip(*columns, strict=True)
+    return [Box(tuple(corners), label, score) for corners, label, score in found if score >= score_threshold]
 
 
 def _check_classes(boxes: Sequence[Box], names: Sequence[str]) -> None:
@@ -150,13 +153,10 @@ def _sheet(
     rows = -(-len(cases) // columns)
     cell_width = max(case.truth.width + GAP + case.prediction.width for case in cases)
     cell_height = max(case.truth.height for case in cases) + CAPTION
-    header = MARGIN + 2 * CAPTION + MARGIN // 2
-    heading, caption, legend = (
-        font_of(19),
-        font_of(14),
-        draw_legend(names, f"left: ground truth    right: predictions with a score of at least {score_threshold:.2f}"),
-    )
     grid = columns * (cell_width + MARGIN) - MARGIN
+    panels = f"left: ground truth    right: predictions with a score of at least {score_threshold:.2f}"
+    heading, caption, legend = font_of(19), font_of(14), draw_legend(names, panels, width=max(grid, LEGEND))
+    header = MARGIN + CAPTION + legend.height + MARGIN // 2
     width = 2 * MARGIN + max(grid, round(heading.getlength(title)), legend.width)
     sheet = Image.new("RGB", (width, header + rows * (cell_height + MARGIN)), BACKGROUND)
     sheet.paste(legend, (MARGIN, MARGIN + CAPTION))

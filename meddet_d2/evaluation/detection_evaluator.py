@@ -20,6 +20,7 @@ from tabulate import tabulate
 from torch import nn
 
 import detectron2
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import COCOEvaluator
 from meddet_d2.files import write_json
 
@@ -29,10 +30,12 @@ logger = logging.getLogger(__name__)
 
 METRICS = ("AP", "AP50", "AP75", "recall50")
 # What results on a data set must never be taken for, by a part of its name.
+_SPIDER = ("spider_lumbar", "spider_bulging", "spider_pfirrmann")
 NOTES = {
     "phantom": "synthetic phantom, not patients",
-    "spider_lumbar": "lumbar spines of SPIDER, not cervical and not CDH-1848",
+    **dict.fromkeys(_SPIDER, "lumbar spines of SPIDER, not cervical and not CDH-1848"),
 }
+NO_PATIENTS = "split by image, since its patients are not known: images of one patient may be on both sides"
 
 
 @EVALUATOR_REGISTRY.register()
@@ -76,11 +79,9 @@ class DetectionEvaluator(COCOEvaluator):
         super().__init__(
             dataset_name, ("bbox",), distributed=distributed, output_dir=output_dir, use_fast_impl=use_fast_impl
         )
-        # pycocotools takes the annotation id 0 for "not matched": its box would count as never found.
-        for number, annotation in enumerate(self._coco_api.dataset.get("annotations", []), start=1):
-            annotation["id"] = number
-        with contextlib.redirect_stdout(io.StringIO()):
-            self._coco_api.createIndex()
+        # A json of the engine's own data sets stands in its metadata alone.
+        data_set = self._metadata.get("data_set")
+        self._coco_api: COCO = _ground_truth(self._coco_api.dataset if data_set is None else data_set.read())
         self._dataset_name = dataset_name
         self._image_ids: list[int] = []
 
@@ -121,10 +122,8 @@ class DetectionEvaluator(COCOEvaluator):
 
     def _evaluate_no_detections(self) -> COCOeval:
         """COCO's evaluation against an empty list, which ``COCO.loadRes`` does not take."""
+        empty = _ground_truth({**self._coco_api.dataset, "annotations": []})
         with contextlib.redirect_stdout(io.StringIO()):
-            empty = COCO()
-            empty.dataset = {**self._coco_api.dataset, "annotations": []}
-            empty.createIndex()
             coco_eval = COCOeval(self._coco_api, empty, "bbox")
             coco_eval.params.imgIds = self._image_ids
             coco_eval.evaluate()
@@ -200,10 +199,23 @@ def class_metrics(coco_eval: COCOeval) -> dict[str, list[float]]:
 
 def data_note(dataset_name: str) -> str:
     """What every table on a data set must say about it; empty where there is nothing to say."""
-    for part, note in NOTES.items():
-        if part in dataset_name:
-            return note
-    return ""
+    notes = [note for part, note in NOTES.items() if part in dataset_name][:1]
+    data_set = MetadataCatalog.get(dataset_name).get("data_set") if dataset_name in DatasetCatalog else None
+    if data_set is not None and not data_set.patient_key:
+        notes.append(NO_PATIENTS)
+    return "; ".join(notes)
+
+
+def _ground_truth(content: dict) -> COCO:
+    """A json's content as pycocotools holds it."""
+    coco = COCO()
+    # pycocotools takes the id 0 for "not matched".
+    annotations = enumerate(content.get("annotations", []), start=1)
+    numbered = [{**annotation, "id": number} for number, annotation in annotations]
+    coco.dataset = {**content, "annotations": numbered}
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
+    return coco
 
 
 def _percent(values: np.ndarray) -> float:

@@ -1,20 +1,18 @@
-"""Checks of a data set in CDH-1848's layout, made when it is loaded. Each error is one line that names the file,
-the image and the annotation, and says what to do.
+"""Checks of a data set's COCO json, made when it is loaded. Each error is one line that names the file, the image and
+the annotation, and says what to do.
 
 Loading raises the first mistake; `find_mistakes` yields all of them, for tools/check_data.py.
 """
 
 import math
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from ..files import read_json_object
-from .identifiers import patient_key
+from .identifiers import patient_key as plain_patient
 
-# In the order of their category ids, which becomes the order of the network's classes.
-CLASSES = ["protrusion", "non-protrusion"]
 # The files that can lie beside each other as splits of one data set.
 SPLIT_FILES = ("train.json", "val.json", "test.json")
 # Boxes may leave the image by this much, in pixels: rounding, not a mistake.
@@ -22,6 +20,9 @@ TOLERANCE = 0.01
 # Pixels: what lies beyond is no picture, and no float either.
 LARGEST_SIDE = 2**31 - 1
 SHOWN_PATIENTS = 10
+PATIENT_KEY = "patient_id"
+# What tables and pages call the mean of all classes.
+RESERVED_NAMES = ("mean",)
 
 
 @dataclass(frozen=True)
@@ -69,19 +70,33 @@ def read_json(json_file: Path) -> dict[str, Any]:
     return content
 
 
-def check_layout(content: dict[str, Any], json_file: Path, image_root: Path) -> None:
-    """Check what `read_json` returned.
+def check_layout(
+    content: dict[str, Any],
+    json_file: Path,
+    image_root: Path,
+    *,
+    classes: Sequence[str] = (),
+    patient_key: str = PATIENT_KEY,
+) -> None:
+    """Check what `read_json` returned; arguments as for `find_mistakes`.
 
     Raises:
         FileNotFoundError: the image folder or an image file is missing.
         ValueError: anything else: categories, duplicate or missing ids, a missing patient_id, a file name that leaves
             the image folder, a box outside its image or without area.
     """
-    for mistake in find_mistakes(content, json_file, image_root):
+    for mistake in find_mistakes(content, json_file, image_root, classes=classes, patient_key=patient_key):
         raise mistake.error
 
 
-def find_mistakes(content: dict[str, Any], json_file: Path, image_root: Path) -> Iterator[Mistake]:
+def find_mistakes(
+    content: dict[str, Any],
+    json_file: Path,
+    image_root: Path,
+    *,
+    classes: Sequence[str] = (),
+    patient_key: str = PATIENT_KEY,
+) -> Iterator[Mistake]:
     """All mistakes of what `read_json` returned, in the order of the file.
 
     A record with a mistake is still looked at for others, as far as that makes sense: the box of an image without a
@@ -91,50 +106,60 @@ def find_mistakes(content: dict[str, Any], json_file: Path, image_root: Path) ->
         content: as `read_json` returns it.
         json_file: named in the errors; not opened.
         image_root: the folder its file names are relative to; no file in it is opened.
+        classes: names that the categories must have, in the order of their ids; any if empty.
+        patient_key: the key of an image record that names its patient; "" where the data set names none.
     """
-    yield from _category_mistakes(content["categories"], json_file)
+    yield from category_mistakes(content["categories"], json_file, classes)
     images: dict[int, dict] = {}
-    yield from _image_mistakes(content["images"], images, json_file, image_root)
+    yield from _image_mistakes(content["images"], images, json_file, image_root, patient_key)
     categories = {record["id"] for record in content["categories"] if _is_integer(record.get("id"))}
     seen: set[int] = set()
     for annotation in content["annotations"]:
         yield from _annotation_mistakes(annotation, images, categories, seen, json_file)
 
 
-def check_patient_split(content: dict[str, Any], json_file: Path, siblings: Iterable[Path]) -> None:
+def check_patient_split(
+    content: dict[str, Any], json_file: Path, siblings: Iterable[Path], *, patient_key: str = PATIENT_KEY
+) -> None:
     """Check that no patient of this split is in another split of the same data set.
 
-    Slices of one patient look alike: a patient on both sides makes every test figure too good.
+    Slices of one patient look alike: a patient on both sides makes every test figure too good. Without patients no
+    image file may be on both sides; more cannot be checked.
 
     Args:
         content: this split, as `check_layout` has passed it.
         json_file: where it comes from.
         siblings: json files of the other splits; one that does not exist is left out.
+        patient_key: as for `find_mistakes`.
 
     Raises:
-        ValueError: a patient is in both; up to ten ids are listed. A patient_id missing in the sibling.
+        ValueError: a patient is in both; up to ten ids are listed. A patient missing in the sibling.
     """
-    here = {patient_of(image): image.get("patient_id") for image in content["images"]}
+
+    def identity(image: dict) -> str | None:
+        return patient_of(image, patient_key) if patient_key else image.get("file_name")
+
+    here = {identity(image): image.get(patient_key or "file_name") for image in content["images"]}
     for sibling in siblings:
         if not sibling.is_file():
             continue
         others = read_json(sibling)["images"]
         for image in others:
-            if patient_of(image) is None:
-                raise _no_patient(image, sibling).error
-        both = sorted(str(here[patient]) for patient in here.keys() & {patient_of(image) for image in others})
+            if identity(image) is None:
+                raise _no_patient(image, sibling, patient_key or "file_name").error
+        both = sorted(str(here[patient]) for patient in here.keys() & {identity(image) for image in others})
         if both:
             shown = ", ".join(both[:SHOWN_PATIENTS]) + (", ..." if len(both) > SHOWN_PATIENTS else "")
-            raise ValueError(
-                f"{json_file}: {len(both)} patients are also in {sibling.name} ({shown}); "
-                "split by patient: move all images of a patient to one side."
-            )
+            what = "patients", "split by patient: move all images of a patient to one side"
+            if not patient_key:
+                what = "images", "leave each image on one side"
+            raise ValueError(f"{json_file}: {len(both)} {what[0]} are also in {sibling.name} ({shown}); {what[1]}.")
 
 
-def patient_of(image: dict) -> str | None:
-    """An image record's patient by `patient_key`, for one file may say 7 and another "7"; None where it has none."""
-    patient = image.get("patient_id")
-    return None if patient is None else patient_key(patient) or None
+def patient_of(image: dict, key: str = PATIENT_KEY) -> str | None:
+    """An image record's patient by `plain_patient`, for one file may say 7 and another "7"; None where it has none."""
+    patient = image.get(key)
+    return None if patient is None else plain_patient(patient) or None
 
 
 def leaves_folder(name: str) -> bool:
@@ -143,7 +168,18 @@ def leaves_folder(name: str) -> bool:
     return any(path.is_absolute() or ".." in path.parts for path in paths)
 
 
-def _category_mistakes(categories: list[dict], json_file: Path) -> Iterator[Mistake]:
+def name_mistake(name: Any) -> str | None:
+    """Why a class cannot have this name, or None. Names become columns of tables, keys of metrics and page texts."""
+    if not isinstance(name, str) or not name.strip() or name != name.strip() or not name.isprintable():
+        return "is no name of letters that can be printed, without spaces around it"
+    # A spreadsheet runs what begins with one of these.
+    if name[0] in "=+-@":
+        return "begins with one of =+-@, which a spreadsheet would run"
+    return "is what tables call the mean of all classes" if name in RESERVED_NAMES else None
+
+
+def category_mistakes(categories: list[dict], json_file: Path, classes: Sequence[str] = ()) -> Iterator[Mistake]:
+    """Mistakes of a json's categories; arguments as for `find_mistakes`."""
     incomplete = [category for category in categories if "id" not in category or "name" not in category]
     for category in incomplete:
         yield _mistake("categories", json_file, f"category {category} has no 'id' or no 'name'; give it both.")
@@ -155,12 +191,23 @@ def _category_mistakes(categories: list[dict], json_file: Path) -> Iterator[Mist
         yield _mistake("categories", json_file, text)
         return
     names = [category["name"] for category in sorted(categories, key=lambda category: category["id"])]
-    if names != CLASSES:
-        text = f"categories in the order of their ids are {names}; they must be {CLASSES}."
+    if classes and names != list(classes):
+        text = f"categories in the order of their ids are {names}; they must be {list(classes)}."
         yield _mistake("categories", json_file, text)
+        return
+    if not names:
+        yield _mistake("categories", json_file, "it lists no categories; a detector needs at least one class.")
+    for index, name in enumerate(names):
+        wrong = name_mistake(name)
+        if wrong is None and name in names[:index]:
+            wrong = "is the name of two categories"
+        if wrong is not None:
+            yield _mistake("categories", json_file, f"category name {name!r} {wrong}; give it another.")
 
 
-def _image_mistakes(images: list[dict], by_id: dict[int, dict], json_file: Path, image_root: Path) -> Iterator[Mistake]:
+def _image_mistakes(
+    images: list[dict], by_id: dict[int, dict], json_file: Path, image_root: Path, patient_key: str
+) -> Iterator[Mistake]:
     """Fills ``by_id`` with every image that an annotation can name."""
     if not images:
         yield _mistake("no-images", json_file, "it lists no images; a split needs at least one.")
@@ -171,7 +218,8 @@ def _image_mistakes(images: list[dict], by_id: dict[int, dict], json_file: Path,
         yield Mistake("folder-missing", text, FileNotFoundError(missing))
     names: set[str] = set()
     for image in images:
-        identity, name = image.get("id"), image.get("file_name")
+        identity: Any = image.get("id")
+        name: Any = image.get("file_name")
         where = f"image {identity} ({name})"
         if not _is_integer(identity):
             text = f"image {name} has id {identity!r}; give it an integer of its own."
@@ -191,8 +239,8 @@ def _image_mistakes(images: list[dict], by_id: dict[int, dict], json_file: Path,
             if not is_size(image.get(key)):
                 text = f"{where} has {key} {image.get(key)!r}; give its size in pixels."
                 yield _mistake("image-size", json_file, text, image)
-        if patient_of(image) is None:
-            yield _no_patient(image, json_file)
+        if patient_key and patient_of(image, patient_key) is None:
+            yield _no_patient(image, json_file, patient_key)
         if isinstance(name, str) and name:
             names.add(name)
             if leaves_folder(name):
@@ -207,11 +255,11 @@ def _image_mistakes(images: list[dict], by_id: dict[int, dict], json_file: Path,
 
 
 def _annotation_mistakes(
-    annotation: dict, images: dict[int, dict], categories: set[int], seen: set[int], json_file: Path
+    annotation: dict, images: dict[Any, dict], categories: set[int], seen: set[int], json_file: Path
 ) -> Iterator[Mistake]:
     identity, owner = annotation.get("id"), annotation.get("image_id")
     # As pycocotools does, which takes 1.0 for 1 and "1" for nothing.
-    image = images.get(owner) if isinstance(owner, Hashable) and _is_finite(owner) else None  # type: ignore[call-overload]
+    image = images.get(owner) if isinstance(owner, Hashable) and _is_finite(owner) else None
     if not isinstance(identity, int) or isinstance(identity, bool):
         text = f"an annotation has id {identity!r}; give it an integer of its own."
         yield _mistake("annotation-id", json_file, text, image, annotation)
@@ -277,9 +325,9 @@ def _mistake(
     return Mistake(kind, text, ValueError(f"{json_file}: {text}"), image, annotation)
 
 
-def _no_patient(image: dict, json_file: Path) -> Mistake:
+def _no_patient(image: dict, json_file: Path, key: str) -> Mistake:
     where = f"image {image.get('id')} ({image.get('file_name')})"
-    text = f"{where} has no patient_id; without it a split by patient cannot be checked."
+    text = f"{where} has no {key}; without it a split by patient cannot be checked (DATASETS.PATIENT_KEY)."
     return _mistake("no-patient", json_file, text, image)
 
 

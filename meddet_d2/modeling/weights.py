@@ -1,14 +1,15 @@
 """Loading a detector's weights: all of them, or an error that says what does not fit."""
 
+import json
 import pickle
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 # How torch and safetensors say that a file is damaged or is something else.
@@ -16,25 +17,42 @@ UNREADABLE = (
     *(pickle.UnpicklingError, SafetensorError, struct.error, zipfile.BadZipFile, RuntimeError, EOFError, OSError),
     *(ValueError, TypeError, LookupError, AttributeError, AssertionError, OverflowError, MemoryError),
 )
+# Under this key a checkpoint names its classes.
+CLASSES = "classes"
 # How files end that hold a plain pickle: Detectron2's zoo, pycls', and others'.
 PICKLES = (".pkl", ".pickle", ".pyth")
 
 
-def load_detector_weights(model: nn.Module, path: str) -> None:
+def load_detector_weights(model: nn.Module, path: str, classes: Sequence[str] | None = None) -> None:
     """Load a checkpoint into ``model``: everything or an error.
 
     Reads Detectron2's ``{"model": ...}`` and plain state dicts (.pth, opened without running pickled code) and
-    safetensors. The weights go to the device where the model is.
+    safetensors. The weights go to the device where the model is. ``classes`` are those that the file must have.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it cannot be read, is not all finite, or belongs to another architecture; one line naming the file.
+        ValueError: it cannot be read, is not all finite, or belongs to another architecture or other classes;
+            one line naming the file.
     """
-    set_weights(model, read_weights(path), path)
+    checkpoint = read_checkpoint(path)
+    check_classes(path, checkpoint.classes, classes)
+    set_weights(model, checkpoint.weights, path)
+
+
+class Checkpoint(NamedTuple):
+    """A file's weights, and the names of the detector's classes where the file has them."""
+
+    weights: dict[str, Tensor]
+    classes: tuple[str, ...] | None
 
 
 def read_weights(path: str) -> dict[str, Tensor]:
-    """The state dict in a .pth, by itself or under "model", or in a .safetensors; no pickled code is run.
+    """The weights of :func:`read_checkpoint`."""
+    return read_checkpoint(path).weights
+
+
+def read_checkpoint(path: str) -> Checkpoint:
+    """What is in a .pth, by itself or under "model", or in a .safetensors; no pickled code is run.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -45,7 +63,10 @@ def read_weights(path: str) -> dict[str, Tensor]:
         raise FileNotFoundError(f"{path} does not exist; correct the path or train it first.")
     try:
         if path.endswith(".safetensors"):
-            content = load_file(path)
+            with safe_open(path, framework="pt") as file:
+                classes = json.loads((file.metadata() or {}).get(CLASSES, "null"))
+                names = file.keys()  # it cannot be iterated itself
+                content = {"model": {name: file.get_tensor(name) for name in names}, CLASSES: classes}
         else:
             refuse_packed(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -57,7 +78,25 @@ def read_weights(path: str) -> dict[str, Tensor]:
     weights = content.get("model", content) if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise ValueError(f"{path} holds no state dict, neither by itself nor under 'model'; save model.state_dict().")
-    return weights
+    classes = content.get(CLASSES) if "model" in content else None
+    if classes is not None and not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
+        raise ValueError(f"{path}: its classes are {str(classes)[:60]}, no list of names; make it again.")
+    return Checkpoint(weights, None if classes is None else tuple(classes))
+
+
+def check_classes(path: str, theirs: Sequence[str] | None, ours: Sequence[str] | None) -> None:
+    """Raise ValueError if a checkpoint's classes are not those of the data; None says nothing.
+
+    Args:
+        path: the checkpoint.
+        theirs: its classes.
+        ours: those of the data set.
+    """
+    if theirs is not None and ours is not None and list(theirs) != list(ours):
+        raise ValueError(
+            f"{path}: its network knows the classes {list(theirs)}, the data set has {list(ours)}; give the data set "
+            "that it was trained on, or train again."
+        )
 
 
 def refuse_pickle(path: str) -> None:

@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from ..layout.data_set import CDH_CLASSES
 from .acquisition import acquire
 from .anatomy import Disc, Neck, draw_neck, neighbouring_slice
 from .canvas import Canvas
@@ -28,7 +30,7 @@ logger = logging.getLogger(__name__)
 # Counts the changes of the generator that change pixels or boxes; part of the folder's name.
 GENERATOR_VERSION = 1
 SPLITS = ("train", "test")
-CATEGORIES = [{"id": 1, "name": "protrusion"}, {"id": 2, "name": "non-protrusion"}]
+CATEGORIES = [{"id": number, "name": name} for number, name in enumerate(CDH_CLASSES, start=1)]
 SLICES_PER_PATIENT = 2
 # What a ZOOM above 1 magnifies about: a little above the middle of the neck, so that at 1.4 the thoracic discs, which
 # carry no box, lie at the border. At ZOOM 1 it is the middle of the whole field of view.
@@ -89,10 +91,10 @@ class PhantomParams:
             zoom=float(node.ZOOM),
             train_patients=node.TRAIN_PATIENTS,
             test_patients=node.TEST_PATIENTS,
-            protrusion_depth=tuple(map(float, node.PROTRUSION_DEPTH)),
-            healthy_depth=tuple(map(float, node.HEALTHY_DEPTH)),
+            protrusion_depth=_range(node.PROTRUSION_DEPTH),
+            healthy_depth=_range(node.HEALTHY_DEPTH),
             protrusion_rate=float(node.PROTRUSION_RATE),
-            noise=tuple(map(float, node.NOISE)),
+            noise=_range(node.NOISE),
         )
 
     def digest(self) -> str:
@@ -103,6 +105,11 @@ class PhantomParams:
     def folder(self, root: str | Path) -> Path:
         """Where the data set lies under the root of all data sets."""
         return Path(root) / "cdh_phantom" / self.digest()
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    # Of another length it is refused with the key's name.
+    return tuple(map(float, values))  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -141,8 +148,8 @@ def make_patient(params: PhantomParams, split: str, number: int) -> list[Slice]:
 def _make_slice(params: PhantomParams, neck: Neck, rng: np.random.Generator) -> Slice:
     # Gliding from the middle of the field of view, so that no ZOOM shows much beyond its border.
     reach = min(max(params.zoom - 1.0, 0.0) / 0.2, 1.0)
-    centre = tuple(0.5 + reach * (middle - 0.5) for middle in ZOOMED_CENTRE)
-    canvas = Canvas(params.size, params.zoom, centre, neck.spine)
+    x, y = (0.5 + reach * (middle - 0.5) for middle in ZOOMED_CENTRE)
+    canvas = Canvas(params.size, params.zoom, (x, y), neck.spine)
     paint_neck(canvas, neck, rng)
     boxes = []
     for disc in neck.annotated_discs():

@@ -185,11 +185,11 @@ def test_nobody_is_named_in_any_output(evaluate, opened, tmp_path):
 
 EDGES = {
     "The detector found nothing on any image.": [make_case(1, 1, [(*A, 0)]), make_case(2, 2, [(*A, 1)])],
-    "No patient with a protrusion is in this set": [make_case(n, n, found=[(*A, 0, 0.5)]) for n in (1, 2)],
-    "No patient without a protrusion is in this set": [make_case(n, n, [(*A, 0)]) for n in (1, 2)],
+    "No patient with protrusion is in this set": [make_case(n, n, found=[(*A, 0, 0.5)]) for n in (1, 2)],
+    "No patient without protrusion is in this set": [make_case(n, n, [(*A, 0)]) for n in (1, 2)],
     "One patient cannot be resampled": [make_case(1, 1, [(*A, 0)], [(*A, 0, 0.5)]), make_case(2, 1)],
     "No detection has a score below 0.50": [make_case(n, n, [(*A, n % 2)], [(*A, 0, 0.5)]) for n in (1, 2)],
-    "Only 2 patients with a protrusion and 1 patient without": [
+    "Only 2 patients with protrusion and 1 patient without": [
         make_case(n, n, [(*A, 0)] * (n > 1), [(*A, 0, 0.1)]) for n in (1, 2, 3)
     ],
 }

@@ -262,7 +262,7 @@ def test_a_picture_is_read_and_the_threshold_moves(served, page, tmp_path):
     # An arrow key moves the slider by a step.
     page.locator("#least input[type=range]").fill("0.95")
     page.locator("#least input[type=range]").press("ArrowRight")
-    page.wait_for_selector("text=No disc with a score of 0.96 or more")
+    page.wait_for_selector("text=No box with a score of 0.96 or more")
     assert CANARY not in page.content() and not left_in(temporary)
 
 

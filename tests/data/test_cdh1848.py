@@ -13,7 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from meddet_d2.data import load_cdh_layout, register_cdh_layout
-from meddet_d2.layout.validate import CLASSES
+from meddet_d2.layout.data_set import CDH_CLASSES
 
 
 def split(first_patient: int = 1) -> dict:
@@ -59,7 +59,7 @@ def test_records_keep_patient_level_spacing_and_healthy_images(load, folder):
     assert records[0]["file_name"] == str(folder / "images" / "a.png")
     assert [annotation["category_id"] for annotation in records[0]["annotations"]] == [0, 1]
     assert records[0]["annotations"][0]["level"] == "C5/6"
-    assert MetadataCatalog.get("layout_under_test").thing_classes == CLASSES
+    assert MetadataCatalog.get("layout_under_test").thing_classes == list(CDH_CLASSES)
 
 
 def test_boxes_of_whole_numbers_stay_exact_when_an_image_is_resized(load):
@@ -180,7 +180,11 @@ def test_registering_again_is_harmless_and_another_place_replaces(folder):
     assert not calls, "nothing is made before it is asked for"
     assert len(DatasetCatalog.get(name)) == 3 and calls == [1]
     metadata = MetadataCatalog.get(name)
-    assert metadata.evaluator_type == "coco" and metadata.thing_classes == CLASSES and len(metadata.thing_colors) == 2
+    assert (
+        metadata.evaluator_type == "coco"
+        and metadata.thing_classes == list(CDH_CLASSES)
+        and len(metadata.thing_colors) == 2
+    )
     assert metadata.json_file == str(folder / "train.json")
     register_cdh_layout(name, folder / "elsewhere.json", folder / "images")
     assert MetadataCatalog.get(name).json_file == str(folder / "elsewhere.json")

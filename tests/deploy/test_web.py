@@ -57,7 +57,7 @@ def test_a_volume_gets_a_slider_that_begins_in_its_middle(handlers, tmp_path):
         same, html = functions["look"](session, 0, number, 0.3)
         assert same is session and session.files[0][number - 1].image_id in html and detector.calls == calls
     _, html = functions["look"](session, 0, 3, 0.6)
-    assert "No disc with a score of 0.60 or more" in html and detector.calls == 2
+    assert "No box with a score of 0.60 or more" in html and detector.calls == 2
     same, slider, html = functions["choose_file"](session, 0, 0.3)
     assert same is session and slider.value == 3 and session.files[0][2].image_id in html
 

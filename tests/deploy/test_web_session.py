@@ -76,7 +76,7 @@ def test_the_threshold_filters_without_the_network():
     assert [row[0] for row in rows_of(show(session, detector, 0, 0, 0.9))] == ["1"]
     assert detector.calls == 1
     text = show(session, detector, 0, 0, 0.96)
-    assert rows_of(text) == [] and "No disc with a score of 0.96 or more. That does not mean" in text
+    assert rows_of(text) == [] and "No box with a score of 0.96 or more. That does not mean" in text
 
 
 def test_every_slice_is_found_once():

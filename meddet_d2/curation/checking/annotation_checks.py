@@ -12,17 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from ...layout.validate import (
-    CLASSES,
+    PATIENT_KEY,
     SPLIT_FILES,
     box_mistake,
     find_mistakes,
     is_size,
     leaves_folder,
+    name_mistake,
     patient_of,
     read_json,
 )
 from .findings import Finding, printable
 
+# What boxes of a category are called that the json lacks.
+OTHER = "other"
 # Image numbers named in one line.
 SHOWN = 10
 # Millimetres of a pixel: MR images from coils for mice to low-field whole bodies.
@@ -35,7 +38,8 @@ class BoxRecord:
 
     Attributes:
         number: the annotation's id; None where it has none.
-        label: 0 for the first of CLASSES, 1 for the second, None for any other category.
+        label: the class's place among the json's, by their ids; None for a category that the json lacks.
+        name: the class's, or OTHER.
         corner: left, top; pixels.
         size: width, height; pixels.
         level: as the json names it.
@@ -44,6 +48,7 @@ class BoxRecord:
 
     number: int | None
     label: int | None
+    name: str
     corner: tuple[float, float]
     size: tuple[float, float]
     level: str | None
@@ -89,13 +94,14 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class Split:
-    """One json. ``region`` is "phantom", "lumbar" or ""."""
+    """One json. ``region`` is "phantom", "lumbar" or ""; ``classes`` are its own, by rising id."""
 
     name: str
     json_file: Path
     image_root: Path
     images: list[ImageRecord]
     region: str
+    classes: tuple[str, ...]
 
 
 def find_json_files(inputs: Iterable[Path]) -> list[Path]:
@@ -118,11 +124,14 @@ def find_json_files(inputs: Iterable[Path]) -> list[Path]:
     return list(found.values())
 
 
-def read_splits(sources: Sequence[tuple[Path, Path]]) -> tuple[list[Split], list[Finding]]:
+def read_splits(
+    sources: Sequence[tuple[Path, Path]], patient_key: str = PATIENT_KEY
+) -> tuple[list[Split], list[Finding]]:
     """Read and check json files.
 
     Args:
         sources: for each split its json and the folder of its images.
+        patient_key: the key of an image record that names its patient; "" where patients are not known.
 
     Returns:
         The splits that could be read, and the findings of all.
@@ -139,7 +148,7 @@ def read_splits(sources: Sequence[tuple[Path, Path]]) -> tuple[list[Split], list
             text = str(error).removeprefix(f"{json_file}: ").replace(str(json_file), json_file.name)
             findings.append(Finding("json-broken", text, name, quotes=True))
             continue
-        for mistake in find_mistakes(content, json_file, image_root):
+        for mistake in find_mistakes(content, json_file, image_root, patient_key=patient_key):
             image, annotation = mistake.image or {}, mistake.annotation or {}
             file = image.get("file_name")
             findings.append(
@@ -153,9 +162,15 @@ def read_splits(sources: Sequence[tuple[Path, Path]]) -> tuple[list[Split], list
                     quotes=True,
                 )
             )
-        images, more = _records(content, name, image_root)
+        classes = _classes(content["categories"])
+        images, more = _records(content, name, image_root, classes, patient_key)
         findings += more
-        splits.append(Split(name, json_file, image_root, images, _region(content)))
+        splits.append(Split(name, json_file, image_root, images, _region(content), tuple(classes.values())))
+        sound = not any(finding.name == "categories" for finding in findings)
+        if sound and splits[-1].classes != splits[0].classes:
+            here, there = (list(split.classes) for split in (splits[-1], splits[0]))
+            text = f"its classes are {here}, those of {splits[0].name} are {there}; give both the same."
+            findings.append(Finding("categories", text, name, quotes=True))
     return splits, findings + find_leaks(splits)
 
 
@@ -194,12 +209,22 @@ def numbers(images: Sequence[ImageRecord]) -> str:
     return f"image{'s' * (len(images) > 1)} {shown}"
 
 
-def _records(content: dict[str, Any], name: str, image_root: Path) -> tuple[list[ImageRecord], list[Finding]]:
+def _classes(categories: Sequence[dict]) -> dict[int, str]:
+    """The names that can be used, by their ids, which rise."""
+    named = {
+        category["id"]: category.get("name") for category in categories if _integer(category.get("id")) is not None
+    }
+    return {number: name for number, name in sorted(named.items()) if name_mistake(name) is None}
+
+
+def _records(
+    content: dict[str, Any], name: str, image_root: Path, classes: dict[int, str], patient_key: str
+) -> tuple[list[ImageRecord], list[Finding]]:
     images, by_number, findings = [], {}, []
     owners = (annotation.get("image_id") for annotation in content["annotations"])
     annotated = Counter(owner for owner in owners if isinstance(owner, Hashable))
     for raw in content["images"]:
-        image = _image(raw, name, image_root, annotated)
+        image = _image(raw, name, image_root, annotated, patient_key)
         images.append(image)
         if raw.get("spacing") is not None and image.spacing is None:
             text = (
@@ -209,11 +234,7 @@ def _records(content: dict[str, Any], name: str, image_root: Path) -> tuple[list
             findings.append(image.finding("spacing", text))
         if image.number is not None:
             by_number.setdefault(image.number, (raw, image))
-    labels = {
-        category["id"]: CLASSES.index(category["name"])
-        for category in content["categories"]
-        if _integer(category.get("id")) is not None and category.get("name") in CLASSES
-    }
+    labels = {number: label for label, number in enumerate(classes)}
     for annotation in content["annotations"]:
         raw, image = _look_up(by_number, annotation.get("image_id")) or (None, None)
         box = annotation.get("bbox")
@@ -223,6 +244,7 @@ def _records(content: dict[str, Any], name: str, image_root: Path) -> tuple[list
                 BoxRecord(
                     number=_integer(annotation.get("id")),
                     label=_look_up(labels, annotation.get("category_id")),
+                    name=_look_up(classes, annotation.get("category_id")) or OTHER,
                     corner=(float(box[0]), float(box[1])),
                     size=(float(box[2]), float(box[3])),
                     level=None if level is None else str(level),
@@ -232,7 +254,7 @@ def _records(content: dict[str, Any], name: str, image_root: Path) -> tuple[list
     return images, findings
 
 
-def _image(raw: dict, split: str, image_root: Path, annotated: Counter) -> ImageRecord:
+def _image(raw: dict, split: str, image_root: Path, annotated: Counter, patient_key: str) -> ImageRecord:
     file = raw.get("file_name")
     file = file if isinstance(file, str) else ""
     path = None if not file or leaves_folder(file) else image_root / file
@@ -246,7 +268,7 @@ def _image(raw: dict, split: str, image_root: Path, annotated: Counter) -> Image
         number=_integer(raw.get("id")),
         file=file,
         path=path if there else None,
-        patient=patient_of(raw),
+        patient=patient_of(raw, patient_key) if patient_key else None,
         size=size if all(map(is_size, size)) else None,
         spacing=_spacing(raw.get("spacing")),
         annotated=0 if _integer(raw.get("id")) is None else annotated[raw["id"]],

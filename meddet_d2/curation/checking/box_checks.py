@@ -9,6 +9,7 @@ from itertools import combinations, pairwise
 
 import numpy as np
 
+from ...layout.data_set import CDH_CLASSES
 from ...layout.levels import DISCS, level_index
 from .annotation_checks import SHOWN, BoxRecord, ImageRecord, Split
 from .findings import Finding
@@ -34,10 +35,15 @@ def check_boxes(splits: Sequence[Split]) -> list[Finding]:
     """All findings about boxes; those with iscrowd are counted and not judged."""
     images = [image for split in splits for image in split.images]
     judged = [(image, box) for image in images for box in _single(image)]
-    findings = [*_unusual(judged), *_unusual_millimetres(judged)]
+    findings = [*_unusual(judged)]
     for split in splits:
+        # What is known of discs is not held against other things.
+        discs = set(split.classes) <= set(CDH_CLASSES)
         for image in split.images:
-            findings += [*_overlaps(image), *_number(image, split.region), *_levels(image)]
+            findings += [*_overlaps(image), *_levels(image)]
+            if discs:
+                pairs = [(image, box) for box in _single(image)]
+                findings += [*_unusual_millimetres(pairs), *_number(image, split.region)]
         findings += _notes(split)
     return findings
 

@@ -17,7 +17,6 @@ from meddet_d2.files import replacing
 from meddet_d2.pages import picture, plot, render
 
 from ...formats import read_image
-from ...layout.validate import CLASSES
 from . import data_plots as plots
 from .annotation_checks import ImageRecord
 from .data_report import Report
@@ -29,8 +28,8 @@ FLAGGED, WITH_BOXES, HEALTHY = 36, 8, 4
 ROWS = 40
 # Pixels of a thumbnail's longer side, and its JPEG quality.
 PANEL, QUALITY = 420, 80
-# Frames around boxes with a finding: their place in drawing.COLORS, and their distance in pixels of the thumbnail.
-FRAME, FRAME_GAP = 2, 5
+# Frames around boxes with a finding, drawn as the class behind the last: their distance in pixels of the thumbnail.
+FRAME_GAP = 5
 UNKNOWN = "not known"
 NOTICES = {
     "phantom": "Synthetic images (a phantom): no figure on them is a figure on patients.",
@@ -78,7 +77,8 @@ def write_page(report: Report, path: Path) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    flagged, hidden = _flagged(report)
+    classes = list(dict.fromkeys(name for split in report.splits for name in split.classes))
+    flagged, hidden = _flagged(report, len(classes))
     page = render(
         "data.html.j2",
         title="A look at the data",
@@ -89,13 +89,14 @@ def write_page(report: Report, path: Path) -> None:
         rows=_rows(report),
         splits=list(report.counts),
         figures=_figures(report),
-        legend=picture(draw_legend([*CLASSES, "named in a finding"])),
+        legend=picture(draw_legend([*classes, "named in a finding"])),
+        classes=classes,
         flagged=flagged,
         hidden=hidden,
         limit=FLAGGED,
         with_boxes=WITH_BOXES,
         healthy=HEALTHY,
-        samples=[(split.name, _sample(report, split.images)) for split in report.splits],
+        samples=[(split.name, _sample(report, split.images, len(classes))) for split in report.splits],
     )
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -177,7 +178,7 @@ def _figures(report: Report) -> list[dict[str, Any]]:
     return drawn
 
 
-def _flagged(report: Report) -> tuple[list[Thumbnail], int]:
+def _flagged(report: Report, frame: int) -> tuple[list[Thumbnail], int]:
     """Images with findings, errors first, and how many of them are not shown."""
     by_image: dict[tuple, list[Finding]] = {}
     for finding in report.findings:
@@ -185,11 +186,11 @@ def _flagged(report: Report) -> tuple[list[Thumbnail], int]:
             by_image.setdefault((finding.split, finding.image), []).append(finding)
     readable = {(image.split, image.number): image for image in report.readable}
     chosen = [key for key in by_image if key in readable][:FLAGGED]
-    shown = [thumb for key in chosen for thumb in _thumbnail(readable[key], by_image[key])]
+    shown = [thumb for key in chosen for thumb in _thumbnail(readable[key], by_image[key], frame)]
     return shown, len(by_image) - len(shown)
 
 
-def _sample(report: Report, images: Sequence[ImageRecord]) -> list[Thumbnail]:
+def _sample(report: Report, images: Sequence[ImageRecord], frame: int) -> list[Thumbnail]:
     rng = np.random.default_rng(0)
     readable = {id(image) for image in report.readable}
     chosen: list[ImageRecord] = []
@@ -197,11 +198,11 @@ def _sample(report: Report, images: Sequence[ImageRecord]) -> list[Thumbnail]:
         group = [image for image in images if id(image) in readable and (image.annotated == 0) == healthy]
         picks = sorted(rng.permutation(len(group))[:most])
         chosen += [group[pick] for pick in picks]
-    return [thumb for image in chosen for thumb in _thumbnail(image, [])]
+    return [thumb for image in chosen for thumb in _thumbnail(image, [], frame)]
 
 
-def _thumbnail(image: ImageRecord, findings: Sequence[Finding]) -> list[Thumbnail]:
-    """One, or none if the file has gone since it was measured."""
+def _thumbnail(image: ImageRecord, findings: Sequence[Finding], frame: int) -> list[Thumbnail]:
+    """One, or none if the file has gone since it was measured; ``frame`` is the number of classes."""
     try:
         pixels = read_image(image.path)
     except (OSError, ValueError):
@@ -210,10 +211,10 @@ def _thumbnail(image: ImageRecord, findings: Sequence[Finding]) -> list[Thumbnai
     gap = FRAME_GAP * max(pixels.shape[:2]) / PANEL
     boxes = []
     for box in image.boxes:
-        boxes.append(Box(box.corners, FRAME + 1 if box.label is None else box.label))
+        boxes.append(Box(box.corners, frame + 1 if box.label is None else box.label))
         if box.number in named:
             x0, y0, x1, y1 = box.corners
-            boxes.append(Box((x0 - gap, y0 - gap, x1 + gap, y1 + gap), FRAME))
+            boxes.append(Box((x0 - gap, y0 - gap, x1 + gap, y1 + gap), frame))
     codes = list(dict.fromkeys(f"{finding.code.code} {finding.name}" for finding in findings))
     address = picture(draw_panel(pixels, boxes, PANEL), quality=QUALITY)
     return [Thumbnail(address, image.number, image.split, len(image.boxes), codes)]

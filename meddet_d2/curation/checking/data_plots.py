@@ -6,19 +6,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from meddet_d2.drawing import COLORS
+from meddet_d2.drawing import COLORS, color_of
 
 from ...layout.levels import DISCS, level_index
-from ...layout.validate import CLASSES
-from .annotation_checks import Split
+from .annotation_checks import OTHER, Split
 from .box_checks import millimetres
-from .data_statistics import OTHER, boxes_of, class_of
+from .data_statistics import boxes_of
 
 INK, GRID = "#1a1d21", "#e4e6ea"
 SIZE = 9
-# A colour for each split that a class does not have; yellow is too light for a line on white.
+# A colour for each split that the first two classes do not have; yellow is too light for a line on white.
 SPLIT_COLORS = (COLORS[2], COLORS[3], COLORS[5], "#555555")
 STYLES = ("-", "--", ":", "-.")
+MARKERS = "os^DvP*X<>"
 
 
 def plot_boxes(splits: Sequence[Split]) -> Figure | None:
@@ -31,21 +31,29 @@ def plot_boxes_mm(splits: Sequence[Split]) -> Figure | None:
     return _sizes(splits, millimetre=True)
 
 
+def class_list(splits: Sequence[Split]) -> list[str]:
+    """The classes of all splits, and OTHER where a box is of none."""
+    names = dict.fromkeys(name for split in splits for name in split.classes)
+    return list(names | dict.fromkeys(sorted({box.name for split in splits for _, box in boxes_of(split)} - {*names})))
+
+
 def _sizes(splits: Sequence[Split], *, millimetre: bool) -> Figure | None:
     by_class: dict[str, list[tuple[float, float]]] = {}
     for split in splits:
         for image, box in boxes_of(split):
             if not millimetre or image.spacing is not None:
                 size = millimetres(image, box) if millimetre else box.size
-                by_class.setdefault(class_of(box), []).append(size)
+                by_class.setdefault(box.name, []).append(size)
     if not by_class:
         return None
     figure, axes = _figure()
     dot = 16 if sum(map(len, by_class.values())) < 1500 else 8
     # The rarer class lies on top.
+    names = class_list(splits)
     for name in sorted(by_class, key=lambda name: -len(by_class[name])):
         widths, heights = zip(*by_class[name], strict=True)
-        look = {"color": _class_color(name), "marker": "os^"[_class_index(name)], "label": name}
+        marker = MARKERS[names.index(name) % len(MARKERS)]
+        look = {"color": _class_color(name, names), "marker": marker, "label": name}
         # As pixels: ten thousand dots as drawings would be most of the page.
         axes.scatter(widths, heights, s=dot, alpha=0.6, linewidths=0, rasterized=True, **look)
     unit = "mm" if millimetre else "pixels"
@@ -58,17 +66,19 @@ def _sizes(splits: Sequence[Split], *, millimetre: bool) -> Figure | None:
 
 def plot_classes(splits: Sequence[Split]) -> Figure | None:
     """The shares of the classes in each split, with their counts."""
-    counts = {split.name: [class_of(box) for _, box in boxes_of(split)] for split in splits}
+    counts = {split.name: [box.name for _, box in boxes_of(split)] for split in splits}
     counts = {name: boxes for name, boxes in counts.items() if boxes}
     if not counts:
         return None
     figure, axes = _figure(height=1.0 + 0.45 * len(counts))
-    names = [*CLASSES, OTHER] if any(OTHER in boxes for boxes in counts.values()) else CLASSES
+    names = class_list(splits)
     for place, boxes in enumerate(counts.values()):
         left = 0.0
         for name in names:
             share = 100 * boxes.count(name) / len(boxes)
-            axes.barh(place, share, left=left, height=0.6, color=_class_color(name), label=name if place == 0 else None)
+            axes.barh(
+                place, share, left=left, height=0.6, color=_class_color(name, names), label=name if place == 0 else None
+            )
             if share > 8:
                 axes.annotate(
                     str(boxes.count(name)),
@@ -89,17 +99,18 @@ def plot_classes(splits: Sequence[Split]) -> Figure | None:
 
 def plot_levels(splits: Sequence[Split]) -> Figure | None:
     """Boxes by level and class; None where no level is named."""
-    named = [(level_index(box.level), class_of(box)) for s in splits for _, box in boxes_of(s) if box.level is not None]
+    named = [(level_index(box.level), box.name) for s in splits for _, box in boxes_of(s) if box.level is not None]
     named = [(index, name) for index, name in named if index is not None]
     if not named:
         return None
     levels = sorted({index for index, _ in named})
     figure, axes = _figure()
     bottom = np.zeros(len(levels))
-    for name in dict.fromkeys([*CLASSES, OTHER]):
+    names = class_list(splits)
+    for name in names:
         heights = np.array([named.count((index, name)) for index in levels])
         if heights.any():
-            axes.bar(range(len(levels)), heights, bottom=bottom, width=0.7, color=_class_color(name), label=name)
+            axes.bar(range(len(levels)), heights, bottom=bottom, width=0.7, color=_class_color(name, names), label=name)
         bottom += heights
     axes.set_xticks(range(len(levels)), [DISCS[index] for index in levels], rotation=45 if len(levels) > 7 else 0)
     _leave_room(axes)
@@ -171,9 +182,5 @@ def _leave_room(axes: Axes) -> None:
     axes.set_ylim(top=1.25 * axes.get_ylim()[1])
 
 
-def _class_index(name: str) -> int:
-    return CLASSES.index(name) if name in CLASSES else len(CLASSES)
-
-
-def _class_color(name: str) -> str:
-    return (*COLORS[: len(CLASSES)], "#999999")[_class_index(name)]
+def _class_color(name: str, names: Sequence[str]) -> str:
+    return "#999999" if name == OTHER else color_of(names.index(name))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...layout.validate import PATIENT_KEY
 from .annotation_checks import ImageRecord, Split, read_splits
 from .box_checks import check_boxes
 from .data_statistics import compare_splits, count_split
@@ -36,17 +37,20 @@ class Report:
         return counts["error"] > 0 or (strict and counts["warning"] > 0)
 
 
-def check_data(sources: Sequence[tuple[Path, Path]], *, progress: bool = True) -> Report:
+def check_data(
+    sources: Sequence[tuple[Path, Path]], *, patient_key: str = PATIENT_KEY, progress: bool = True
+) -> Report:
     """Check splits, which are taken for splits of one data set.
 
     Args:
         sources: for each its json and the folder of its images.
+        patient_key: the key of an image record that names its patient; "" where patients are not known.
         progress: show a bar over the images.
 
     Returns:
         The report. Nothing in the data raises: it is found.
     """
-    splits, findings = read_splits(sources)
+    splits, findings = read_splits(sources, patient_key)
     measured = []
     for image, facts in measure_all([image for split in splits for image in split.images], progress=progress):
         if isinstance(facts, str):

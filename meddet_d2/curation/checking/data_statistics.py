@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 
 from ...layout.levels import DISCS, level_index
-from ...layout.validate import CLASSES
-from .annotation_checks import BoxRecord, ImageRecord, Split
+from .annotation_checks import OTHER, BoxRecord, ImageRecord, Split
 from .box_checks import millimetres
 from .findings import Finding
 
-# The difference of two splits' shares of protrusions that is remarked: so many percentage points, and so many standard
+# The difference of two splits' shares of a class that is remarked: so many percentage points, and so many standard
 # errors, which a small split cannot reach by chance.
 POINTS, STANDARD_ERRORS = 10.0, 3.0
-OTHER = "other"
 
 
 def count_split(split: Split) -> dict[str, Any]:
@@ -41,7 +39,7 @@ def count_split(split: Split) -> dict[str, Any]:
         "boxes": len(pairs),
         "crowds": sum(box.crowd for image in split.images for box in image.boxes),
         "unusable_boxes": sum(image.annotated - len(image.boxes) for image in split.images),
-        "classes": dict.fromkeys(CLASSES, 0) | dict(_sorted(Counter(class_of(box) for _, box in pairs))),
+        "classes": dict.fromkeys(split.classes, 0) | dict(_sorted(Counter(box.name for _, box in pairs))),
         "levels": dict(sorted(levels.items(), key=lambda item: _level_key(item[0]))),
         "boxes_per_image": {str(number): per_image[number] for number in sorted(per_image)},
         "image_sizes": {f"{width} x {height}": count for (width, height), count in sizes.most_common()},
@@ -60,11 +58,6 @@ def boxes_of(split: Split) -> list[tuple[ImageRecord, BoxRecord]]:
     return [(image, box) for image in split.images for box in image.boxes if not box.crowd]
 
 
-def class_of(box: BoxRecord) -> str:
-    """One of CLASSES, or "other" for categories that are wrong."""
-    return OTHER if box.label is None else CLASSES[box.label]
-
-
 def quantiles(values: Sequence[float] | np.ndarray) -> dict[str, float] | None:
     """The 0th, 5th, 50th, 95th and 100th percentiles; None of nothing."""
     if len(values) == 0:
@@ -77,26 +70,28 @@ def quantiles(values: Sequence[float] | np.ndarray) -> dict[str, float] | None:
 
 
 def compare_splits(splits: Sequence[Split]) -> list[Finding]:
-    """Classes that a split lacks, and shares of protrusions that differ much."""
-    findings, shares = [], []
+    """Classes that a split lacks, and shares of a class that differ much."""
+    findings, known = [], []
     for split in splits:
-        labels = [box.label for _, box in boxes_of(split) if box.label is not None]
-        if not labels:
-            continue
-        for label, name in enumerate(CLASSES):
-            if label not in labels:
-                findings.append(Finding("class-absent", f"it has no box of class {name}.", split.name))
-        shares.append((split.name, labels.count(0) / len(labels), len(labels)))
-    for (one, share, count), (other, other_share, other_count) in combinations(shares, 2):
-        pooled = (share * count + other_share * other_count) / (count + other_count)
-        error = (pooled * (1 - pooled) * (1 / count + 1 / other_count)) ** 0.5
-        difference = abs(share - other_share)
-        if 100 * difference >= POINTS and difference > STANDARD_ERRORS * error:
-            text = (
-                f"{100 * other_share:.0f} % of its boxes are {CLASSES[0]}s, and {100 * share:.0f} % of those of {one}; "
-                "split by patient and stratified by class."
-            )
-            findings.append(Finding("class-balance", text, other))
+        found = [box.name for _, box in boxes_of(split) if box.label is not None]
+        if found:
+            known.append((split, found))
+            absent = [name for name in split.classes if name not in found]
+            findings += [Finding("class-absent", f"it has no box of class {name}.", split.name) for name in absent]
+    for (one, here), (other, there) in combinations(known, 2):
+        classes = one.classes if one.classes == other.classes else ()
+        # Of two classes the first says it all.
+        for name in classes[: 1 if len(classes) == 2 else None]:
+            share, other_share = here.count(name) / len(here), there.count(name) / len(there)
+            pooled = (here.count(name) + there.count(name)) / (len(here) + len(there))
+            error = (pooled * (1 - pooled) * (1 / len(here) + 1 / len(there))) ** 0.5
+            difference = abs(share - other_share)
+            if 100 * difference >= POINTS and difference > STANDARD_ERRORS * error:
+                text = (
+                    f"{100 * other_share:.0f} % of its boxes are of class {name}, and {100 * share:.0f} % of those of "
+                    f"{one.name}; split by patient and stratified by class."
+                )
+                findings.append(Finding("class-balance", text, other.name))
     return findings
 
 

@@ -15,7 +15,7 @@ LONGEST_TEXT = 400
 _TABLE = (
     ("E101", "json-missing", "The json of a split is not there."),
     ("E102", "json-broken", "The file is no json, or lacks one of COCO's three lists."),
-    ("E103", "categories", "The categories are not the two classes in their order, each with an id."),
+    ("E103", "categories", "The categories have no ids or names that can be used, or differ between splits."),
     ("E104", "no-images", "The split lists no image."),
     ("E105", "folder-missing", "The folder of images is not there."),
     ("E111", "image-id", "An image has no id, or one that another image has."),
@@ -55,7 +55,7 @@ _TABLE = (
     ("W307", "level-twice", "An image has two boxes of one level."),
     ("W308", "level-unknown", "A level is not of the form C5/6."),
     ("W309", "spacing", "A spacing is not two sizes of a pixel in millimetres."),
-    ("W401", "class-balance", "The share of protrusions differs much between two splits."),
+    ("W401", "class-balance", "The share of a class differs much between two splits."),
     ("W402", "class-absent", "A class has no box in a split, so that no figure can be given for it."),
     ("N501", "more-bits", "Images of more than 8 bits; each is windowed to 8 when it is read."),
     ("N502", "at-border", "Boxes touch the border of their image: discs that the picture cuts off."),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ...files import write_json
-from ...layout.validate import CLASSES
+from ...layout.data_set import CDH_CLASSES
 from .omissions import Findings
 from .split import split_patients, stratum
 from .writing import PREPARATION, Record, write_splits
@@ -87,7 +87,7 @@ def assemble(
         raise ValueError("no image can be used; what was left out is named above.")
     numbers = write_splits(folder, records, splits, description)
     for split, of in numbers.items():
-        for name in CLASSES:
+        for name in CDH_CLASSES:
             if not of[name]:
                 findings.add("classless_splits", f"{split}: no {name}")
     if strict and findings.problems:

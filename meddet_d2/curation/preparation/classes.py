@@ -4,8 +4,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from ...layout.data_set import CDH_CLASSES
 from ...layout.levels import without_level
-from ...layout.validate import CLASSES
 
 
 class ClassMap:
@@ -15,7 +15,7 @@ class ClassMap:
     unless the whole label is mapped.
 
     Args:
-        pairs: texts "label=class" with one of CLASSES; the two classes' own names are always known.
+        pairs: texts "label=class" with one of CDH_CLASSES; the two classes' own names are always known.
         ignored: labels whose shapes are to be left out.
 
     Raises:
@@ -23,13 +23,13 @@ class ClassMap:
     """
 
     def __init__(self, pairs: Iterable[str] = (), ignored: Sequence[str] = ()) -> None:
-        self._categories = {_plain(name): index for index, name in enumerate(CLASSES, start=1)}
+        self._categories = {_plain(name): index for index, name in enumerate(CDH_CLASSES, start=1)}
         self.pairs = list(pairs)
         for pair in self.pairs:
             label, separator, name = pair.rpartition("=")
-            if not separator or not label.strip() or name.strip() not in CLASSES:
-                raise ValueError(f"--classes {pair!r}: write LABEL=CLASS with one of {', '.join(CLASSES)}.")
-            category = CLASSES.index(name.strip()) + 1
+            if not separator or not label.strip() or name.strip() not in CDH_CLASSES:
+                raise ValueError(f"--classes {pair!r}: write LABEL=CLASS with one of {', '.join(CDH_CLASSES)}.")
+            category = CDH_CLASSES.index(name.strip()) + 1
             if self._categories.setdefault(_plain(label), category) != category:
                 raise ValueError(f"--classes: the label {label!r} has two classes; give it one.")
         self._ignored = {_plain(label) for label in ignored}
@@ -56,7 +56,7 @@ class ClassMap:
             first = next(iter(unknown))
             raise ValueError(
                 f"labels without a class: {listed}; say which it is, for example "
-                f'--classes "{first}={CLASSES[0]}", or leave its shapes out by --ignore-label "{first}".'
+                f'--classes "{first}={CDH_CLASSES[0]}", or leave its shapes out by --ignore-label "{first}".'
             )
 
 

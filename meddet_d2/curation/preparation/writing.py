@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from ...files import replacing, write_json
-from ...layout.validate import CLASSES, check_layout, check_patient_split, read_json
+from ...layout.data_set import CDH_CLASSES
+from ...layout.validate import check_layout, check_patient_split, read_json
 
 PREPARATION = "preparation.json"
 
@@ -25,7 +26,7 @@ class Box:
     """A labelled disc.
 
     Attributes:
-        category: 1 or 2, an index into CLASSES from 1.
+        category: 1 or 2, an index into CDH_CLASSES from 1.
         box: (x, y, width, height) in pixels, inside the image.
         level: "C5/6", or None.
     """
@@ -179,7 +180,7 @@ def _coco(records: list[Record], description: str) -> dict[str, Any]:
         "licenses": [],
         "images": images,
         "annotations": annotations,
-        "categories": [{"id": index, "name": name} for index, name in enumerate(CLASSES, start=1)],
+        "categories": [{"id": index, "name": name} for index, name in enumerate(CDH_CLASSES, start=1)],
     }
 
 
@@ -189,7 +190,7 @@ def _numbers(records: list[Record]) -> dict[str, int]:
         "patients": len({record.patient for record in records}),
         "images": len(records),
         "healthy images": sum(not record.boxes for record in records),
-        **{name: categories.count(index) for index, name in enumerate(CLASSES, start=1)},
+        **{name: categories.count(index) for index, name in enumerate(CDH_CLASSES, start=1)},
     }
 
 

@@ -13,6 +13,40 @@ from dataclasses import dataclass
 import numpy as np
 
 
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What a test set is about.
+
+    Attributes:
+        classes: names, in the order of their numbers.
+        findings: those that make an image or a patient positive; at least one.
+        declared: whether the findings were chosen or are the data set's own; otherwise every class is one.
+        thing: what a box is around, in one word.
+        unit: "patient", or "image" where patients are not known: then each image counts as one.
+    """
+
+    classes: tuple[str, ...]
+    findings: tuple[str, ...]
+    declared: bool = True
+    thing: str = "object"
+    unit: str = "patient"
+
+    @property
+    def finding(self) -> str:
+        """The findings as the subject of a sentence."""
+        return " or ".join(self.findings) if len(self.findings) <= 3 else "a finding"
+
+    @property
+    def any_thing(self) -> str:
+        """What stands for all classes at once."""
+        return f"any {self.thing}"
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The numbers of the findings' classes."""
+        return tuple(self.classes.index(name) for name in self.findings)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Case:
     """One image.
@@ -39,13 +73,13 @@ class Case:
     found_labels: np.ndarray
     found_scores: np.ndarray
 
-    def has(self, label: int) -> bool:
-        """Whether a box of a class is annotated."""
-        return bool(((self.labels == label) & ~self.crowd).any())
+    def has(self, labels: Sequence[int]) -> bool:
+        """Whether a box of one of some classes is annotated."""
+        return bool((np.isin(self.labels, labels) & ~self.crowd).any())
 
-    def best_score(self, label: int) -> float:
-        """The highest score of a class's detections, 0 without any."""
-        return float(self.found_scores[self.found_labels == label].max(initial=0.0))
+    def best_score(self, labels: Sequence[int]) -> float:
+        """The highest score of these classes' detections, 0 without any."""
+        return float(self.found_scores[np.isin(self.found_labels, labels)].max(initial=0.0))
 
 
 def patients_of(cases: Sequence[Case]) -> np.ndarray:

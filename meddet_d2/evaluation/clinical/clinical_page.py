@@ -11,11 +11,14 @@ from meddet_d2.pages import picture, render
 
 from . import clinical_plots as plots
 from . import gallery
+from .cases import Subject
 from .level_counts import UNKNOWN, UNNAMED
-from .measure import ANY, Measurement
+from .measure import Measurement
 from .study import Picture
 
 JPEG_QUALITY = 85
+# Pixels: a legend of many classes is broken here.
+LEGEND = 900
 # Fewer patients than this in a group say little about it, whatever the figure.
 FEW = 20
 # Detections cut off at a higher score than this leave too little of a curve to go unmentioned.
@@ -45,23 +48,24 @@ def write_page(
         pictures: the images of the cases, for the worst and the best.
         card: a model card, or None.
     """
-    settings = measurement.settings
+    settings, subject = measurement.settings, measurement.subject
     worst, best = gallery.choose(measurement)
     return render(
         "report.html.j2",
         title=f"What the detector finds: {record['data']['name']}",
-        lead=_lead(record),
+        lead=_lead(record, subject),
         record=record,
-        lesion=measurement.lesion,
-        any_disc=ANY,
-        classes=measurement.classes,
+        subject=subject,
+        finding=subject.finding,
+        any_thing=subject.any_thing,
+        classes=subject.classes,
         precision_name="AP50" if settings.iou == 0.5 else f"AP at IoU {settings.iou:g}",
-        notices=_notices(record),
+        notices=_notices(record, subject),
         plots=_plots(measurement),
         worst=[_shown(gallery.draw(one, measurement, pictures)) for one in worst],
         best=[_shown(gallery.draw(one, measurement, pictures)) for one in best],
         rule=gallery.RULE,
-        legend=picture(draw_legend(measurement.classes)),
+        legend=picture(draw_legend(subject.classes, width=LEGEND)),
         level_names={UNKNOWN: "with a name that is no disc level", UNNAMED: "without a name"},
         card=_card(card),
         undefined=_undefined(record),
@@ -95,13 +99,14 @@ def interval(figure: Mapping[str, Any], *, share: bool = True, digits: int = 2) 
     return f"{100 * low:.1f} to {percent(high)}" if share else f"{low:.{digits}f} to {high:.{digits}f}"
 
 
-def _lead(record: Mapping[str, Any]) -> str:
+def _lead(record: Mapping[str, Any], subject: Subject) -> str:
     counts = record["counts"]
     images, patients, ill = counts["images"], counts["patients"], counts["patients_with_lesion"]
-    return f"{_many(images, 'image')} of {_many(patients, 'patient')}, {ill} of them with an annotated protrusion."
+    of = f" of {_many(patients, 'patient')}" if subject.unit == "patient" else ", of patients who are not known"
+    return f"{_many(images, 'image')}{of}, {ill} of them with {subject.finding} annotated."
 
 
-def _notices(record: Mapping[str, Any]) -> list[str]:
+def _notices(record: Mapping[str, Any], subject: Subject) -> list[str]:
     """What a reader has to know before the first figure."""
     counts, data = record["counts"], record["data"]
     ill = counts["patients_with_lesion"]
@@ -110,20 +115,27 @@ def _notices(record: Mapping[str, Any]) -> list[str]:
         notices.append(f"About the data: {data['note']}. No figure here may be quoted without this.")
     if record["model"]["trained_on_these"]:
         notices.append("The network was trained on this very data set: every figure here is too good.")
+    if subject.unit == "image":
+        notices.append(
+            "This data set does not name its patients. The split is by image, and each image counts as if it were a"
+            " patient: images of one patient may be in training and test, and intervals are too narrow."
+        )
+    if not subject.declared and len(subject.classes) > 1:
+        notices.append("No class was named as the finding (TEST.FINDINGS): a box of any class counts as one.")
     if not counts["detections"]:
         notices.append("The detector found nothing on any image.")
     elif counts["lowest_score"] > LOWEST:
         cut = number(counts["lowest_score"])
         notices.append(f"No detection has a score below {cut}: curves, average precision and FROC end there.")
-    groups = {"with a protrusion": ill, "without a protrusion": counts["patients"] - ill}
+    groups = {f"with {subject.finding}": ill, f"without {subject.finding}": counts["patients"] - ill}
     for group, missing in zip(groups, ("sensitivity", "specificity"), strict=True):
         if not groups[group]:
-            notices.append(f"No patient {group} is in this set: {missing} and ROC are not defined.")
-    few = [f"{_many(size, 'patient')} {group}" for group, size in groups.items() if 0 < size < FEW]
+            notices.append(f"No {subject.unit} {group} is in this set: {missing} and ROC are not defined.")
+    few = [f"{_many(size, subject.unit)} {group}" for group, size in groups.items() if 0 < size < FEW]
     if few:
         notices.append(f"Only {' and '.join(few)}: what is said about so few is uncertain.")
     if counts["patients"] < 2:
-        notices.append("One patient cannot be resampled: there are no intervals.")
+        notices.append(f"One {subject.unit} cannot be resampled: there are no intervals.")
     elif not record["settings"]["resamples"]:
         notices.append("No intervals were asked for.")
     return notices
@@ -131,7 +143,7 @@ def _notices(record: Mapping[str, Any]) -> list[str]:
 
 def _undefined(record: Mapping[str, Any]) -> str:
     """Which figures some resamples do not define, and how many; empty where there is none."""
-    figures = {f"{key} of {name}": record[name][key] for name in ("patients", "images") for key in _READINGS}
+    figures = {f"{key} of {name}": record[name][key] for name in _groups(record) for key in _READINGS}
     figures |= {f"average precision of {name}": figure for name, figure in record["average_precision"].items()}
     figures |= {f"FROC of {name}": target["mean"] for name, target in record["froc"].items()}
     return ", ".join(
@@ -145,18 +157,23 @@ def _plots(measurement: Measurement) -> dict[str, Markup | None]:
     """Each figure, None where nothing is defined that could be drawn."""
     record, threshold = measurement.record, measurement.settings.threshold
     curves, frocs = measurement.precision_recall(), measurement.froc()
-    rocs = {name: record[name]["roc"] for name in ("patients", "images")}
+    rocs = {name: record[name]["roc"] for name in _groups(record)}
     bands = {name: record["froc"][name]["band"] for name in frocs}
     bins = record["calibration"]["bins"]
     boxes = sum(record["counts"]["boxes"].values())
     return {
-        "precision_recall": plots.precision_recall_plot(curves, measurement.classes, threshold)
+        "precision_recall": plots.precision_recall_plot(curves, measurement.subject.classes, threshold)
         if any(len(curve.recall) for curve in curves)
         else None,
         "froc": plots.froc_plot(frocs, bands, threshold) if boxes else None,
-        "roc": plots.roc_plot(rocs, threshold) if any(rocs.values()) else None,
+        "roc": plots.roc_plot(rocs, measurement.subject.finding, threshold) if any(rocs.values()) else None,
         "calibration": plots.calibration_plot(bins) if bins else None,
     }
+
+
+def _groups(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Of "patients" and "images" those that are to be told apart."""
+    return ("patients", "images") if record["subject"]["unit"] == "patient" else ("images",)
 
 
 def _shown(case: gallery.Shown) -> dict[str, Any]:
@@ -164,8 +181,8 @@ def _shown(case: gallery.Shown) -> dict[str, Any]:
     parts = [
         _many(count, what)
         for count, what in (
-            (mistakes.missed_lesions, "missed protrusion"),
-            (mistakes.false_lesions, "false protrusion"),
+            (mistakes.missed_lesions, "missed finding"),
+            (mistakes.false_lesions, "false finding"),
             (mistakes.missed_others, "other missed box"),
             (mistakes.false_others, "other false box"),
         )
@@ -176,7 +193,7 @@ def _shown(case: gallery.Shown) -> dict[str, Any]:
         panels = [picture(panel, quality=JPEG_QUALITY) for panel in (case.truth, case.found)]
     return {
         "number": case.number,
-        "text": ", ".join(parts) or f"{_many(mistakes.lesions, 'protrusion')}, no mistake",
+        "text": ", ".join(parts) or f"{_many(mistakes.lesions, 'finding')}, no mistake",
         "annotated": _many(case.annotated, "box"),
         "detected": _many(case.detected, "box"),
         "panels": panels,

@@ -1,6 +1,7 @@
-"""The report's figures: plain axes, two colours, everything said a second time by line style."""
+"""The report's figures: plain axes, the classes' colours, everything said a second time by line style."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -9,17 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from meddet_d2.drawing import ink_of
 from meddet_d2.pages import plot
 
 from .curves import PrecisionRecall
 from .froc import RATES, Froc
 
-# Darker than those of the boxes, which are made for black: here they stand on white.
-INKS = ("#b25f00", "#0f6aa6", "#146c43", "#7a3b8f")
 STYLES = ("-", "--", "-.", ":")
 FAINT = "#8a929c"
 SIZE = (5.4, 4.0)
-_LOOK = {
+_LOOK: dict[Any, Any] = {
     "font.size": 10,
     "axes.edgecolor": "#5b636d",
     "axes.spines.top": False,
@@ -34,12 +34,12 @@ def precision_recall_plot(curves: Sequence[PrecisionRecall], names: Sequence[str
     """Precision against recall of each class that has a curve; a dot marks the operating point."""
     with matplotlib.rc_context(_LOOK):
         figure, axes = _axes(
-            "Recall: share of the discs that are found", "Precision: share of the boxes that are right"
+            "Recall: share of the annotated that are found", "Precision: share of the boxes that are right"
         )
         for index, (curve, name) in enumerate(zip(curves, names, strict=True)):
             if len(curve.recall):
-                axes.plot(curve.recall, curve.precision, color=INKS[index], linestyle=STYLES[index], label=name)
-                _dot(axes, curve.recall, curve.precision, curve.threshold, threshold, INKS[index])
+                axes.plot(curve.recall, curve.precision, **_look(index, name))
+                _dot(axes, curve.recall, curve.precision, curve.threshold, threshold, ink_of(index))
         _legend(axes)
         return plot(figure)
 
@@ -58,27 +58,27 @@ def froc_plot(curves: Mapping[str, Froc], bands: Mapping[str, Mapping], threshol
             # Everything left of the axis lies on its edge; from its last point on a curve stays as it is.
             rate = np.append(np.maximum(curve.rate, 1e-6), max(9.0, curve.rate[-1]))
             sensitivity = np.append(curve.sensitivity, curve.sensitivity[-1])
-            axes.fill_between(band["rate"], band["low"], band["high"], color=INKS[index], alpha=0.15, linewidth=0)
-            axes.plot(rate, sensitivity, color=INKS[index], linestyle=STYLES[index], label=name)
+            axes.fill_between(band["rate"], band["low"], band["high"], color=ink_of(index), alpha=0.15, linewidth=0)
+            axes.plot(rate, sensitivity, **_look(index, name))
             if curve.rate[curve.threshold >= threshold][-1] >= 1 / 16:
-                _dot(axes, curve.rate, curve.sensitivity, curve.threshold, threshold, INKS[index])
+                _dot(axes, curve.rate, curve.sensitivity, curve.threshold, threshold, ink_of(index))
         _legend(axes)
         return plot(figure)
 
 
-def roc_plot(rocs: Mapping[str, Sequence[Mapping]], threshold: float) -> Markup:
+def roc_plot(rocs: Mapping[str, Sequence[Mapping]], finding: str, threshold: float) -> Markup:
     """ROC curves of patients and of images, as the record has them; those that are not defined are left out."""
     with matplotlib.rc_context(_LOOK):
         figure, axes = _axes(
-            "Without a protrusion, yet flagged (1 − specificity)", "With a protrusion, flagged (sensitivity)"
+            f"Without {finding}, yet flagged (1 − specificity)", f"With {finding}, flagged (sensitivity)"
         )
         axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
         axes.xaxis.set_major_formatter(PercentFormatter(1.0))
         for index, (name, points) in enumerate(rocs.items()):
             if points:
-                columns = [np.array([point[key] for point in points], dtype=float) for key in points[0]]
-                axes.plot(columns[0], columns[1], color=INKS[index], linestyle=STYLES[index], label=name)
-                _dot(axes, *columns, threshold, INKS[index])
+                x, y, thresholds = (np.array([point[key] for point in points], dtype=float) for key in points[0])
+                axes.plot(x, y, **_look(index, name))
+                _dot(axes, x, y, thresholds, threshold, ink_of(index))
         axes.set_xlim(-0.02, 1.02)
         _legend(axes)
         return plot(figure)
@@ -91,7 +91,11 @@ def calibration_plot(bins: Sequence[Mapping]) -> Markup:
         upper, lower = figure.subplots(2, sharex=True, gridspec_kw={"height_ratios": (3, 1), "hspace": 0.12})
         upper.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
         upper.plot(
-            [one["mean_score"] for one in bins], [one["share_right"] for one in bins], "o-", color=INKS[0], markersize=5
+            [one["mean_score"] for one in bins],
+            [one["share_right"] for one in bins],
+            "o-",
+            color=ink_of(0),
+            markersize=5,
         )
         upper.set_ylim(-0.02, 1.02)
         upper.set_ylabel("Share right")
@@ -102,6 +106,10 @@ def calibration_plot(bins: Sequence[Mapping]) -> Markup:
         lower.set_ylabel("Boxes")
         lower.set_xlabel("Score")
         return plot(figure)
+
+
+def _look(index: int, name: str) -> dict[str, Any]:
+    return {"color": ink_of(index), "linestyle": STYLES[index % len(STYLES)], "label": name}
 
 
 def _axes(across: str, up: str) -> tuple[Figure, Axes]:

@@ -39,13 +39,13 @@ def write_figures(measurement: Measurement, provenance: dict[str, Any], folder: 
         ("class", "threshold", "precision", "recall"),
         (
             (name, *point)
-            for name, curve in zip(measurement.classes, measurement.precision_recall(), strict=True)
+            for name, curve in zip(measurement.subject.classes, measurement.precision_recall(), strict=True)
             for point in _points(curve)
         ),
     )
     _write_csv(
         folder / "patients.csv",
-        ("patient", "images", "annotated_protrusions", "positive", "score", "flagged"),
+        ("patient", "images", "annotated_findings", "positive", "score", "flagged"),
         _patients(measurement),
     )
     return record
@@ -56,11 +56,18 @@ def _patients(measurement: Measurement) -> Iterable[Sequence]:
     threshold, readings = measurement.settings.threshold, measurement.patients
     patient = patients_of(measurement.cases)
     images = np.bincount(patient)
-    lesions = np.bincount(patient[measurement.of_class[0].truth_image], minlength=len(images))
+    lesions = np.bincount(patient[measurement.findings.truth_image], minlength=len(images))
     for index, score in enumerate(readings.score.tolist()):
         flagged = int(score >= threshold)
         positive = int(readings.positive[index])
-        yield f"patient {index + 1}", int(images[index]), int(lesions[index]), positive, score, flagged
+        yield (
+            f"{measurement.subject.unit} {index + 1}",
+            int(images[index]),
+            int(lesions[index]),
+            positive,
+            score,
+            flagged,
+        )
 
 
 def _points(curve: Sequence[np.ndarray]) -> Iterable[tuple[float, ...]]:

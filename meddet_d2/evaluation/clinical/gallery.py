@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from meddet_d2.drawing import Box, draw_panel
@@ -16,8 +18,8 @@ SHOWN = 4
 PANEL = 352
 RULE = (
     "An image's mistakes at the operating point are its missed boxes and its false boxes, each class by itself. Worst"
-    " are those with the most mistakes about protrusions, then with the most mistakes at all; best are those without a"
-    " mistake and with the most annotated protrusions. Ties go to the lower case number, each patient appears once,"
+    " are those with the most mistakes about findings, then with the most mistakes at all; best are those without a"
+    " mistake and with the most annotated findings. Ties go to the lower case number, each patient appears once,"
     f" and at most {SHOWN} of each are shown. Nobody has picked them by hand."
 )
 
@@ -29,7 +31,7 @@ class Mistakes:
     Attributes:
         case: index of the image.
         lesions: annotated.
-        missed_lesions, false_lesions: of the class that is looked for.
+        missed_lesions, false_lesions: of the findings' classes.
         missed_others, false_others: of the other classes.
     """
 
@@ -42,7 +44,7 @@ class Mistakes:
 
     @property
     def of_lesions(self) -> int:
-        """Mistakes about the class that is looked for."""
+        """Mistakes about findings."""
         return self.missed_lesions + self.false_lesions
 
     @property
@@ -67,21 +69,20 @@ class Shown:
 def mistakes(measurement: Measurement) -> list[Mistakes]:
     """Of every image, in the order of the cases."""
     threshold = measurement.settings.threshold
-    missed = [[0] * len(measurement.cases) for _ in measurement.classes]
-    false = [[0] * len(measurement.cases) for _ in measurement.classes]
+    labels, images = measurement.subject.labels, len(measurement.cases)
+    missed, false = np.zeros((2, images), int), np.zeros((2, images), int)
     for label, matches in enumerate(measurement.of_class):
-        for image in matches.truth_image[~matches.found(threshold)]:
-            missed[label][image] += 1
-        for image in matches.image[~matches.hit & (matches.score >= threshold)]:
-            false[label][image] += 1
+        other = int(label not in labels)
+        missed[other] += np.bincount(matches.truth_image[~matches.found(threshold)], minlength=images)
+        false[other] += np.bincount(matches.image[~matches.hit & (matches.score >= threshold)], minlength=images)
     return [
         Mistakes(
             case=index,
-            lesions=int(((case.labels == 0) & ~case.crowd).sum()),
-            missed_lesions=missed[0][index],
-            false_lesions=false[0][index],
-            missed_others=sum(counts[index] for counts in missed[1:]),
-            false_others=sum(counts[index] for counts in false[1:]),
+            lesions=int((np.isin(case.labels, labels) & ~case.crowd).sum()),
+            missed_lesions=int(missed[0, index]),
+            false_lesions=int(false[0, index]),
+            missed_others=int(missed[1, index]),
+            false_others=int(false[1, index]),
         )
         for index, case in enumerate(measurement.cases)
     ]
@@ -99,7 +100,8 @@ def draw(one: Mistakes, measurement: Measurement, pictures: Sequence[Picture]) -
     """A case with its two panels. An image that cannot be read, or is of another size, costs its panels only."""
     case, picture = measurement.cases[one.case], pictures[one.case]
     kept = case.found_scores >= measurement.settings.threshold
-    shown = {"number": case.number, "mistakes": one, "annotated": int((~case.crowd).sum()), "detected": int(kept.sum())}
+    shown: dict[str, Any] = {"number": case.number, "mistakes": one}
+    shown |= {"annotated": int((~case.crowd).sum()), "detected": int(kept.sum())}
     try:
         pixels = read_image(picture.path)
     except (ValueError, OSError):
@@ -123,7 +125,7 @@ def draw(one: Mistakes, measurement: Measurement, pictures: Sequence[Picture]) -
 
 def _one_a_patient(chosen: Sequence[Mistakes], measurement: Measurement) -> list[Mistakes]:
     seen: set[int] = set()
-    kept = []
+    kept: list[Mistakes] = []
     for one in chosen:
         patient = measurement.cases[one.case].patient
         if patient not in seen and len(kept) < SHOWN:

@@ -24,27 +24,26 @@ def level_name(text: str | None) -> str:
     return find_level(str(text), whole=True) or UNKNOWN
 
 
-def by_level(agnostic: Matches, of_class: Sequence[Matches], threshold: float, lesion: int) -> list[dict]:
+def by_level(agnostic: Matches, findings: Matches, threshold: float) -> list[dict]:
     """What was found at each level, from the head down; levels without a disc are left out.
 
     Args:
         agnostic: matches of all classes at once.
-        of_class: matches of each class.
+        findings: matches of the findings' classes.
         threshold: the operating point.
-        lesion: number of the class that is looked for.
 
     Returns:
         [{"level", "discs", "discs_found", "class_right", "lesions", "lesions_found"}]: discs found by a box of any
-        class, those whose box has the right class, and lesions found by a box of their class. Empty where the ground
-        truth names no level at all.
+        class, those whose box has the right class, and findings ("lesions") found by a box of a finding. Empty
+        where the ground truth names no level at all.
     """
     discs = _names(agnostic.truth_level)
-    lesions = _names(of_class[lesion].truth_level)
+    lesions = _names(findings.truth_level)
     found = agnostic.found(threshold)
     right = found.copy()
     kept = agnostic.hit & (agnostic.score >= threshold)
     right[agnostic.truth[kept]] = agnostic.label[kept] == agnostic.truth_label[agnostic.truth[kept]]
-    found_lesions = of_class[lesion].found(threshold)
+    found_lesions = findings.found(threshold)
     rows = [
         {
             "level": level,

@@ -72,20 +72,24 @@ class Matches:
         return found
 
 
-def match(cases: Sequence[Case], iou: float, label: int | None = None) -> Matches:
-    """Match the detections of one class with its annotated boxes, or all with all whatever the class.
+def match(cases: Sequence[Case], iou: float, labels: Sequence[int] | None = None) -> Matches:
+    """Match the detections of some classes with their annotated boxes, whichever of these classes each has.
 
     Args:
         cases: in the order of their numbers.
         iou: least intersection over union, in (0, 1].
-        label: the class; None for all at once.
+        labels: the classes; None for all.
     """
     columns: dict[str, list] = {"image": [], "score": [], "label": [], "truth": []}
-    truth_image, truth_label, truth_level = [], [], []
+    truth_image: list[int] = []
+    truth_label: list[int] = []
+    truth_level: list[str | None] = []
     on_crowd = beyond_limit = 0
     for index, case in enumerate(cases):
-        ours = np.ones(len(case.labels), bool) if label is None else case.labels == label
-        theirs = np.ones(len(case.found_labels), bool) if label is None else case.found_labels == label
+        ours, theirs = (
+            np.ones(len(given), bool) if labels is None else np.isin(given, labels)
+            for given in (case.labels, case.found_labels)
+        )
         # Crowd boxes last, and those of a class together, as COCO has them: it decides between equal overlaps.
         rows = np.flatnonzero(ours)
         rows = rows[np.lexsort((case.labels[rows], case.crowd[rows]))]

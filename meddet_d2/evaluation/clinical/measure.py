@@ -8,7 +8,7 @@ import numpy as np
 
 from . import calibration
 from .bootstrap import intervals
-from .cases import Case, patients_of
+from .cases import Case, Subject, patients_of
 from .confusion import confusion
 from .curves import PrecisionRecall, average_precision, precision_recall
 from .froc import RATES, Froc, froc, sensitivity_at
@@ -20,7 +20,6 @@ from .patient_readings import Readings, image_readings, limit_where_all_alike, p
 GRID = np.geomspace(1 / 16, 8, 57)
 # The other operating points that are shown, so that nobody has to read them off a curve.
 OTHER_THRESHOLDS = tuple(round(0.1 * step, 1) for step in range(1, 10))
-ANY = "any disc"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,43 +57,40 @@ class Measurement:
 
     Attributes:
         cases: the images.
-        classes: their names; the first is the lesion that is looked for.
+        subject: what they are about.
         settings: how they are evaluated.
         of_class: matches of each class.
+        findings: matches of the findings' classes at once.
         agnostic: matches of all classes at once.
-        patients, images: readings of the lesion.
+        patients, images: readings of the findings.
         record: what :func:`meddet_d2.files.write_json` takes: every figure, shares in [0, 1].
     """
 
-    def __init__(self, cases: Sequence[Case], classes: Sequence[str], settings: Settings) -> None:
+    def __init__(self, cases: Sequence[Case], subject: Subject, settings: Settings) -> None:
         """
         Args:
             cases: at least one, numbered on from 1.
-            classes: names; the first is the lesion.
+            subject: their classes, and which of them are findings.
             settings: how to evaluate.
         """
-        self.cases, self.classes, self.settings = list(cases), list(classes), settings
-        self.of_class = [match(cases, settings.iou, label) for label in range(len(classes))]
+        self.cases, self.subject, self.settings = list(cases), subject, settings
+        self.of_class = [match(cases, settings.iou, [label]) for label in range(len(subject.classes))]
+        self.findings = match(cases, settings.iou, subject.labels)
         self.agnostic = match(cases, settings.iou)
-        self.patients, self.images = patient_readings(cases, 0), image_readings(cases, 0)
+        self.patients, self.images = (make(cases, subject.labels) for make in (patient_readings, image_readings))
         self._patient = patients_of(cases)
-        self._targets = {self.classes[0]: self.of_class[0], ANY: self.agnostic}
+        self._targets = {subject.finding: self.findings, subject.any_thing: self.agnostic}
         self._calibration = calibration.collect(self.of_class)
         figures = self.figures(np.ones(len(self.patients.positive)))
         ranges = intervals(self.figures, len(self.patients.positive), settings.resamples, settings.seed)
         self.record = self._record({name: {"value": figures[name], **ranges[name]} for name in figures})
-
-    @property
-    def lesion(self) -> str:
-        """The name of the class that is looked for."""
-        return self.classes[0]
 
     def precision_recall(self) -> list[PrecisionRecall]:
         """The curve of each class."""
         return [precision_recall(matches) for matches in self.of_class]
 
     def froc(self) -> dict[str, Froc]:
-        """The curves of the lesion and of any disc."""
+        """The curves of the findings and of all classes at once."""
         return {name: froc(matches) for name, matches in self._targets.items()}
 
     def figures(self, weights: np.ndarray) -> dict[str, float | np.ndarray]:
@@ -117,12 +113,12 @@ class Measurement:
         # A class that nobody has is left out of the mean, but one that a resample happens to miss makes it undefined.
         defined = [ap for ap, matches in zip(precisions, self.of_class, strict=True) if len(matches.truth_image)]
         figures["average_precision.mean"] = float(np.mean(defined)) if defined else np.nan
-        for name, ap in zip(self.classes, precisions, strict=True):
+        for name, ap in zip(self.subject.classes, precisions, strict=True):
             figures[f"average_precision.{name}"] = ap
         for name, matches in self._targets.items():
             curve = froc(matches, of_images)
             figures[f"froc.{name}"] = sensitivity_at(curve)
-            figures[f"froc.{name}.mean"] = float(figures[f"froc.{name}"].mean())
+            figures[f"froc.{name}.mean"] = float(np.mean(figures[f"froc.{name}"]))
             figures[f"froc.{name}.band"] = sensitivity_at(curve, GRID)
             # The last point whose threshold the operating point reaches.
             at = np.flatnonzero(curve.threshold >= threshold)[-1]
@@ -133,23 +129,23 @@ class Measurement:
         return figures
 
     def _record(self, figures: Mapping[str, dict]) -> dict[str, Any]:
+        classes = self.subject.classes
         bins, brier = calibration.diagram(self.of_class)
         figures["calibration.brier"]["value"] = brier
-        table = confusion(self.agnostic, self.settings.threshold, len(self.classes)).tolist()
+        table = confusion(self.agnostic, self.settings.threshold, len(classes)).tolist()
         table[-1][-1] = None  # discs neither there nor detected: nobody can count them
         return {
             "settings": asdict(self.settings),
+            "subject": {**asdict(self.subject), "finding": self.subject.finding, "all": self.subject.any_thing},
             "counts": self._counts(),
             "patients": self._readings("patients", self.patients, figures),
             "images": self._readings("images", self.images, figures),
-            "average_precision": {
-                name: _figure(figures[f"average_precision.{name}"]) for name in ("mean", *self.classes)
-            },
+            "average_precision": {name: _figure(figures[f"average_precision.{name}"]) for name in ("mean", *classes)},
             "froc": {name: self._froc(name, matches, figures) for name, matches in self._targets.items()},
             "operating_points": [self._operating_point(threshold) for threshold in OTHER_THRESHOLDS],
             "confusion": {
-                "rows": [*self.classes, "nothing there"],
-                "columns": [*self.classes, "missed"],
+                "rows": [*classes, "nothing there"],
+                "columns": [*classes, "missed"],
                 "boxes": table,
             },
             "calibration": {
@@ -158,7 +154,7 @@ class Measurement:
                 "brier": _figure(figures["calibration.brier"]),
                 "bins": bins,
             },
-            "levels": by_level(self.agnostic, self.of_class, self.settings.threshold, 0),
+            "levels": by_level(self.agnostic, self.findings, self.settings.threshold),
         }
 
     def _counts(self) -> dict[str, Any]:
@@ -169,7 +165,8 @@ class Measurement:
             "patients": len(self.patients.positive),
             "patients_with_lesion": int(self.patients.positive.sum()),
             "boxes": {
-                name: len(matches.truth_image) for name, matches in zip(self.classes, self.of_class, strict=True)
+                name: len(matches.truth_image)
+                for name, matches in zip(self.subject.classes, self.of_class, strict=True)
             },
             "crowd_boxes": sum(int(case.crowd.sum()) for case in self.cases),
             "detections": sum(len(case.found_scores) for case in self.cases),
@@ -220,7 +217,7 @@ class Measurement:
         }
 
     def _operating_point(self, threshold: float) -> dict[str, Any]:
-        right, positive, lesions = self.patients.right(threshold), self.patients.positive, self.of_class[0]
+        right, positive, lesions = self.patients.right(threshold), self.patients.positive, self.findings
         return {
             "threshold": threshold,
             "patients_flagged_of_positive": int((right & positive).sum()),

@@ -1,7 +1,7 @@
-"""Patients and images read as a whole: has this one a protrusion, yes or no.
+"""Patients and images read as a whole: has this one a finding, yes or no.
 
-One is positive if any protrusion is annotated, and its score is the highest of its detected protrusions, wherever they
-lie: 0 without any.
+One is positive if a box of a finding's class is annotated, and its score is the highest of its detected findings,
+wherever they lie: 0 without any.
 """
 
 import math
@@ -71,22 +71,22 @@ def limit_where_all_alike(right: int, of: int) -> float | None:
     return least if right else 1 - least
 
 
-def image_readings(cases: Sequence[Case], label: int) -> Readings:
+def image_readings(cases: Sequence[Case], labels: Sequence[int]) -> Readings:
     """One for each image.
 
     Args:
         cases: the images.
-        label: the class that makes an image positive.
+        labels: the classes that make an image positive.
     """
     return Readings(
-        np.array([case.has(label) for case in cases], dtype=bool),
-        np.array([case.best_score(label) for case in cases], dtype=np.float64),
+        np.array([case.has(labels) for case in cases], dtype=bool),
+        np.array([case.best_score(labels) for case in cases], dtype=np.float64),
     )
 
 
-def patient_readings(cases: Sequence[Case], label: int) -> Readings:
+def patient_readings(cases: Sequence[Case], labels: Sequence[int]) -> Readings:
     """One for each patient, from all of the patient's images; see :func:`image_readings`."""
-    images, patient = image_readings(cases, label), patients_of(cases)
+    images, patient = image_readings(cases, labels), patients_of(cases)
     positive = np.zeros(patient.max() + 1, dtype=bool)
     score = np.zeros(len(positive))
     np.logical_or.at(positive, patient, images.positive)

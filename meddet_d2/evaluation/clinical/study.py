@@ -1,4 +1,4 @@
-"""From COCO's files to cases: the ground truth in CDH-1848's layout, and a list of detections."""
+"""From COCO's files to cases: a data set's ground truth, and a list of detections."""
 
 import hashlib
 import json
@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from meddet_d2.layout.validate import CLASSES, check_layout, check_patient_split, read_json
+from meddet_d2.layout.data_set import DataSet, choose_findings
+from meddet_d2.layout.validate import patient_of
 
-from .cases import Case
+from .cases import Case, Subject
 
-# The files that can lie beside each other as splits of one data set.
-SPLITS = ("train.json", "val.json", "test.json")
 SHOWN = 5
 
 
@@ -35,52 +34,62 @@ class Study:
 
     Attributes:
         cases: one for each image, by rising image id.
+        subject: its classes and findings.
         pictures: of the same images; their paths are for reading and are written nowhere.
         checksums: sha256 of the files, {"ground_truth", "detections"}.
         phantom: whether the ground truth says of itself that it is this project's phantom.
     """
 
     cases: list[Case]
+    subject: Subject
     pictures: list[Picture]
     checksums: dict[str, str]
     phantom: bool
 
 
-def read_study(ground_truth: Path, images: Path, detections: Path) -> Study:
+def read_study(data_set: DataSet, detections: Path, findings: Sequence[str] = ()) -> Study:
     """Read and check both files.
 
     Args:
-        ground_truth: COCO json of one split; the splits beside it are checked for common patients.
-        images: the folder of its images.
+        data_set: one split; those beside it are checked for common patients.
         detections: a list of COCO's result records; or a COCO json with the images' names beside the boxes and scores,
             as a prediction writes it, whose images must be these by id and by name.
+        findings: classes that make a patient positive; the data set's own, or all, if empty.
 
     Raises:
         FileNotFoundError: a file, the folder or an image is missing.
         ValueError: one line, naming file and record: a mistake in the ground truth, or a detection of an unknown image
-            or class, with a score that is not in [0, 1] or a box that is none.
+            or class, with a score that is not in [0, 1] or a box that is none; a finding that is no class.
     """
-    content = read_json(ground_truth)
-    check_layout(content, ground_truth, images)
-    siblings = [ground_truth.with_name(name) for name in SPLITS if name != ground_truth.name]
-    check_patient_split(content, ground_truth, siblings if ground_truth.name in SPLITS else [])
-    labels = {identity: label for label, identity in enumerate(sorted(c["id"] for c in content["categories"]))}
+    content = data_set.read()
+    classes = tuple(category["name"] for category in content["categories"])
+    subject = Subject(
+        classes=classes,
+        findings=choose_findings(classes, findings, data_set.findings),
+        declared=bool(findings or data_set.findings),
+        thing=data_set.thing,
+        unit="patient" if data_set.patient_key else "image",
+    )
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    labels = {identity: label for label, identity in enumerate(names)}
     records = sorted(content["images"], key=lambda image: image["id"])
-    found = _read_detections(detections, {image["id"]: image for image in records}, labels, ground_truth)
+    found = _read_detections(detections, {image["id"]: image for image in records}, names, data_set.json_file)
     annotated = defaultdict(list)
     for annotation in content["annotations"]:
         annotated[annotation["image_id"]].append(annotation)
     patients: dict[str, int] = {}
     cases = []
     for number, image in enumerate(records, start=1):
-        patient = patients.setdefault(str(image["patient_id"]), len(patients) + 1)
+        patient = patients.setdefault(patient_of(image) or f"image {number}", len(patients) + 1)
         cases.append(_case(number, patient, annotated[image["id"]], found[image["id"]], labels))
     return Study(
         cases=cases,
+        subject=subject,
         pictures=[
-            Picture(path=images / image["file_name"], width=image["width"], height=image["height"]) for image in records
+            Picture(path=data_set.images / image["file_name"], width=image["width"], height=image["height"])
+            for image in records
         ],
-        checksums={"ground_truth": sha256(ground_truth), "detections": sha256(detections)},
+        checksums={"ground_truth": sha256(data_set.json_file), "detections": sha256(detections)},
         phantom=isinstance(info := content.get("info"), dict) and info.get("phantom") is True,
     )
 
@@ -114,7 +123,7 @@ def _labels(records: Sequence[dict], labels: dict[Any, int]) -> np.ndarray:
 
 
 def _read_detections(
-    path: Path, images: dict[int, dict], categories: dict[Any, int], ground_truth: Path
+    path: Path, images: dict[int, dict], categories: dict[int, str], ground_truth: Path
 ) -> dict[int, list[dict]]:
     if not path.is_file():
         raise FileNotFoundError(
@@ -143,7 +152,7 @@ def _read_detections(
     if unknown:
         raise ValueError(
             f"{path}: {sum(unknown.values())} detections are of unknown classes (category_id {_some(unknown)});"
-            f" {ground_truth.name} has {', '.join(f'{identity} = {CLASSES[k]}' for identity, k in categories.items())}."
+            f" {ground_truth.name} has {', '.join(f'{identity} = {name}' for identity, name in categories.items())}."
         )
     found = defaultdict(list)
     for record in records:
@@ -172,7 +181,8 @@ def _check_record(record: dict, where: str) -> None:
     for key in ("image_id", "category_id"):
         if not isinstance(record.get(key), int | str):
             raise ValueError(f"{where} has {key} {record.get(key)!r}; give COCO's results as a detector writes them.")
-    score, box = record.get("score"), record.get("bbox")
+    score: Any = record.get("score")
+    box = record.get("bbox")
     if not _is_number(score) or not 0 <= score <= 1:
         raise ValueError(
             f"{where}, of image {record['image_id']}, has score {score!r}; it must be a number from 0 to 1."

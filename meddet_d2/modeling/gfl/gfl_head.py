@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 
+from ...config.class_names import class_count
 from ..nmode.nmode_block import build_nmode, nmode_kwargs
 
 
@@ -110,7 +111,7 @@ class GFLHead(nn.Module):
             "in_channels": channels.pop(),
             "channels": cfg.MODEL.GFL.CHANNELS,
             "num_convs": cfg.MODEL.GFL.NUM_CONVS,
-            "num_classes": cfg.MODEL.GFL.NUM_CLASSES,
+            "num_classes": class_count(cfg),
             "reg_max": cfg.MODEL.GFL.REG_MAX,
             "num_levels": len(input_shape),
             "tower_conv": cfg.MODEL.GFL.TOWER_CONV,

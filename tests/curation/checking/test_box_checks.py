@@ -5,11 +5,12 @@ import pytest
 
 from meddet_d2.curation.checking.annotation_checks import BoxRecord, ImageRecord, Split
 from meddet_d2.curation.checking.box_checks import check_boxes, millimetres, overlap, robust_z
+from meddet_d2.layout.data_set import CDH_CLASSES
 from meddet_d2.layout.levels import DISCS, level_index
 
 
 def box(x=10.0, y=10.0, width=20.0, height=10.0, *, number=1, level=None):
-    return BoxRecord(number, 0, (x, y), (width, height), level, False)
+    return BoxRecord(number, 0, "protrusion", (x, y), (width, height), level, False)
 
 
 def record(*boxes, spacing=None):
@@ -17,7 +18,10 @@ def record(*boxes, spacing=None):
 
 
 def found(*images, region=""):
-    return [(f.name, f.image, f.annotation) for f in check_boxes([Split("train", None, None, list(images), region)])]
+    return [
+        (f.name, f.image, f.annotation)
+        for f in check_boxes([Split("train", None, None, list(images), region, CDH_CLASSES)])
+    ]
 
 
 def test_levels_in_every_spelling():
@@ -64,7 +68,7 @@ def test_nine_boxes_are_many_on_a_neck_and_eleven_on_a_loin():
 
 def test_an_image_upside_down_is_said_to_be_so():
     boxes = [box(y=20.0 * place + 1, number=place, level=f"C{5 - place}/{6 - place}") for place in range(4)]
-    (finding,) = check_boxes([Split("train", None, None, [record(*boxes)], "")])
+    (finding,) = check_boxes([Split("train", None, None, [record(*boxes)], "", CDH_CLASSES)])
     assert finding.text == "C5/6 lies above C4/5; is the image upside down?"
 
 

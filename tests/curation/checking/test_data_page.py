@@ -34,7 +34,7 @@ def spoil(layout):
         content["annotations"][1].update(bbox=[SCRIPT, 1, 2, 3], level="Jane Doe")
         content["annotations"][2].update(bbox=[20, 20, 60, 60], level=SCRIPT)
         content["annotations"][40].update(iscrowd=1)
-        content["categories"].append({"id": 3, "name": f"Jane Doe {SCRIPT}"})
+        content["categories"].append({"id": 3, "name": "<b>third"})
 
     layout.change(change)
     layout.file(6).write_bytes(b"no image")
@@ -58,6 +58,7 @@ def test_no_name_and_no_markup_of_the_json_reaches_the_page(tmp_path):
     text = page_of(tmp_path).read_text()
     for word in ("Jane", "Doe", "<script", "onerror", "taken", "secret", "003", "Ümläut", str(tmp_path), ".png"):
         assert word not in re.sub(r'src="data:[^"]+"|<svg.*?</svg>|xlink:href="data:[^"]+"', "", text, flags=re.DOTALL)
+    assert "Boxes: &lt;b&gt;third" in text and "<b>" not in text
     for code in ("E103", "E114", "E115", "E133", "E134", "E201", "W308"):
         assert code in text
     # The image without a size has boxes, and is not healthy for it.

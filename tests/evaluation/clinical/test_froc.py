@@ -55,7 +55,7 @@ def slow_sensitivity(points, rate):
 @given(seed=SEEDS, label=st.sampled_from([0, 1, None]))
 def test_every_point_is_the_slow_reference_at_its_threshold(seed, label):
     cases = random_cases(np.random.default_rng(seed), crowds=False)
-    curve = froc(match(cases, 0.5, label))
+    curve = froc(match(cases, 0.5, None if label is None else [label]))
     boxes = sum(len(case.labels) if label is None else int((case.labels == label).sum()) for case in cases)
     kept = [np.isin(case.found_labels, [0, 1] if label is None else [label]) for case in cases]
     scores = {score for case, of in zip(cases, kept, strict=True) for score in case.found_scores[of]}
@@ -75,7 +75,7 @@ def test_every_point_is_the_slow_reference_at_its_threshold(seed, label):
 def test_monai_agrees_but_for_the_lowest_score_which_it_drops(seed):
     metrics = pytest.importorskip("monai.metrics")
     cases = random_cases(np.random.default_rng(seed))
-    matches = match(cases, 0.5, 0)
+    matches = match(cases, 0.5, [0])
     if not len(matches.truth_image) or not len(matches.score):
         return
     true, false = matches.score[matches.hit], matches.score[~matches.hit]
@@ -93,22 +93,22 @@ def test_monai_agrees_but_for_the_lowest_score_which_it_drops(seed):
 def test_healthy_images_are_counted():
     ill = make_case(1, 1, [(*A, 0)], [(*A, 0, 0.5), (*B, 0, 0.9)])
     healthy = [make_case(number, number) for number in (2, 3, 4)]
-    assert froc(match([ill], 0.5, 0)).rate[-1] == 1.0
-    assert froc(match([ill, *healthy], 0.5, 0)).rate[-1] == 0.25
+    assert froc(match([ill], 0.5, [0])).rate[-1] == 1.0
+    assert froc(match([ill, *healthy], 0.5, [0])).rate[-1] == 0.25
     more = [make_case(2, 2, found=[(*A, 0, 0.8)]), *healthy[1:]]
-    assert froc(match([ill, *more], 0.5, 0)).rate[-1] == 0.5
+    assert froc(match([ill, *more], 0.5, [0])).rate[-1] == 0.5
 
 
 def test_equal_scores_are_one_point():
     case = make_case(boxes=[(*A, 0), (*B, 0)], found=[(*A, 0, 0.5), (*B, 0, 0.5), (70, 70, 9, 9, 0, 0.5)])
-    curve = froc(match([case], 0.5, 0))
+    curve = froc(match([case], 0.5, [0]))
     assert curve.sensitivity.tolist() == [0.0, 1.0] and curve.rate.tolist() == [0.0, 1.0]
     np.testing.assert_allclose(sensitivity_at(curve), [1 / 8, 1 / 4, 1 / 2, 1, 1, 1, 1])
 
 
 def test_without_detections_and_without_boxes():
-    assert sensitivity_at(froc(match([make_case(boxes=[(*A, 0)])], 0.5, 0))).tolist() == [0.0] * 7
-    assert np.isnan(sensitivity_at(froc(match([make_case(found=[(*A, 0, 0.5)])], 0.5, 0)))).all()
+    assert sensitivity_at(froc(match([make_case(boxes=[(*A, 0)])], 0.5, [0]))).tolist() == [0.0] * 7
+    assert np.isnan(sensitivity_at(froc(match([make_case(found=[(*A, 0, 0.5)])], 0.5, [0])))).all()
 
 
 def test_weights_are_copies_of_images():

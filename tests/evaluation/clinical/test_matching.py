@@ -47,7 +47,7 @@ def test_average_precision_is_pycocotools_own(iou):
     rng = np.random.default_rng(0)
     for _ in range(60):
         cases = random_cases(rng)
-        ours = [average_precision(match(cases, iou, label)) for label in range(2)]
+        ours = [average_precision(match(cases, iou, [label])) for label in range(2)]
         np.testing.assert_allclose(ours, coco_ap(cases, iou), rtol=0, atol=1e-9)
         ours = average_precision(match(cases, iou))
         np.testing.assert_allclose(ours, coco_ap(cases, iou, agnostic=True)[0], rtol=0, atol=1e-9)
@@ -58,48 +58,48 @@ def test_more_than_a_hundred_detections_of_an_image():
     boxes = [(*rng.integers(0, 400, 2), 20, 20, 0) for _ in range(40)]
     found = [(*boxes[rng.integers(40)][:4], 0, rng.random()) for _ in range(130)]
     cases = [make_case(1, 1, boxes, found)]
-    matches = match(cases, 0.5, 0)
+    matches = match(cases, 0.5, [0])
     assert (len(matches.score), matches.beyond_limit) == (100, 30)
     assert average_precision(matches) == pytest.approx(coco_ap(cases, 0.5)[0], abs=1e-9)
 
 
 def test_the_better_score_takes_the_box_and_the_second_is_false():
     case = make_case(boxes=[(*A, 0)], found=[(*A, 0, 0.6), (11, 10, 20, 10, 0, 0.9)])
-    matches = match([case], 0.5, 0)
+    matches = match([case], 0.5, [0])
     assert matches.score.tolist() == [0.9, 0.6] and matches.truth.tolist() == [0, -1]
 
 
 def test_a_detection_takes_the_box_that_it_overlaps_most():
     case = make_case(boxes=[(*A, 0), (12, 10, 20, 10, 0)], found=[(12, 10, 20, 10, 0, 0.9)])
-    assert match([case], 0.5, 0).truth.tolist() == [1]
+    assert match([case], 0.5, [0]).truth.tolist() == [1]
 
 
 def test_of_equal_overlaps_the_last_box_is_taken_as_coco_does():
     # Between two boxes, and then a detection that only the second of them would suit.
     found = [(12, 10, 20, 10, 0, 0.9), (14, 10, 20, 10, 0, 0.8)]
     cases = [make_case(boxes=[(*A, 0), (14, 10, 20, 10, 0)], found=found)]
-    matches = match(cases, 0.75, 0)
+    matches = match(cases, 0.75, [0])
     assert matches.truth.tolist() == [1, -1]
     assert average_precision(matches) == pytest.approx(coco_ap(cases, 0.75)[0], abs=1e-9)
 
 
 def test_what_lies_on_a_crowd_counts_neither_way():
     found = [(*A, 0, 0.9), (*A, 0, 0.8), (*B, 0, 0.7)]
-    matches = match([make_case(boxes=[(*A, 0), (*B, 0)], found=found, crowd=[0])], 0.5, 0)
+    matches = match([make_case(boxes=[(*A, 0), (*B, 0)], found=found, crowd=[0])], 0.5, [0])
     assert (matches.score.tolist(), matches.truth.tolist(), matches.on_crowd) == ([0.7], [0], 2)
     assert average_precision(matches) == pytest.approx(1.0)
 
 
 def test_a_class_matters_unless_it_is_asked_not_to():
     cases = [make_case(boxes=[(*A, 0)], found=[(*A, 1, 0.9)])]
-    assert not match(cases, 0.5, 0).hit.any() and not match(cases, 0.5, 1).hit.any()
+    assert not match(cases, 0.5, [0]).hit.any() and not match(cases, 0.5, [1]).hit.any()
     assert match(cases, 0.5).hit.all()
 
 
 def test_the_curve_is_scikit_learns_and_counts_what_nobody_found():
     rng = np.random.default_rng(2)
     for _ in range(40):
-        matches = match(random_cases(rng, steps=60), 0.5, 0)
+        matches = match(random_cases(rng, steps=60), 0.5, [0])
         curve = precision_recall(matches)
         if not matches.hit.any():
             assert not curve.recall.any()
@@ -113,14 +113,16 @@ def test_the_curve_is_scikit_learns_and_counts_what_nobody_found():
 
 def test_one_point_for_a_score_that_all_share():
     cases = [make_case(boxes=[(*A, 0), (*B, 0)], found=[(*A, 0, 0.5), (60, 60, 9, 9, 0, 0.5)])]
-    curve = precision_recall(match(cases, 0.5, 0))
+    curve = precision_recall(match(cases, 0.5, [0]))
     assert [column.tolist() for column in curve] == [[0.5], [0.5], [0.5]]
 
 
 def test_nothing_annotated_and_nothing_found():
     empty = [make_case()]
-    assert np.isnan(average_precision(match(empty, 0.5, 0))) and not len(precision_recall(match(empty, 0.5, 0)).recall)
-    assert average_precision(match([make_case(boxes=[(*A, 0)])], 0.5, 0)) == 0.0
+    assert np.isnan(average_precision(match(empty, 0.5, [0]))) and not len(
+        precision_recall(match(empty, 0.5, [0])).recall
+    )
+    assert average_precision(match([make_case(boxes=[(*A, 0)])], 0.5, [0])) == 0.0
 
 
 def test_weights_are_copies_of_images():
@@ -132,5 +134,5 @@ def test_weights_are_copies_of_images():
         copies = [case for case, weight in zip(cases, weights, strict=True) for _ in range(weight)]
         if not copies:
             continue
-        ours, expected = average_precision(match(cases, 0.5, 0), weights), average_precision(match(copies, 0.5, 0))
+        ours, expected = average_precision(match(cases, 0.5, [0]), weights), average_precision(match(copies, 0.5, [0]))
         np.testing.assert_allclose(ours, expected, atol=1e-12)

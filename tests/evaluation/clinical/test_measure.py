@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from clinical_sets import CLASSES, make_case, random_cases
+from clinical_sets import SUBJECT, make_case, random_cases
 from sklearn.metrics import roc_auc_score
 
 from meddet_d2.evaluation.clinical import Measurement, Settings, bootstrap, calibration
@@ -32,7 +32,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def record():
-    return Measurement(CASES, CLASSES, FEW).record
+    return Measurement(CASES, SUBJECT, FEW).record
 
 
 def test_patients_and_images(record):
@@ -79,7 +79,7 @@ def test_level_names():
 
 
 def test_a_ground_truth_without_levels_has_no_table():
-    assert Measurement([make_case(boxes=[(*A, 0)])], CLASSES, FEW).record["levels"] == []
+    assert Measurement([make_case(boxes=[(*A, 0)])], SUBJECT, FEW).record["levels"] == []
 
 
 def test_calibration_by_hand(record):
@@ -94,7 +94,7 @@ def test_calibration_by_hand(record):
 def test_the_sums_for_resamples_are_scikit_learns_figures():
     rng = np.random.default_rng(0)
     for _ in range(20):
-        matches = [match(random_cases(rng, steps=30), 0.5, label) for label in range(2)]
+        matches = [match(random_cases(rng, steps=30), 0.5, [label]) for label in range(2)]
         sums, ones = calibration.collect(matches), np.ones(6)
         bins, brier = calibration.diagram(matches)
         error = sum(one["detections"] * abs(one["mean_score"] - one["share_right"]) for one in bins)
@@ -112,12 +112,12 @@ def test_intervals_are_percentiles_of_the_figure_on_copies_of_patients():
     rng = np.random.default_rng(1)
     cases = random_cases(rng, images=12, patients=5, steps=10**6)
     settings = Settings(resamples=40, seed=9)
-    record = Measurement(cases, CLASSES, settings).record
+    record = Measurement(cases, SUBJECT, settings).record
     figures = []
     for draw in bootstrap.draws(5, 40, 9):
         copies = [case for patient, count in enumerate(draw, 1) for case in cases * count if case.patient == patient]
         renamed = [make_like(case, index) for index, case in enumerate(copies, start=1)]
-        figures.append(Measurement(renamed, CLASSES, Settings(resamples=0)).record)
+        figures.append(Measurement(renamed, SUBJECT, Settings(resamples=0)).record)
     for path in (
         ("average_precision", "mean"),
         ("images", "auc"),
@@ -140,7 +140,7 @@ def make_like(case, number):
 def test_undefined_resamples_are_counted():
     # A resample of the two patients holds no healthy one in a quarter of the draws.
     cases = [make_case(1, 1, [(*A, 0)], [(*A, 0, 0.9)]), make_case(2, 2, [(*A, 1)], [(*B, 0, 0.9)])]
-    record = Measurement(cases, CLASSES, Settings(resamples=400)).record
+    record = Measurement(cases, SUBJECT, Settings(resamples=400)).record
     draws = bootstrap.draws(2, 400, 0)
     assert record["patients"]["specificity"]["undefined_resamples"] == (draws[:, 1] == 0).sum() > 50
     assert record["patients"]["sensitivity"]["undefined_resamples"] == (draws[:, 0] == 0).sum() > 50
@@ -154,10 +154,10 @@ def test_limits_where_all_are_alike():
 
 
 def test_worst_and_best_cases():
-    worst, best = choose(Measurement(CASES, CLASSES, FEW))
+    worst, best = choose(Measurement(CASES, SUBJECT, FEW))
     assert [one.case for one in worst] == [2, 4], "missed and false protrusions; ties by number"
     assert [one.case for one in best] == [0, 3, 5], "most protrusions first; one image a patient"
-    worst, best = choose(Measurement([make_case(boxes=[(*A, 0)])], CLASSES, FEW))
+    worst, best = choose(Measurement([make_case(boxes=[(*A, 0)])], SUBJECT, FEW))
     assert len(worst) == 1 and not best
 
 
@@ -175,7 +175,7 @@ EDGES = {
 
 @pytest.mark.parametrize("name", EDGES)
 def test_edges_give_figures_or_say_that_there_are_none(name, tmp_path):
-    record = Measurement(EDGES[name], CLASSES, Settings(resamples=20)).record
+    record = Measurement(EDGES[name], SUBJECT, Settings(resamples=20)).record
     write_json(tmp_path / "record.json", record)
     written = json.loads((tmp_path / "record.json").read_text())
     values = {

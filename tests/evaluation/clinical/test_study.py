@@ -6,6 +6,7 @@ import math
 import pytest
 from clinical_sets import make_case, write_set
 
+from meddet_d2.data import cdh_layout
 from meddet_d2.evaluation.clinical import read_study
 
 A, B = (10, 10, 20, 10), (50, 10, 20, 10)
@@ -27,7 +28,7 @@ def changed(tmp_path):
             content = json.loads(path.read_text())
             content = change(content) or content
             path.write_text(json.dumps(content))
-        return read_study(*paths)
+        return read_study(cdh_layout(*paths[:2]), paths[2])
 
     return read
 
@@ -101,12 +102,12 @@ def test_a_patient_who_was_trained_on_is_refused(changed, tmp_path):
 def test_missing_and_broken_files(tmp_path):
     truth, images, detections = write_set(tmp_path, CASES)
     with pytest.raises(FileNotFoundError, match=r"absent.json: no such file"):
-        read_study(truth, images, tmp_path / "absent.json")
+        read_study(cdh_layout(truth, images), tmp_path / "absent.json")
     with pytest.raises(FileNotFoundError, match=r"absent.json: no such file"):
-        read_study(tmp_path / "absent.json", images, detections)
+        read_study(cdh_layout(tmp_path / "absent.json", images), detections)
     detections.write_text("[{")
     with pytest.raises(ValueError, match=r"detections.json: not a json file"):
-        read_study(truth, images, detections)
+        read_study(cdh_layout(truth, images), detections)
 
 
 def test_a_prediction_with_other_images_under_the_same_numbers_is_refused(changed):

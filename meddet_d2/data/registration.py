@@ -1,0 +1,191 @@
+"""Data sets by name, in Detectron2's catalogs, and the agreement of their classes with each other and the network."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
+
+from ..drawing import color_of
+from ..layout.data_set import CDH_CLASSES, DataSet, choose_findings, value_text
+from ..places import expanded
+
+# What an entry of DATASETS.REGISTER may hold.
+_KEYS = ("name", "json", "images", "patient_key", "findings", "class_from", "class_names", "thing")
+
+
+def register_data_set(name: str, data_set: DataSet, *, prepare: Callable[[], object] | None = None) -> None:
+    """Register a data set; of its files nothing but the categories is read before it is asked for.
+
+    Registering a name again does nothing if all is the same and replaces it otherwise, so that tools and every process
+    of a distributed run may call this.
+
+    Args:
+        name: the name for DATASETS.TRAIN and DATASETS.TEST.
+        data_set: its files and classes. A json that is not there is no error yet.
+        prepare: called before each load, to make a data set that is made on first use.
+
+    Raises:
+        ValueError: the json's categories cannot be used, or the name is that of a data set of others.
+    """
+    names = data_set.names()
+    if name in DatasetCatalog:
+        metadata = MetadataCatalog.get(name)
+        known = metadata.get("data_set")
+        if known is None:
+            raise ValueError(
+                f"DATASETS.REGISTER: {name} is a data set of Detectron2's or of a program's; rename yours."
+            )
+        if known == data_set and metadata.get("thing_classes") == (names and list(names)):
+            return
+        DatasetCatalog.remove(name)
+
+    def load() -> list[dict]:
+        if prepare is not None:
+            prepare()
+        return load_data_set(name, data_set)
+
+    DatasetCatalog.register(name, load)
+    _describe(name, data_set, {"thing_classes": list(names), "thing_colors": _colors(len(names))} if names else {})
+
+
+def load_data_set(name: str, data_set: DataSet) -> list[dict]:
+    """Load and check one split.
+
+    Args:
+        name: the registered name; its classes and its category ids are set in its metadata.
+        data_set: its files and classes.
+
+    Returns:
+        Detectron2's dicts by rising image id, healthy images (without annotations) included, each with `patient_id`
+        and `spacing` where they are known; annotations keep `level`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `DataSet.read`.
+    """
+    content = data_set.read()
+    numbers = {category["id"]: number for number, category in enumerate(content["categories"])}
+    names = [category["name"] for category in content["categories"]]
+    records: dict[int, dict[str, Any]] = {}
+    for image in sorted(content["images"], key=lambda image: image["id"]):
+        record = {"file_name": str(data_set.images / image["file_name"]), "image_id": image["id"], "annotations": []}
+        record |= {key: image[key] for key in ("height", "width", "patient_id", "spacing") if key in image}
+        records[image["id"]] = record
+    for annotation in content["annotations"]:
+        box = {
+            # Boxes of whole numbers would be cut to whole numbers when their image is resized.
+            "bbox": [float(value) for value in annotation["bbox"]],
+            "bbox_mode": BoxMode.XYWH_ABS,
+            "category_id": numbers[annotation["category_id"]],
+            "iscrowd": annotation["iscrowd"],
+        }
+        box |= {key: annotation[key] for key in ("level",) if key in annotation}
+        records[annotation["image_id"]]["annotations"].append(box)
+    known = {"thing_classes": names, "thing_colors": _colors(len(names)), "thing_dataset_id_to_contiguous_id": numbers}
+    metadata = MetadataCatalog.get(name)
+    if any(metadata.get(key) != value for key, value in known.items()):
+        _describe(name, data_set, known)
+    return list(records.values())
+
+
+def _describe(name: str, data_set: DataSet, known: Mapping[str, Any]) -> None:
+    # Metadata refuses to change, so it is made anew.
+    MetadataCatalog.pop(name, None)
+    MetadataCatalog.get(name).set(
+        json_file=str(data_set.json_file),
+        image_root=str(data_set.images),
+        evaluator_type="coco",
+        data_set=data_set,
+        **known,
+    )
+
+
+def _colors(count: int) -> list[tuple[int, ...]]:
+    return [tuple(bytes.fromhex(color_of(label)[1:])) for label in range(count)]
+
+
+def register_cdh_layout(
+    name: str, json_file: str | Path, image_root: str | Path, *, prepare: Callable[[], object] | None = None
+) -> None:
+    """:func:`register_data_set` for CDH-1848's two classes."""
+    register_data_set(name, cdh_layout(Path(json_file), Path(image_root)), prepare=prepare)
+
+
+def load_cdh_layout(json_file: str | Path, image_root: str | Path, name: str) -> list[dict]:
+    """:func:`load_data_set` for CDH-1848's two classes."""
+    return load_data_set(name, cdh_layout(Path(json_file), Path(image_root)))
+
+
+def cdh_layout(json_file: Path, images: Path) -> DataSet:
+    """A split in CDH-1848's layout."""
+    return DataSet(json_file=json_file, images=images, classes=CDH_CLASSES, findings=CDH_CLASSES[:1], thing="disc")
+
+
+def parse_entry(entry: Any, patient_key: str) -> tuple[str, DataSet]:
+    """One of DATASETS.REGISTER.
+
+    Args:
+        entry: a table with "name", "json" and, where they are needed, others of _KEYS; or a text "name=json" or
+            "name=json,images". The images are in "images" beside the json by default.
+        patient_key: DATASETS.PATIENT_KEY, for an entry that names none.
+
+    Raises:
+        ValueError: it is neither, or lacks something. One line.
+    """
+    if isinstance(entry, str):
+        name, _, files = entry.partition("=")
+        json_file, _, images = files.partition(",")
+        entry = {"name": name.strip(), "json": json_file.strip(), **({"images": images.strip()} if images else {})}
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"DATASETS.REGISTER: {entry!r} is no data set; give name=json,images, or a table of both.")
+    unknown = [key for key in entry if key not in _KEYS]
+    if unknown:
+        raise ValueError(f"DATASETS.REGISTER: {unknown[0]!r} is no key of a data set; known are {', '.join(_KEYS)}.")
+    for key in ("name", "json"):
+        if not isinstance(entry.get(key), str) or not entry[key]:
+            raise ValueError(f"DATASETS.REGISTER: {dict(entry)!r} has no {key}; write name=json,images.")
+    class_names = entry.get("class_names") or {}
+    findings = entry.get("findings") or ()
+    if not isinstance(class_names, Mapping) or not isinstance(findings, list | tuple):
+        raise ValueError(f"DATASETS.REGISTER, {entry['name']}: class_names is a table and findings a list.")
+    json_path = Path(expanded(entry["json"]))
+    try:
+        data_set = DataSet(
+            json_file=json_path,
+            images=Path(expanded(entry["images"])) if entry.get("images") else json_path.parent / "images",
+            patient_key=str(entry.get("patient_key", patient_key)),
+            findings=tuple(map(str, findings)),
+            class_from=str(entry.get("class_from") or ""),
+            class_names=tuple((value_text(value), str(name)) for value, name in class_names.items()),
+            thing=str(entry.get("thing") or DataSet.thing),
+        )
+    except ValueError as error:
+        raise ValueError(f"DATASETS.REGISTER, {entry['name']}: {error}") from error
+    return entry["name"], data_set
+
+
+def check_classes(cfg: CfgNode) -> None:
+    """Check that the data sets that a config names, as far as they are known, and the network agree on the classes.
+
+    Raises:
+        ValueError: two differ, or TEST.FINDINGS names no class; one line with both lists.
+    """
+    named = (*cfg.DATASETS.TRAIN, *cfg.VALIDATION.DATASETS, *cfg.DATASETS.TEST)
+    known = {name: MetadataCatalog.get(name).get("thing_classes") for name in named if name in DatasetCatalog}
+    known = {name: names for name, names in known.items() if names is not None}
+    for first, names in list(known.items())[:1]:
+        for other, others in known.items():
+            if others != names:
+                raise ValueError(
+                    f"The classes of {other} are {list(others)}, but those of {first} are {list(names)}, in the order "
+                    "of their ids; give both jsons the same categories, or name other data sets."
+                )
+        count = cfg.MODEL.GFL.NUM_CLASSES
+        if count not in (0, len(names)):
+            raise ValueError(
+                f"MODEL.GFL.NUM_CLASSES is {count}, but {first} has {len(names)} classes, {list(names)}; leave the key "
+                "out (0: as the training data says)."
+            )
+        choose_findings(names, cfg.TEST.FINDINGS, ())

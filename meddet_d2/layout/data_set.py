@@ -1,0 +1,170 @@
+"""What a data set is besides its files: its classes, its patients, and which classes are findings."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from .validate import (
+    PATIENT_KEY,
+    SPLIT_FILES,
+    category_mistakes,
+    check_layout,
+    check_patient_split,
+    name_mistake,
+    read_json,
+)
+
+# CDH-1848's own, in the order of their category ids, which is the order of a network's classes.
+CDH_CLASSES = ("protrusion", "non-protrusion")
+SHOWN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """One split on disk.
+
+    Attributes:
+        json_file: the COCO json.
+        images: the folder its file names are relative to.
+        classes: names that its categories must have, in the order of their ids; any if empty.
+        findings: those of the classes that a patient is looked at for; none declared if empty.
+        patient_key: the key of an image record that names its patient; "" where patients are not known.
+        class_from: where an annotation holds what decides its class in place of "category_id": a key, and keys below
+            it after dots ("original.Disc bulging"). "" for the categories.
+        class_names: with it, the value there, as text, and the class's name; classes in this order.
+        thing: what a box is around, in one word.
+    """
+
+    json_file: Path
+    images: Path
+    classes: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
+    patient_key: str = PATIENT_KEY
+    class_from: str = ""
+    class_names: tuple[tuple[str, str], ...] = ()
+    thing: str = "object"
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a rule that makes no classes; one line."""
+        if bool(self.class_from) != bool(self.class_names):
+            raise ValueError("class_from and class_names belong together; give both or neither.")
+        names = list(dict.fromkeys(name for _, name in self.class_names))
+        for name in names:
+            if wrong := name_mistake(name):
+                raise ValueError(f"class_names: {name!r} {wrong}; give it another.")
+        values = [value for value, _ in self.class_names]
+        if len(set(values)) < len(values):
+            raise ValueError(f"class_names: the values {values} are not all different; give each once.")
+
+    def names(self) -> tuple[str, ...] | None:
+        """The names of its classes; None where they stand in the json and that is not there.
+
+        Raises:
+            ValueError: the json's categories cannot be used.
+        """
+        if self.class_names:
+            return tuple(dict.fromkeys(name for _, name in self.class_names))
+        if self.classes:
+            return self.classes
+        if not self.json_file.is_file():
+            return None
+        stat = self.json_file.stat()
+        return _names_in(self.json_file, stat.st_mtime_ns, stat.st_size)
+
+    def read(self) -> dict[str, Any]:
+        """The json, checked, with its images, and with the splits beside it.
+
+        Returns:
+            Its content with the categories by rising id, classes by ``class_from`` where that is given, and the patient
+            of each image as "patient_id", which no image has without ``patient_key``.
+
+        Raises:
+            FileNotFoundError, ValueError: as in layout/validate.py, one line each; or annotations without a class.
+        """
+        content = read_json(self.json_file)
+        check_layout(content, self.json_file, self.images, classes=self.classes, patient_key=self.patient_key)
+        siblings = [self.json_file.with_name(other) for other in SPLIT_FILES if other != self.json_file.name]
+        if self.json_file.name in SPLIT_FILES:
+            check_patient_split(content, self.json_file, siblings, patient_key=self.patient_key)
+        for image in content["images"]:
+            patient = image.get(self.patient_key)
+            image.pop(PATIENT_KEY, None)
+            if self.patient_key:
+                image[PATIENT_KEY] = patient
+        content["categories"] = sorted(content["categories"], key=lambda category: category["id"])
+        if self.class_from:
+            self._reclassify(content)
+        return content
+
+    def _reclassify(self, content: dict[str, Any]) -> None:
+        """Give every annotation the class that its attribute names."""
+        names = list(dict.fromkeys(name for _, name in self.class_names))
+        numbers = {value: names.index(name) + 1 for value, name in self.class_names}
+        files = {image["id"]: image["file_name"] for image in content["images"]}
+        without: list[str] = []
+        unknown: Counter[str] = Counter()
+        for annotation in content["annotations"]:
+            value = self._value(annotation)
+            if value is None:
+                without.append(f"annotation {annotation['id']} of {files[annotation['image_id']]}")
+            elif value not in numbers:
+                unknown[value] += 1
+            else:
+                annotation["category_id"] = numbers[value]
+        content["categories"] = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
+        if without:
+            shown = ", ".join(without[:SHOWN]) + (", ..." if len(without) > SHOWN else "")
+            raise ValueError(
+                f"{self.json_file}: {len(without)} annotations have no {self.class_from} ({shown}); without a class "
+                "they would count as background: grade them, or leave their images out of the json."
+            )
+        if unknown:
+            listed = ", ".join(f"{value} ({count})" for value, count in unknown.most_common(SHOWN))
+            known = ", ".join(f"{value} = {name}" for value, name in self.class_names)
+            raise ValueError(
+                f"{self.json_file}: {unknown.total()} annotations have a {self.class_from} without a class: {listed}; "
+                f"known are {known}."
+            )
+
+    def _value(self, annotation: Mapping[str, Any]) -> str | None:
+        value: Any = annotation
+        for key in self.class_from.split("."):
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return None if value is None or value == "" else value_text(value)
+
+
+def value_text(value: Any) -> str:
+    """A value of a json or yaml as text: 2 and 2.0 are "2", True is "true"."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def choose_findings(classes: Sequence[str], chosen: Sequence[str], declared: Sequence[str]) -> tuple[str, ...]:
+    """The classes that make an image or a patient positive, in the order of the classes.
+
+    Args:
+        classes: all names.
+        chosen: by the user (TEST.FINDINGS); the data set's if empty.
+        declared: by the data set; every class if empty.
+
+    Raises:
+        ValueError: a chosen one does not exist.
+    """
+    for name in chosen:
+        if name not in classes:
+            raise ValueError(f"TEST.FINDINGS: {name!r} is no class of the test set, whose are {', '.join(classes)}.")
+    wanted = chosen or declared or classes
+    return tuple(name for name in classes if name in wanted)
+
+
+@lru_cache(maxsize=64)
+def _names_in(json_file: Path, changed: int, size: int) -> tuple[str, ...]:
+    """The categories' names in a json; read again when the file has changed."""
+    categories = read_json(json_file)["categories"]
+    for mistake in category_mistakes(categories, json_file):
+        raise mistake.error
+    return tuple(category["name"] for category in sorted(categories, key=lambda category: category["id"]))
