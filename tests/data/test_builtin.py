@@ -1,6 +1,7 @@
 """The registered names, and that a config decides which phantom they mean."""
 
 import pytest
+from class_sets import write_coco
 
 from meddet_d2 import add_meddet_config
 from detectron2.config import get_cfg
@@ -12,6 +13,8 @@ NAMES = {
     for name, splits in {
         "cdh1848": ("train", "val", "test"),
         "spider_lumbar": ("train", "val"),
+        "spider_bulging": ("train", "val"),
+        "spider_pfirrmann": ("train", "val"),
         "cdh_phantom": ("train", "test"),
     }.items()
     for split in splits
@@ -46,6 +49,37 @@ def test_the_phantom_is_made_on_first_use_and_stays(cfg, tmp_path):
     assert records[0]["height"] == 64 and records[0]["patient_id"] == "test-0001"
     assert all(record["file_name"].startswith(str(tmp_path)) for record in records)
     assert {annotation["category_id"] for record in records for annotation in record["annotations"]} <= {0, 1}
+
+
+def graded(folder, grades):
+    """spider_lumbar's train.json, with gradings as SPIDER's annotations carry them."""
+    keys = {"original": grades, "level": "L4/5"}
+    path = write_coco(folder / "spider_lumbar", "train", categories={1: "protrusion", 2: "non-protrusion"},
+                      patients="patient_id", **keys)  # fmt: skip
+    (path.parent / "slices").rename(path.parent / "images")
+
+
+def test_gradings_of_the_same_files_are_other_classes(cfg, tmp_path):
+    graded(tmp_path, lambda count: {"Disc bulging": count % 2, "Pfirrman grade": 1 + count % 5})
+    register_datasets(cfg)
+    found = {}
+    for name in ("spider_lumbar", "spider_bulging", "spider_pfirrmann"):
+        records = DatasetCatalog.get(f"{name}_train")
+        classes = MetadataCatalog.get(f"{name}_train").thing_classes
+        found[name] = [classes[box["category_id"]] for record in records for box in record["annotations"]]
+        assert len(records) == 5 and records[0]["annotations"][0]["level"] == "L4/5"
+    assert found["spider_lumbar"][:2] == ["protrusion", "non-protrusion"]
+    assert found["spider_bulging"][:3] == ["not bulging", "bulging", "not bulging"]
+    assert found["spider_pfirrmann"][:6] == [*(f"grade {grade}" for grade in range(1, 6)), "grade 1"]
+    assert MetadataCatalog.get("spider_pfirrmann_train").data_set.findings == ("grade 4", "grade 5")
+
+
+def test_discs_without_a_grading_are_not_background(cfg, tmp_path):
+    graded(tmp_path, lambda count: {"Disc bulging": None if count == 4 else 1})
+    register_datasets(cfg)
+    with pytest.raises(ValueError, match=r"1 annotations have no original.Disc bulging \(annotation 4 of 2.png\)"):
+        DatasetCatalog.get("spider_bulging_train")
+    assert len(DatasetCatalog.get("spider_lumbar_train")) == 5
 
 
 def test_another_config_means_another_phantom(cfg):

@@ -98,6 +98,21 @@ def test_a_healthy_image_has_a_report_that_says_so(tmp_path, source):
     assert counts == {"Number of findings: protrusion": 0, "Number of findings: non-protrusion": 0}
 
 
+def test_a_class_that_is_no_disc_s_is_reported_by_its_name(tmp_path, source):
+    (mr_slice,) = read_slices(source, pseudonyms=SALT)
+    classes = ("cyst", "mass")
+    made = DicomWriter(("sr",), SALT, model="m", version="1", classes=classes, thresholds=dict.fromkeys(classes, 0.3))
+    finding = Finding((12.0, 40.0, 32.0, 50.0), "mass", 0.5, None)
+    assert made.write(Reading(mr_slice, (finding,), classes), None, tmp_path / "out") == []
+    report = hd.sr.srread(str(tmp_path / "out" / f"{mr_slice.image_id}.sr.dcm"))
+    (group,) = report.content.get_planar_roi_measurement_groups()
+    code = group.finding_type
+    assert (code.value, code.scheme_designator, code.meaning) == ("class-1", "99MEDDET", "mass")
+    assert not group.finding_sites and group.tracking_identifier == "object 1, mass"
+    (image,) = report.content.get_image_measurement_groups()
+    assert image.finding_type.meaning == "Objects" and "disc" not in str(report).lower()
+
+
 def referenced(report) -> tuple[str, str]:
     evidence = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
     return evidence.ReferencedSOPClassUID, evidence.ReferencedSOPInstanceUID

@@ -8,7 +8,7 @@ import pytest
 from clinical_sets import SUBJECT, make_case, random_cases
 from sklearn.metrics import roc_auc_score
 
-from meddet_d2.evaluation.clinical import Measurement, Settings, bootstrap, calibration
+from meddet_d2.evaluation.clinical import Measurement, Settings, Subject, bootstrap, calibration, clinical_page
 from meddet_d2.evaluation.clinical.confusion import confusion
 from meddet_d2.evaluation.clinical.gallery import choose
 from meddet_d2.evaluation.clinical.level_counts import UNKNOWN, UNNAMED, level_name
@@ -216,3 +216,37 @@ def test_edges_give_figures_or_say_that_there_are_none(name, tmp_path):
 def test_settings_out_of_range(wrong):
     with pytest.raises(ValueError, match=r"give|negative"):
         Settings(**wrong)
+
+
+FIVE = Subject(classes=("a", "b", "c", "d", "e"), findings=("b", "d"))
+GRADES = [
+    # The finding is found, as another finding; what is none is taken for one.
+    make_case(1, 1, [(*A, 1), (*B, 0)], [(*A, 3, 0.9), (*B, 3, 0.8)]),
+    make_case(2, 2, [(*A, 4)], [(*A, 4, 0.7)]),
+    make_case(3, 3, [(*A, 3)]),
+]
+
+
+def test_several_findings_count_as_one_for_patients_and_froc_and_each_for_itself_elsewhere():
+    record = Measurement(GRADES, FIVE, FEW).record
+    assert [record["patients"][key]["right"] for key in ("sensitivity", "specificity")] == [1, 1]
+    assert record["counts"]["patients_with_lesion"] == 2
+    here = record["froc"]["b or d"]["at_operating_point"]
+    assert (here["sensitivity"]["right"], here["sensitivity"]["of"]) == (1, 2)
+    assert here["false_per_image"]["value"] == pytest.approx(1 / 3)
+    assert record["confusion"]["boxes"][1] == [0, 0, 0, 1, 0, 0] and record["confusion"]["boxes"][4][4] == 1
+    assert (
+        record["average_precision"]["e"]["value"] == pytest.approx(1.0)
+        and record["average_precision"]["b"]["value"] == 0.0
+    )
+
+
+def test_many_findings_have_a_short_name_and_without_patients_images_count():
+    subject = Subject(classes=FIVE.classes, findings=FIVE.classes, declared=False, unit="image")
+    measurement = Measurement(GRADES, subject, FEW)
+    record = {**measurement.record, "data": {"name": "x", "note": ""}, "model": {"trained_on_these": False}}
+    assert subject.finding == "a finding" and list(record["froc"]) == ["a finding", "any object"]
+    notices = clinical_page._notices(record, subject)
+    assert any("does not name its patients" in text for text in notices)
+    assert any("a box of any class counts as one" in text for text in notices)
+    assert any("No image without a finding is in this set" in text for text in notices)
