@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from ...files import read_json_object
 from ...layout.identifiers import record_id
@@ -47,7 +46,7 @@ def read_coco(path: Path) -> Iterator[ImageAnnotation]:
     for identity, image in images.items():
         file = image.get("file_name")
         name = file if isinstance(file, str) else ""
-        shapes = tuple(_shape(item, categories) for item in annotations.get(identity, ()))
+        shapes = tuple(_shape(item, categories, sizes[identity]) for item in annotations.get(identity, ()))
         yield ImageAnnotation(name, shapes, sizes[identity], where=name or f"image {identity}")
 
 
@@ -104,15 +103,17 @@ def _refuse_corners(boxes: list[tuple[tuple[int, int] | None, dict]]) -> None:
         raise ValueError("has boxes [left, top, right, bottom]; COCO's are [x, y, width, height]: export it again")
 
 
-def _shape(annotation: dict, categories: dict[int | str, dict]) -> Shape:
+def _shape(annotation: dict, categories: dict[int | str, dict], size: tuple[int, int] | None) -> Shape:
     attributes = table_of(annotation.get("attributes"))
     label = categories[record_id(annotation.get("category_id"))].get("name")
-    return make_shape(label, lambda: _corners(annotation, attributes), [annotation.get("level"), *attributes.values()])
+    return make_shape(label, lambda: _corners(annotation, size), [annotation.get("level"), *attributes.values()])
 
 
-def _corners(annotation: dict, attributes: dict[str, Any]) -> Corners:
+def _corners(annotation: dict, size: tuple[int, int] | None) -> Corners:
     box, outline = annotation.get("bbox"), annotation.get("segmentation")
-    refuse_rotated(attributes.get("rotation"))
+    refuse_rotated(table_of(annotation.get("attributes")).get("rotation"))
+    if isinstance(outline, dict) and size is not None and outline.get("size") != [size[1], size[0]]:
+        raise ValueError(f"a mask (RLE) is of another size than its image, {size[0]} x {size[1]}")
     if isinstance(box, list) and len(box) == 5:
         raise ValueError("a box is rotated; draw upright boxes")
     if annotation.get("iscrowd"):

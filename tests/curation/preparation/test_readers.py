@@ -240,6 +240,14 @@ def test_a_mask_is_the_box_around_it_and_several_parts_are_a_crowd(tmp_path):
     assert "crowd (iscrowd 1) of 2 parts" in crowd.shapes[0].problem
 
 
+@pytest.mark.parametrize(("size", "words"), [((30, 20), None), ((20, 30), "another size"), ((60, 40), "another size")])
+def test_a_mask_of_another_size_than_its_image_is_refused(tmp_path, size, words):
+    content = json.loads(coco(bbox=None, segmentation=packed((slice(3, 9), slice(5, 17)))))
+    content["images"][0].update(width=size[0], height=size[1])
+    (shape,) = one("coco", tmp_path, json.dumps(content)).shapes
+    assert shape.box == (5, 3, 17, 9) if words is None else words in shape.problem
+
+
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 10**6), share=st.sampled_from([0.02, 0.5, 0.98]))
 def test_masks_are_unpacked_as_pycocotools_does(seed, share):
