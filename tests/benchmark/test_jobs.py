@@ -78,10 +78,12 @@ def test_students_wait_for_their_teachers_and_others_pass_them(folder, plan, mad
     fates = {"resnet10t": "meets mobilenet-v2-alone-seed2"}
     assert Runner(folder, made_by, jobs=2, worker=fake_worker(fates)).make(runs) == []
     assert status(folder, runs) == ["done"] * 7
-    assert [name.rpartition("-")[0] for name in launched()] == [
-        *(f"resnet{name}-alone-seed1848" for name in ("10t", "18d", "14t")),
-        *("mobilenet-v2-alone-seed1", "mobilenet-v2-alone-seed2"),
-        *("mobilenet-v2-meddet-seed1", "mobilenet-v2-meddet-seed2"),
+    names = [name.rpartition("-")[0] for name in launched()]
+    # Of two that begin together either may be the first to say so.
+    assert [sorted(names[:2]), names[2:5], sorted(names[5:])] == [
+        ["resnet10t-alone-seed1848", "resnet18d-alone-seed1848"],
+        ["resnet14t-alone-seed1848", "mobilenet-v2-alone-seed1", "mobilenet-v2-alone-seed2"],
+        ["mobilenet-v2-meddet-seed1", "mobilenet-v2-meddet-seed2"],
     ]
 
 
