@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import fuzz_readers
 import fuzzing
 from tqdm import tqdm
 
@@ -27,7 +28,7 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=10000, metavar="N", help="for each reader (default: 10000)")
     parser.add_argument("--seed", type=int, default=1848, metavar="N")
-    parser.add_argument("--reader", nargs="+", choices=list(fuzzing.READERS), default=list(fuzzing.READERS))
+    parser.add_argument("--reader", nargs="+", choices=list(fuzz_readers.READERS), default=list(fuzz_readers.READERS))
     parser.add_argument("--case", type=int, metavar="N", help="only this one, with its traceback")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="write the file of --case there")
     return parser.parse_args(arguments)
@@ -35,7 +36,7 @@ def parse_args(arguments: list[str]) -> argparse.Namespace:
 
 def try_reader(name: str, cases: range, seed: int, *, keep: Path | None = None, strict: bool = False) -> dict:
     """One reader on many files: a row of the table, and its findings on the terminal as they come."""
-    reader, found = fuzzing.READERS[name], Counter()
+    reader, found = fuzz_readers.READERS[name], Counter()
     accepted, slowest = 0, 0.0
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="meddet_fuzz_") as folder:

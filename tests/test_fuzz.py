@@ -1,6 +1,6 @@
 """Damaged and hostile files: a reader takes them or raises its own error, soon and in little memory.
 
-The table of readers is in fuzzing.py; fuzz_long.py tries as many files as you like.
+The table of readers is in fuzz_readers.py; fuzz_long.py tries as many files as you like.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import fuzz_long
+import fuzz_readers
 import fuzzing
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,9 +20,9 @@ from hypothesis import strategies as st
 TESTS = Path(__file__).resolve().parent
 
 
-@pytest.mark.parametrize("name", fuzzing.READERS)
+@pytest.mark.parametrize("name", fuzz_readers.READERS)
 def test_a_changed_file_is_read_or_refused(tmp_path, name):
-    reader = fuzzing.READERS[name]
+    reader = fuzz_readers.READERS[name]
     path, sound = fuzzing.sound_files(reader, tmp_path)
 
     @settings(max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
@@ -38,7 +39,7 @@ def test_the_harness_finds_what_it_looks_for(tmp_path, monkeypatch):
 
     def refused(action, errors=(ValueError,)):
         with pytest.raises((Exception, fuzzing.TooMuch)) as caught:
-            fuzzing.attack(fuzzing.Reader("x", None, action, errors, None), path)
+            fuzzing.attack(fuzz_readers.Reader("x", None, action, errors, None), path)
         return str(caught.value)
 
     def told(error):
@@ -69,8 +70,10 @@ def test_the_long_run_says_what_it_found(tmp_path, monkeypatch, capsys):
     assert fuzz_long.main(["--cases", "3", "--reader", "card", "nii", "--seed", "5"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "seed 5" and [line.split()[:2] for line in lines[2:]] == [["card", "3"], ["nii", "3"]]
-    broken = fuzzing.Reader("card", fuzzing.make_card, lambda path: path.read_bytes()[10**6], (), lambda *_: b"")
-    monkeypatch.setitem(fuzzing.READERS, "card", broken)
+    broken = fuzz_readers.Reader(
+        "card", fuzz_readers.make_card, lambda path: path.read_bytes()[10**6], (), lambda *_: b""
+    )
+    monkeypatch.setitem(fuzz_readers.READERS, "card", broken)
     monkeypatch.setattr(fuzzing, "sound_files", lambda reader, folder: (folder / "a", [b""]))
     assert fuzz_long.main(["--cases", "9", "--reader", "card"]) == 1
     found = capsys.readouterr()

@@ -2,7 +2,7 @@
 
 import json
 
-import fuzzing
+import fuzz_readers
 import pytest
 
 from meddet_d2.deploy import ModelCard
@@ -10,7 +10,7 @@ from meddet_d2.deploy import ModelCard
 
 @pytest.fixture
 def card(tmp_path):
-    (path,) = fuzzing.make_card(tmp_path)
+    (path,) = fuzz_readers.make_card(tmp_path)
     return path
 
 
@@ -51,7 +51,7 @@ def test_values_of_another_type_or_size(card, changes):
 def test_names_that_are_none(card, name):
     for changes in ({"classes": [name]}, {"name": name}, {"trained_on": [name]}):
         assert "is no name" in told(card, **changes)
-        fuzzing.make_card(card.parent)
+        fuzz_readers.make_card(card.parent)
 
 
 def test_names_in_any_language(card):
