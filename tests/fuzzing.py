@@ -1,7 +1,7 @@
 """Hostile files for every reader of the project: what a reader may do with one.
 
 `fuzz_readers.READERS` is the table. A reader may return, or raise one of its own error types with a message. It may do
-nothing else, and not for long, and not in much memory. `test_fuzz.py` tries a few files on each reader, `fuzz_long.py` as
+nothing else, and not for long, and not in much memory. `test_fuzz.py` tries a few files on each, `fuzz_long.py` as
 many as you like.
 """
 
