@@ -210,6 +210,38 @@ def test_mathematics_knows_no_engine(pattern):
     assert not wrong
 
 
+# Who may name a kind of network, a part of a method, or an evaluator's metrics; all others ask the task, the method or
+# the evaluator.
+SEAM = {
+    r"\bGFL\b": [
+        "config/model_keys.py", "modeling/*", "distillation/tasks/boxes_gfl.py", "distillation/methods/baselines/ld.py",
+        "deploy/gfl_export.py", "deploy/graph.py", "deploy/prediction_run.py",
+    ],
+    r"AATM|[dD]iscriminator": [
+        "config/distill_keys.py", "config/renamed_keys.py", "distillation/methods/meddet/*", "benchmark/plan.py",
+        "benchmark/speed.py",
+    ],
+    r"[\"'f]bbox/": ["evaluation/detection_evaluator.py"],
+}  # fmt: skip
+
+
+def words_of(path: Path) -> str:
+    """A file's names and texts, without its comments and docstrings, which may tell about anything."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+@pytest.mark.parametrize("pattern", SEAM)
+def test_the_seam_has_no_gap(pattern):
+    allowed = {path for place in SEAM[pattern] for path in PACKAGE.glob(place)}
+    allowed |= {file for path in allowed if path.is_dir() for file in path.rglob("*.py")}
+    wrong = [path for path in sources(PACKAGE) if path not in allowed and re.search(pattern, words_of(path))]
+    assert not [path.relative_to(PACKAGE).as_posix() for path in wrong]
+
+
 def test_nothing_points_into_the_embedded_engine():
     files = [*sources(PACKAGE), *sources(ROOT / "tools"), *sources(ROOT / "tests")]
     wrong = [str(path) for path in files for name in imported_modules(path) if name.startswith("meddet_d2.embedded")]

@@ -23,7 +23,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, BoxMode, Instances
 from meddet_d2.config import load_config
 from meddet_d2.data import MedDetDatasetMapper
-from meddet_d2.deploy.export import detector_graph, network_graph
+from meddet_d2.deploy.gfl_export import detector_graph, network_graph
 from meddet_d2.deploy.quantize import quantized
 from meddet_d2.distillation import DistillationModel, TeacherBank, build_distiller
 from meddet_d2.engine.guards import FiniteGuard

@@ -8,6 +8,8 @@ from typing import Any, get_origin
 
 # Raised when a file of before cannot be used as it was: graph inputs and outputs, or the card's fields.
 FORMAT = 1
+# The key of FORMAT in a graph's and in a weights file's metadata.
+FORMAT_MARK = "meddet_d2.format"
 # Pixels: what the graph takes grows with its square, and a card is a stranger's file.
 LARGEST_SIDE = 8192
 # How json writes the types of the fields.

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .card import FORMAT, ModelCard
+from .card import FORMAT, FORMAT_MARK, ModelCard
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Predictor:
             )
         except Exception as error:  # onnxruntime's errors have no common class of their own
             raise ValueError(f"{model}: onnxruntime cannot load it ({' '.join(str(error).split())[:200]}).") from error
-        found = self.session.get_modelmeta().custom_metadata_map.get("meddet_d2.format")
+        found = self.session.get_modelmeta().custom_metadata_map.get(FORMAT_MARK)
         if found != str(FORMAT):
             raise ValueError(
                 f"{model}: an onnx file of format {found}, this meddet_d2 reads {FORMAT}; export the model again with"

@@ -13,15 +13,15 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
 from ..data import MedDetDatasetMapper
-from ..modeling import GFL
 from .card import ModelCard
+from .exporters import exporter_for
 from .predictor import Predictor
 
 
 def student_card(
     cfg: CfgNode,
     config_file: str,
-    detector: GFL,
+    detector: Any,
     classes: Sequence[str],
     *,
     config_hash: str,
@@ -51,13 +51,7 @@ def student_card(
             "std": list(cfg.MODEL.PIXEL_STD),
             "divisor": divisor,
         },
-        thresholds={
-            "score": detector.score_thresh,
-            "nms": detector.nms_thresh,
-            "nms_across_classes": detector.nms_across_classes,
-            "topk": detector.topk_candidates,
-            "max_detections": detector.max_detections,
-        },
+        thresholds=exporter_for(detector).thresholds(detector),
         network={
             "config": Path(config_file).name,
             "config_hash": config_hash,
@@ -92,7 +86,7 @@ def calibration_images(cfg: CfgNode, most: int) -> Iterator[np.ndarray]:
         yield mapper(records[index])["image"].numpy()
 
 
-def largest_difference(detector: GFL, predictor: Predictor) -> float:
+def largest_difference(detector: Any, predictor: Predictor) -> float:
     """The largest difference of the best scores on noise, as a last look at what was written."""
     side = predictor.card.image["min_size"]
     image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)

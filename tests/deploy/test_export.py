@@ -16,7 +16,7 @@ from tiny_runs import ROOT, bare_environment, make_cfg, tiny_options
 
 from detectron2.modeling import build_model
 from meddet_d2.deploy import Predictor
-from meddet_d2.deploy.export import network_graph
+from meddet_d2.deploy.gfl_export import network_graph
 from meddet_d2.deploy.predictor import resized
 from meddet_d2.modeling.weights import load_detector_weights
 

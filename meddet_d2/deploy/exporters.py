@@ -1,0 +1,44 @@
+"""Which exporter writes a network as ONNX: one for each task."""
+
+from typing import Any, Protocol
+
+import onnx
+from fvcore.common.registry import Registry
+from torch import nn
+
+from ..distillation import task_of
+
+EXPORTER_REGISTRY = Registry("EXPORTER")
+EXPORTER_REGISTRY.__doc__ = "Exporters: classes that follow the protocol :class:`Exporter`."
+
+
+class Exporter(Protocol):
+    """What an export asks of one kind of network.
+
+    Attributes:
+        task: the name of its task's class.
+    """
+
+    task: str
+
+    def network_graph(self, network: Any) -> onnx.ModelProto:
+        """The network from normalised images to its head's outputs."""
+
+    def whole_graph(self, network: Any, graph: onnx.ModelProto) -> onnx.ModelProto:
+        """Images as they are read in, findings out; ``graph`` is :meth:`network_graph`'s, or an int8 one of it."""
+
+    def thresholds(self, network: Any) -> dict[str, float]:
+        """What the graph decides by, for the card."""
+
+
+def exporter_for(network: nn.Module) -> Exporter:
+    """The exporter of a network.
+
+    Raises:
+        ValueError: there is none for its task.
+    """
+    task = type(task_of(network)).__name__
+    for _, exporter in EXPORTER_REGISTRY:
+        if exporter.task == task:
+            return exporter()
+    raise ValueError(f"{type(network).__name__} cannot be exported: no exporter in EXPORTER_REGISTRY is for {task}.")
