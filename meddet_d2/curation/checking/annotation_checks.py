@@ -212,15 +212,17 @@ def numbers(images: Sequence[ImageRecord]) -> str:
 def _classes(categories: Sequence[dict]) -> dict[int, str]:
     """The names that can be used, by their ids, which rise."""
     named = {
-        category["id"]: category.get("name") for category in categories if _integer(category.get("id")) is not None
+        number: category.get("name") for category in categories if (number := _integer(category.get("id"))) is not None
     }
-    return {number: name for number, name in sorted(named.items()) if name_mistake(name) is None}
+    return {number: name for number, name in sorted(named.items()) if isinstance(name, str) and not name_mistake(name)}
 
 
 def _records(
     content: dict[str, Any], name: str, image_root: Path, classes: dict[int, str], patient_key: str
 ) -> tuple[list[ImageRecord], list[Finding]]:
-    images, by_number, findings = [], {}, []
+    images: list[ImageRecord] = []
+    by_number: dict[int, tuple[dict, ImageRecord]] = {}
+    findings: list[Finding] = []
     owners = (annotation.get("image_id") for annotation in content["annotations"])
     annotated = Counter(owner for owner in owners if isinstance(owner, Hashable))
     for raw in content["images"]:
@@ -236,11 +238,11 @@ def _records(
             by_number.setdefault(image.number, (raw, image))
     labels = {number: label for label, number in enumerate(classes)}
     for annotation in content["annotations"]:
-        raw, image = _look_up(by_number, annotation.get("image_id")) or (None, None)
+        found = _look_up(by_number, annotation.get("image_id"))
         box = annotation.get("bbox")
-        if image is not None and image.size is not None and box_mistake(box, raw) is None:
+        if found is not None and found[1].size is not None and box_mistake(box, found[0]) is None:
             level = annotation.get("level")
-            image.boxes.append(
+            found[1].boxes.append(
                 BoxRecord(
                     number=_integer(annotation.get("id")),
                     label=_look_up(labels, annotation.get("category_id")),
@@ -262,14 +264,15 @@ def _image(raw: dict, split: str, image_root: Path, annotated: Counter, patient_
         there = path is not None and path.is_file()
     except OSError:
         there = False
-    size = raw.get("width"), raw.get("height")
+    width: Any = raw.get("width")
+    height: Any = raw.get("height")
     return ImageRecord(
         split=split,
         number=_integer(raw.get("id")),
         file=file,
         path=path if there else None,
         patient=patient_of(raw, patient_key) if patient_key else None,
-        size=size if all(map(is_size, size)) else None,
+        size=(width, height) if is_size(width) and is_size(height) else None,
         spacing=_spacing(raw.get("spacing")),
         annotated=0 if _integer(raw.get("id")) is None else annotated[raw["id"]],
     )

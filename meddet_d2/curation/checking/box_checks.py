@@ -72,7 +72,7 @@ def _unusual(judged: Sequence[tuple[ImageRecord, BoxRecord]]) -> Iterator[Findin
     aspects = np.log(sizes[:, 0] / sizes[:, 1])
     for name, values in (("unusual-size", shares), ("unusual-aspect", aspects)):
         scores, median = robust_z(values), float(np.exp(np.median(values)))
-        for index in np.flatnonzero(np.abs(scores) > UNUSUAL):
+        for index in map(int, np.flatnonzero(np.abs(scores) > UNUSUAL)):
             image, box = judged[index]
             width, height = box.size
             what = (
@@ -86,9 +86,9 @@ def _unusual(judged: Sequence[tuple[ImageRecord, BoxRecord]]) -> Iterator[Findin
 
 def _unusual_millimetres(judged: Sequence[tuple[ImageRecord, BoxRecord]]) -> Iterator[Finding]:
     for image, box in judged:
-        if image.spacing is None:
+        if (size := millimetres(image, box)) is None:
             continue
-        width, height = millimetres(image, box)
+        width, height = size
         if not WIDTH_MM[0] <= width <= WIDTH_MM[1] or not HEIGHT_MM[0] <= height <= HEIGHT_MM[1]:
             text = (
                 f"{width:.1f} x {height:.1f} mm; discs are {WIDTH_MM[0]:.0f} to {WIDTH_MM[1]:.0f} mm wide and "
@@ -97,8 +97,10 @@ def _unusual_millimetres(judged: Sequence[tuple[ImageRecord, BoxRecord]]) -> Ite
             yield image.finding("unusual-mm", text, annotation=box.number)
 
 
-def millimetres(image: ImageRecord, box: BoxRecord) -> tuple[float, float]:
-    """Width and height of a box of an image with a spacing, which is (between rows, between columns)."""
+def millimetres(image: ImageRecord, box: BoxRecord) -> tuple[float, float] | None:
+    """Width and height of a box; None without the image's spacing, which is (between rows, between columns)."""
+    if image.spacing is None:
+        return None
     between_rows, between_columns = image.spacing
     return box.size[0] * between_columns, box.size[1] * between_rows
 
@@ -127,13 +129,14 @@ def _number(image: ImageRecord, region: str) -> Iterator[Finding]:
 
 
 def _levels(image: ImageRecord) -> Iterator[Finding]:
-    named = [(level_index(box.level), box) for box in _single(image) if box.level is not None]
-    for index, box in named:
-        if index is None:
-            yield image.finding("level-unknown", "its level is not of the form C5/6 or C7/T1.", annotation=box.number)
-    named = [(index, box) for index, box in named if index is not None]
     seen: dict[int, BoxRecord] = {}
-    for index, box in named:
+    for box in _single(image):
+        index = None if box.level is None else level_index(box.level)
+        if index is None:
+            if box.level is not None:
+                text = "its level is not of the form C5/6 or C7/T1."
+                yield image.finding("level-unknown", text, annotation=box.number)
+            continue
         if index in seen:
             text = f"it is {DISCS[index]}, and so is annotation {seen[index].number}."
             yield image.finding("level-twice", text, annotation=box.number)
@@ -161,8 +164,8 @@ def _notes(split: Split) -> Iterator[Finding]:
 
 
 def _at_border(image: ImageRecord, box: BoxRecord) -> bool:
-    x0, y0, x1, y1 = box.corners
-    width, height = image.size
+    assert image.size is not None, "its boxes were measured"
+    (x0, y0, x1, y1), (width, height) = box.corners, image.size
     return min(x0, y0) <= BORDER or x1 >= width - BORDER or y1 >= height - BORDER
 
 

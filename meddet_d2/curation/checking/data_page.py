@@ -6,6 +6,7 @@ stay on the terminal and in findings.json: a name may be in them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ NOTICES = {
 }
 _FIGURES = (
     (plots.plot_boxes, "Boxes in pixels."),
-    (plots.plot_boxes_mm, "Boxes in millimetres, of the images with a spacing."),
+    (partial(plots.plot_boxes, millimetre=True), "Boxes in millimetres, of the images with a spacing."),
     (plots.plot_classes, "Classes in each split."),
     (plots.plot_per_image, "Boxes in an image."),
     (plots.plot_aspects, "Width over height. The outermost bins hold all that lies beyond."),
@@ -120,13 +121,10 @@ def _rows(report: Report) -> list[tuple[str, list[str]]]:
     """The table of counts: a row's name and a cell for each split."""
     counts = list(report.counts.values())
     classes = list(dict.fromkeys(name for one in counts for name in one["classes"]))
-    plain = (
-        ("Images", "images"),
-        ("Patients", "patients"),
-        ("Healthy images", "healthy_images"),
-        ("Boxes", "boxes"),
-    )
-    rows = [(name, [str(one[key]) for one in counts]) for name, key in plain]
+    rows = [
+        (key.replace("_", " ").capitalize(), [str(one[key]) for one in counts])
+        for key in ("images", "patients", "healthy_images", "boxes")
+    ]
     if any(one["unusable_boxes"] for one in counts):
         rows.append(("Boxes that are wrong, not counted", [str(one["unusable_boxes"]) for one in counts]))
     rows += [
@@ -170,12 +168,8 @@ def _quantiles(values: dict[str, float] | None, digits: int) -> str:
 
 
 def _figures(report: Report) -> list[dict[str, Any]]:
-    drawn = []
-    for draw, caption in _FIGURES:
-        figure = draw(report.splits)
-        if figure is not None:
-            drawn.append({"svg": plot(figure, caption), "caption": caption})
-    return drawn
+    drawn = [(draw(report.splits), caption) for draw, caption in _FIGURES]
+    return [{"svg": plot(figure, caption), "caption": caption} for figure, caption in drawn if figure is not None]
 
 
 def _flagged(report: Report, frame: int) -> tuple[list[Thumbnail], int]:
@@ -203,6 +197,7 @@ def _sample(report: Report, images: Sequence[ImageRecord], frame: int) -> list[T
 
 def _thumbnail(image: ImageRecord, findings: Sequence[Finding], frame: int) -> list[Thumbnail]:
     """One, or none if the file has gone since it was measured; ``frame`` is the number of classes."""
+    assert image.path is not None, "it was measured"
     try:
         pixels = read_image(image.path)
     except (OSError, ValueError):

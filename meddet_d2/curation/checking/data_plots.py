@@ -1,10 +1,12 @@
 """The figures of the page: what the boxes of a data set are like."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from meddet_d2.drawing import COLORS, color_of
 
@@ -21,47 +23,37 @@ STYLES = ("-", "--", ":", "-.")
 MARKERS = "os^DvP*X<>"
 
 
-def plot_boxes(splits: Sequence[Split]) -> Figure | None:
-    """Widths and heights in pixels, one dot a box."""
-    return _sizes(splits, millimetre=False)
-
-
-def plot_boxes_mm(splits: Sequence[Split]) -> Figure | None:
-    """Widths and heights in millimetres; None where no image has a spacing."""
-    return _sizes(splits, millimetre=True)
+def plot_boxes(splits: Sequence[Split], *, millimetre: bool = False) -> Figure | None:
+    """Widths and heights in pixels or millimetres, one dot a box; None where there are none."""
+    by_class: dict[str, list[tuple[float, float]]] = {}
+    for split in splits:
+        for image, box in boxes_of(split):
+            size = millimetres(image, box) if millimetre else box.size
+            if size is not None:
+                by_class.setdefault(box.name, []).append(size)
+    if not by_class:
+        return None
+    figure, axes = _figure()
+    dot = 16 if sum(map(len, by_class.values())) < 1500 else 8
+    names = class_list(splits)
+    # The rarer class lies on top.
+    for name in sorted(by_class, key=lambda name: -len(by_class[name])):
+        widths, heights = zip(*by_class[name], strict=True)
+        color, marker = _class_color(name, names), MARKERS[names.index(name) % len(MARKERS)]
+        # As pixels: ten thousand dots as drawings would be most of the page.
+        axes.scatter(
+            widths, heights, dot, color=color, marker=marker, label=name, alpha=0.6, linewidths=0, rasterized=True
+        )
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    unit = "mm" if millimetre else "pixels"
+    return _finished(figure, axes, f"width, {unit}", f"height, {unit}", markerscale=1.6)
 
 
 def class_list(splits: Sequence[Split]) -> list[str]:
     """The classes of all splits, and OTHER where a box is of none."""
     names = dict.fromkeys(name for split in splits for name in split.classes)
     return list(names | dict.fromkeys(sorted({box.name for split in splits for _, box in boxes_of(split)} - {*names})))
-
-
-def _sizes(splits: Sequence[Split], *, millimetre: bool) -> Figure | None:
-    by_class: dict[str, list[tuple[float, float]]] = {}
-    for split in splits:
-        for image, box in boxes_of(split):
-            if not millimetre or image.spacing is not None:
-                size = millimetres(image, box) if millimetre else box.size
-                by_class.setdefault(box.name, []).append(size)
-    if not by_class:
-        return None
-    figure, axes = _figure()
-    dot = 16 if sum(map(len, by_class.values())) < 1500 else 8
-    # The rarer class lies on top.
-    names = class_list(splits)
-    for name in sorted(by_class, key=lambda name: -len(by_class[name])):
-        widths, heights = zip(*by_class[name], strict=True)
-        marker = MARKERS[names.index(name) % len(MARKERS)]
-        look = {"color": _class_color(name, names), "marker": marker, "label": name}
-        # As pixels: ten thousand dots as drawings would be most of the page.
-        axes.scatter(widths, heights, s=dot, alpha=0.6, linewidths=0, rasterized=True, **look)
-    unit = "mm" if millimetre else "pixels"
-    _label(axes, f"width, {unit}", f"height, {unit}")
-    axes.set_xlim(left=0)
-    axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=SIZE, markerscale=1.6, loc="upper left")
-    return figure
 
 
 def plot_classes(splits: Sequence[Split]) -> Figure | None:
@@ -72,35 +64,25 @@ def plot_classes(splits: Sequence[Split]) -> Figure | None:
         return None
     figure, axes = _figure(height=1.0 + 0.45 * len(counts))
     names = class_list(splits)
-    for place, boxes in enumerate(counts.values()):
-        left = 0.0
-        for name in names:
-            share = 100 * boxes.count(name) / len(boxes)
-            axes.barh(
-                place, share, left=left, height=0.6, color=_class_color(name, names), label=name if place == 0 else None
-            )
-            if share > 8:
-                axes.annotate(
-                    str(boxes.count(name)),
-                    (left + share / 2, place),
-                    ha="center",
-                    va="center",
-                    fontsize=SIZE,
-                    color=INK,
-                )
-            left += share
+    left = np.zeros(len(counts))
+    for name in names:
+        numbers = [boxes.count(name) for boxes in counts.values()]
+        shares = 100 * np.array(numbers) / [len(boxes) for boxes in counts.values()]
+        bars = axes.barh(range(len(counts)), shares, left=left, height=0.6, color=_class_color(name, names), label=name)
+        labels = [str(number) if share > 8 else "" for number, share in zip(numbers, shares, strict=True)]
+        axes.bar_label(bars, labels, label_type="center", fontsize=SIZE, color=INK)
+        left += shares
     axes.set_yticks(range(len(counts)), list(counts))
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
-    _label(axes, "% of the split's boxes (numbers: boxes)", "")
-    axes.legend(frameon=False, fontsize=SIZE, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
-    return figure
+    where: dict[str, Any] = {"ncols": 3, "loc": "lower left", "bbox_to_anchor": (0, 1)}
+    return _finished(figure, axes, "% of the split's boxes (numbers: boxes)", "", **where)
 
 
 def plot_levels(splits: Sequence[Split]) -> Figure | None:
     """Boxes by level and class; None where no level is named."""
-    named = [(level_index(box.level), box.name) for s in splits for _, box in boxes_of(s) if box.level is not None]
-    named = [(index, name) for index, name in named if index is not None]
+    found = [(level_index(box.level or ""), box.name) for split in splits for _, box in boxes_of(split)]
+    named = [(index, name) for index, name in found if index is not None]
     if not named:
         return None
     levels = sorted({index for index, _ in named})
@@ -113,10 +95,7 @@ def plot_levels(splits: Sequence[Split]) -> Figure | None:
             axes.bar(range(len(levels)), heights, bottom=bottom, width=0.7, color=_class_color(name, names), label=name)
         bottom += heights
     axes.set_xticks(range(len(levels)), [DISCS[index] for index in levels], rotation=45 if len(levels) > 7 else 0)
-    _leave_room(axes)
-    _label(axes, "level", "boxes")
-    axes.legend(frameon=False, fontsize=SIZE, ncols=2, loc="upper left")
-    return figure
+    return _finished(figure, axes, "level", "boxes", room=True, ncols=2)
 
 
 def plot_per_image(splits: Sequence[Split]) -> Figure | None:
@@ -132,34 +111,26 @@ def plot_per_image(splits: Sequence[Split]) -> Figure | None:
         shares = 100 * np.bincount(values, minlength=greatest + 1) / len(values)
         at = np.arange(greatest + 1) + (place - (len(numbers) - 1) / 2) * width
         axes.bar(at, shares, width=0.9 * width, color=SPLIT_COLORS[place % len(SPLIT_COLORS)], label=name)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_yticks([tick for tick in axes.get_yticks() if tick <= 100])
-    _leave_room(axes)
-    _label(axes, "boxes in an image", "% of the split's images")
-    axes.legend(frameon=False, fontsize=SIZE, ncols=4, loc="upper left")
-    return figure
+    return _finished(figure, axes, "boxes in an image", "% of the split's images", room=True, ncols=4)
 
 
 def plot_aspects(splits: Sequence[Split]) -> Figure | None:
     """Width divided by height, as shares of each split's boxes."""
-    aspects = {s.name: [box.size[0] / box.size[1] for _, box in boxes_of(s)] for s in splits}
-    aspects = {name: values for name, values in aspects.items() if values}
+    aspects = {s.name: np.array([box.size[0] / box.size[1] for _, box in boxes_of(s)]) for s in splits}
+    aspects = {name: values for name, values in aspects.items() if values.size}
     if not aspects:
         return None
     figure, axes = _figure()
-    every = np.concatenate([np.asarray(values) for values in aspects.values()])
     # The outermost half percents go into the outermost bins: one box of a hundred times its height would hide the rest.
-    low, high = np.percentile(every, (0.5, 99.5))
+    low, high = np.percentile(np.concatenate(list(aspects.values())), (0.5, 99.5))
     bins = np.linspace(low, high if high > low else low + 1, 25)
     for place, (name, values) in enumerate(aspects.items()):
-        weights = np.full(len(values), 100 / len(values))
-        look = {"color": SPLIT_COLORS[place % len(SPLIT_COLORS)], "linestyle": STYLES[place % len(STYLES)]}
-        clipped = np.clip(values, bins[0], bins[-1])
-        axes.hist(clipped, bins, weights=weights, histtype="step", linewidth=1.6, label=name, **look)
-    _leave_room(axes)
-    _label(axes, "width / height", "% of the split's boxes")
-    axes.legend(frameon=False, fontsize=SIZE, ncols=4, loc="upper left")
-    return figure
+        counts, _ = np.histogram(np.clip(values, bins[0], bins[-1]), bins)
+        color, style = SPLIT_COLORS[place % len(SPLIT_COLORS)], STYLES[place % len(STYLES)]
+        axes.stairs(100 * counts / len(values), bins, color=color, linestyle=style, linewidth=1.6, label=name)
+    return _finished(figure, axes, "width / height", "% of the split's boxes", room=True, ncols=4)
 
 
 def _figure(height: float = 3.1) -> tuple[Figure, Axes]:
@@ -172,14 +143,14 @@ def _figure(height: float = 3.1) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _label(axes: Axes, x: str, y: str) -> None:
+def _finished(figure: Figure, axes: Axes, x: str, y: str, *, room: bool = False, **legend: Any) -> Figure:
+    """With labels and a legend, for which ``room`` is left above the highest bar."""
     axes.set_xlabel(x, fontsize=SIZE, color=INK)
     axes.set_ylabel(y, fontsize=SIZE, color=INK)
-
-
-def _leave_room(axes: Axes) -> None:
-    """For the legend above the highest bar."""
-    axes.set_ylim(top=1.25 * axes.get_ylim()[1])
+    if room:
+        axes.set_ylim(top=1.25 * axes.get_ylim()[1])
+    axes.legend(frameon=False, fontsize=SIZE, **{"loc": "upper left"} | legend)
+    return figure
 
 
 def _class_color(name: str, names: Sequence[str]) -> str:

@@ -28,9 +28,11 @@ def count_split(split: Split) -> dict[str, Any]:
     """
     pairs = boxes_of(split)
     per_image = Counter(len([box for box in image.boxes if not box.crowd]) for image in split.images)
-    levels = Counter(_level(box) for _, box in pairs if box.level is not None)
+    # By their place in the body; what is no disc's name comes last.
+    places = [level_index(box.level) for _, box in pairs if box.level is not None]
+    levels = Counter(len(DISCS) if place is None else place for place in places)
     sizes = Counter(image.size for image in split.images if image.size is not None)
-    in_mm = np.array([millimetres(image, box) for image, box in pairs if image.spacing is not None]).reshape(-1, 2)
+    in_mm = np.array([size for image, box in pairs if (size := millimetres(image, box))]).reshape(-1, 2)
     in_pixels = np.array([box.size for _, box in pairs]).reshape(-1, 2)
     return {
         "images": len(split.images),
@@ -39,8 +41,8 @@ def count_split(split: Split) -> dict[str, Any]:
         "boxes": len(pairs),
         "crowds": sum(box.crowd for image in split.images for box in image.boxes),
         "unusable_boxes": sum(image.annotated - len(image.boxes) for image in split.images),
-        "classes": dict.fromkeys(split.classes, 0) | dict(_sorted(Counter(box.name for _, box in pairs))),
-        "levels": dict(sorted(levels.items(), key=lambda item: _level_key(item[0]))),
+        "classes": dict.fromkeys(split.classes, 0) | dict(sorted(Counter(box.name for _, box in pairs).items())),
+        "levels": {(*DISCS, OTHER)[place]: number for place, number in sorted(levels.items())},
         "boxes_per_image": {str(number): per_image[number] for number in sorted(per_image)},
         "image_sizes": {f"{width} x {height}": count for (width, height), count in sizes.most_common()},
         "images_with_spacing": sum(image.spacing is not None for image in split.images),
@@ -93,16 +95,3 @@ def compare_splits(splits: Sequence[Split]) -> list[Finding]:
                 )
                 findings.append(Finding("class-balance", text, other.name))
     return findings
-
-
-def _sorted(counter: Counter) -> list[tuple[str, int]]:
-    return sorted(counter.items())
-
-
-def _level(box: BoxRecord) -> str:
-    index = level_index(box.level)
-    return OTHER if index is None else DISCS[index]
-
-
-def _level_key(name: str) -> int:
-    return 99 if name == OTHER else level_index(name)
