@@ -288,8 +288,8 @@ def _spacing(value: Any) -> tuple[float, float] | None:
 
 
 def _look_up(table: dict, key: Any) -> Any:
-    """As the validation does: 1.0 is 1, and a list is nothing."""
-    return table.get(key) if isinstance(key, Hashable) else None
+    """As the validation does: 1.0 is 1, and a list or True is nothing."""
+    return table.get(key) if isinstance(key, Hashable) and not isinstance(key, bool) else None
 
 
 def _integer(value: Any) -> int | None:
