@@ -68,6 +68,8 @@ def add_detector(cfg: CN) -> None:
     # Of two boxes that overlap by a greater IoU the one with the lower score goes.
     cfg.MODEL.GFL.NMS_THRESH_TEST = 0.6
     # For classes that exclude each other: of two boxes in one place, only the better is kept, whatever their classes.
+    # It lists a disc once, but loses the lower-scored right class. Measured on the quickstart's student alone (phantom,
+    # one seed): AP50 46.7 with it and 68.9 without. So no data set has it by default.
     cfg.MODEL.GFL.NMS_ACROSS_CLASSES = False
 
 
