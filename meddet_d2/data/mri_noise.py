@@ -11,9 +11,10 @@ Shape legend
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -285,7 +286,7 @@ def _low_resolution(planes: torch.Tensor, zoom: float, rng: np.random.Generator)
     return _library("monai.transforms").RandSimulateLowResolution(prob=1.0, zoom_range=(zoom, zoom), **modes)(planes)
 
 
-_FUNCTIONS = {
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
     "rician": _rician,
     "motion": _motion,
     "ghosting": _ghosting,

@@ -40,7 +40,7 @@ def export(
     output.mkdir(parents=True, exist_ok=True)
     exporter = exporter_for(detector)
     network = exporter.network_graph(detector)
-    writers: dict[str, Callable[[Path], None]] = {
+    writers: dict[str, Callable[[Path], object]] = {
         MODEL: lambda path: onnx.save(exporter.whole_graph(detector, network), path),
         WEIGHTS: lambda path: path.write_bytes(
             save(

@@ -84,6 +84,8 @@ def network_graph(detector: GFL) -> onnx.ModelProto:
     except torch.onnx.OnnxExporterError as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"torch cannot write this network as ONNX (MODEL.NMODE.SOLVER flow_map?): {reason}") from error
+    if program is None:
+        raise ValueError("torch gave no ONNX program; the versions in constraints.txt do.")
     # The names of torch's files and lines in every node are of no use to who runs it, and are paths of this machine.
     model = onnx.load_from_string(program.model_proto.SerializeToString())
     for node in model.graph.node:
