@@ -155,7 +155,10 @@ def test_images_may_lie_elsewhere_and_missing_jsons_do_not_stop_the_others(tmp_p
     (tmp_path / "data" / "train.json").write_text("{'images': []}")
     assert main(tmp_path / "data", "--images", tmp_path / "pictures of necks", "--quiet") == 1
     first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("E102 json-broken train: not a json file (Expecting property name") and second[:4] == "N504"
+    assert (
+        first.startswith("E102 json-broken train: not a json file: it is no json (Expecting property name")
+        and second[:4] == "N504"
+    )
     assert layout.contents
 
 
