@@ -214,7 +214,8 @@ def test_mathematics_knows_no_engine(pattern):
 # the evaluator.
 SEAM = {
     r"\bGFL\b": [
-        "config/model_keys.py", "modeling/*", "distillation/tasks/boxes_gfl.py", "distillation/methods/baselines/ld.py",
+        "config/class_names.py", "config/model_keys.py", "modeling/*",
+        "distillation/tasks/boxes_gfl.py", "distillation/methods/baselines/ld.py",
         "deploy/gfl_export.py", "deploy/graph.py", "deploy/prediction_run.py",
     ],
     r"AATM|[dD]iscriminator": [

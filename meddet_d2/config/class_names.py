@@ -1,7 +1,12 @@
 """The classes that a config's network speaks of: those of its data, which the catalogs know."""
 
+from collections.abc import Sequence
+
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
+
+# The key that says how many classes the network has; 0: as many as the data.
+NUM_CLASSES = "MODEL.GFL.NUM_CLASSES"
 
 
 def class_names(cfg: CfgNode) -> tuple[str, ...] | None:
@@ -15,6 +20,20 @@ def class_names(cfg: CfgNode) -> tuple[str, ...] | None:
         if name in DatasetCatalog and (names := MetadataCatalog.get(name).get("thing_classes")):
             return tuple(names)
     return None
+
+
+def check_count(cfg: CfgNode, names: Sequence[str], source: str) -> None:
+    """Refuse a number of classes that is neither 0 nor that of ``names``; ``source`` says whose they are, with a verb.
+
+    Raises:
+        ValueError: naming both.
+    """
+    count = cfg.MODEL.GFL.NUM_CLASSES
+    if count not in (0, len(names)):
+        raise ValueError(
+            f"{NUM_CLASSES} is {count}, but {source} {len(names)} classes, {list(names)}; leave the key out (0: as the"
+            " training data says)."
+        )
 
 
 def class_count(cfg: CfgNode) -> int:

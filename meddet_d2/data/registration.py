@@ -8,6 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
+from ..config.class_names import check_count
 from ..drawing import color_of
 from ..layout.data_set import CDH_CLASSES, DataSet, choose_findings, value_text
 from ..places import expanded
@@ -182,10 +183,5 @@ def check_classes(cfg: CfgNode) -> None:
                     f"The classes of {other} are {list(others)}, but those of {first} are {list(names)}, in the order "
                     "of their ids; give both jsons the same categories, or name other data sets."
                 )
-        count = cfg.MODEL.GFL.NUM_CLASSES
-        if count not in (0, len(names)):
-            raise ValueError(
-                f"MODEL.GFL.NUM_CLASSES is {count}, but {first} has {len(names)} classes, {list(names)}; leave the key "
-                "out (0: as the training data says)."
-            )
+        check_count(cfg, names, f"{first} has")
         choose_findings(names, cfg.TEST.FINDINGS, ())

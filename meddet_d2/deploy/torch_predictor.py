@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 
-from ..config.class_names import class_names
+from ..config.class_names import NUM_CLASSES, check_count, class_names
 from ..data import MedDetDatasetMapper, register_datasets
 from ..modeling.weights import read_checkpoint, set_weights
 from .predictor import Detections, check_image
@@ -85,15 +85,10 @@ def load_detector(cfg: CfgNode, weights: str) -> tuple[Any, tuple[str, ...]]:
             f"{weights} does not name its classes, and the data sets of the config are not here; register one with the "
             "same classes (DATASETS.REGISTER)."
         )
-    count = cfg.MODEL.GFL.NUM_CLASSES
-    if count not in (0, len(classes)):
-        raise ValueError(
-            f"MODEL.GFL.NUM_CLASSES is {count}, but {weights} knows {len(classes)} classes, {list(classes)}; leave the "
-            "key out."
-        )
+    check_count(cfg, classes, f"{weights} knows")
     cfg = cfg.clone()
     cfg.defrost()
-    cfg.MODEL.GFL.NUM_CLASSES = len(classes)
+    cfg.merge_from_list([NUM_CLASSES, len(classes)])
     cfg.MODEL.BOTTOM_UP.PRETRAINED = False  # the checkpoint has all
     cfg.freeze()
     model = build_model(cfg).eval()
