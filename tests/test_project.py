@@ -217,6 +217,8 @@ SEAM = {
         "config/class_names.py", "config/model_keys.py", "modeling/*",
         "distillation/tasks/boxes_gfl.py", "distillation/methods/baselines/ld.py",
         "deploy/gfl_export.py", "deploy/graph.py", "deploy/prediction_run.py",
+        # They read or name MODEL.GFL.NUM_CLASSES, until the number of classes is a key of all kinds of networks.
+        "config/class_names.py", "data/registration.py", "deploy/torch_predictor.py",
     ],
     r"AATM|[dD]iscriminator": [
         "config/distill_keys.py", "config/renamed_keys.py", "distillation/methods/meddet/*", "benchmark/plan.py",
