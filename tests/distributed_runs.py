@@ -48,8 +48,9 @@ class DoubleTrainer(DistillationTrainer):
         model = super().build_model(cfg).double()
         for detector in model.teachers.networks:
             detector.double()
-        if model.distiller.adversary is not None:
-            model.distiller.adversary.discriminator.double()
+        adversary = getattr(model.distiller, "adversary", None)  # MedDet's alone
+        if adversary is not None:
+            adversary.discriminator.double()
         return model
 
 
