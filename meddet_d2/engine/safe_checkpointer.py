@@ -237,7 +237,7 @@ class SafeCheckpointer(DetectionCheckpointer):
             if name in content:
                 try:
                     self.checkpointables[name].load_state_dict(content.pop(name))
-                except (RuntimeError, KeyError, TypeError) as error:
+                except (RuntimeError, KeyError, TypeError, ValueError) as error:
                     raise ValueError(
                         f"{path}: the state of '{name}' is that of another run ({_first_line(error)}); resume with the "
                         "config and version that it was written by, or start anew without --resume."

@@ -262,7 +262,7 @@ def test_command_prints_one_json_object_and_nothing_else():
 
 
 def run_here(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", [TOOL.name, *arguments])
+    monkeypatch.setattr(sys, "argv", [TOOL.name, *map(str, arguments)])
     runpy.run_path(str(TOOL), run_name="__main__")
 
 
@@ -278,12 +278,15 @@ def test_command_tells_a_mistake_in_one_line(monkeypatch, capsys, arguments, mes
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit) as stopped:
         run_here(monkeypatch, *arguments)
-    assert stopped.value.code.startswith("error: ") and message in stopped.value.code
-    assert "\n" not in stopped.value.code and not capsys.readouterr().out
+    said = capsys.readouterr()
+    assert stopped.value.code == 1 and not said.out
+    assert said.err.startswith("error: ") and message in said.err and said.err.count("\n") == 1
 
 
 def test_command_prints_a_table_and_downloads_nothing(monkeypatch, capsys):
     for place in ("torch.hub", "torchvision.models._api"):
         monkeypatch.setattr(f"{place}.load_state_dict_from_url", lambda *_, **__: pytest.fail("it downloads"))
-    run_here(monkeypatch, "--config-file", str(ROOT / "configs/backbones/gfl_mobilenetv2.yaml"))
+    with pytest.raises(SystemExit) as ended:
+        run_here(monkeypatch, "--config-file", ROOT / "configs/backbones/gfl_mobilenetv2.yaml")
+    assert ended.value.code == 0
     assert capsys.readouterr().out.splitlines()[-1].split() == ["all", "10.4195", "31.55", "31.69"]
