@@ -196,7 +196,7 @@ def test_an_optimizer_that_groups_otherwise_is_refused_in_one_line(tmp_path):
     one, two = ([{"params": [*model.parameters()]}], [{"params": [p]} for p in model.parameters()])
     SafeCheckpointer(model, str(tmp_path), optimizer=torch.optim.SGD(one, lr=1.0)).save("model_0000001")
     other = SafeCheckpointer(model, str(tmp_path), optimizer=torch.optim.SGD(two, lr=1.0))
-    with pytest.raises(ValueError, match="state of 'optimizer' is that of another run .*start anew") as caught:
+    with pytest.raises(ValueError, match=r"state of 'optimizer' is that of another run .*start anew") as caught:
         other.load(str(tmp_path / "model_0000001.pth"))
     assert "\n" not in str(caught.value)
 
