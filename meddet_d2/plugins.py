@@ -43,6 +43,12 @@ def loaded_plugins() -> tuple[str, ...]:
     return tuple(_loaded)
 
 
+def plugin_options() -> list[str]:
+    """The options with which another command loads the same plugins."""
+    names = [name for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
+    return [text for name in names for text in ("--plugin", name)]
+
+
 def require_plugins(names: Sequence[str], where: str) -> None:
     """Refuse a config whose plugins are not loaded.
 

@@ -16,7 +16,7 @@ class Exporter(Protocol):
     """What an export asks of one kind of network.
 
     Attributes:
-        task: the name of its task's class.
+        task: the name of its task's class. It also writes the networks of a task derived from that.
     """
 
     task: str
@@ -37,8 +37,12 @@ def exporter_for(network: nn.Module) -> Exporter:
     Raises:
         ValueError: there is none for its task.
     """
-    task = type(task_of(network)).__name__
-    for _, exporter in EXPORTER_REGISTRY:
-        if exporter.task == task:
-            return exporter()
-    raise ValueError(f"{type(network).__name__} cannot be exported: no exporter in EXPORTER_REGISTRY is for {task}.")
+    names = [kind.__name__ for kind in type(task_of(network)).__mro__]
+    exporters = {exporter.task: exporter for _, exporter in EXPORTER_REGISTRY}
+    for name in names:
+        if name in exporters:
+            return exporters[name]()
+    raise ValueError(
+        f"{type(network).__name__} cannot be exported: no exporter in EXPORTER_REGISTRY is for {names[0]}; a plugin"
+        " (--plugin) may register one."
+    )

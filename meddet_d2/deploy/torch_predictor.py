@@ -11,6 +11,7 @@ from detectron2.modeling import build_model
 
 from ..config.class_names import NUM_CLASSES, check_count, class_names
 from ..data import MedDetDatasetMapper, register_datasets
+from ..distillation import task_for
 from ..modeling.weights import read_checkpoint, set_weights
 from .predictor import Detections, check_image
 
@@ -75,8 +76,10 @@ def load_detector(cfg: CfgNode, weights: str) -> tuple[Any, tuple[str, ...]]:
 
     Raises:
         FileNotFoundError: there is no such checkpoint.
-        ValueError: it cannot be read or belongs to another architecture, or nothing names its classes.
+        ValueError: it cannot be read or belongs to another architecture, nothing names its classes, or no task
+            speaks for the config's meta-architecture.
     """
+    task_for(cfg.MODEL.META_ARCHITECTURE)
     register_datasets(cfg)
     checkpoint = read_checkpoint(weights)
     classes = checkpoint.classes or class_names(cfg)

@@ -117,7 +117,7 @@ def method_class(name: str) -> type[Distiller]:
     """
     if name not in DISTILLER_REGISTRY:
         known = ", ".join(sorted(key for key, _ in DISTILLER_REGISTRY))
-        raise ValueError(f"DISTILL.METHOD is {name!r}; known methods are: {known}.")
+        raise ValueError(f"DISTILL.METHOD is {name!r}; known methods are: {known}. Add --plugin for one of yours.")
     return DISTILLER_REGISTRY.get(name)
 
 

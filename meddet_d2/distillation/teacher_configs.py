@@ -9,6 +9,7 @@ from typing import Any
 
 from meddet_d2 import config as project_config
 from detectron2.config import CfgNode
+from meddet_d2.plugins import plugin_options
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,10 @@ def require(cfg: CfgNode) -> None:
     """Raise a FileNotFoundError, with the command that makes it, if a teacher's checkpoint does not exist."""
     for config, weights in missing(cfg)[:1]:
         file, overrides = project_config.split_teacher(config)
-        command = shlex.join(["--config-file", file, "OUTPUT_DIR", str(Path(weights).parent), *overrides])
+        options = [*plugin_options(), "--config-file", file, "OUTPUT_DIR", str(Path(weights).parent), *overrides]
         raise FileNotFoundError(
             f"DISTILL.TEACHERS.WEIGHTS: {weights} does not exist; train this teacher with: "
-            f"python tools/train_net.py {command}"
+            f"meddet train {shlex.join(options)}"
         )
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from detectron2.config import CfgNode
 from detectron2.utils import comm
+from meddet_d2.distillation import task_for
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +23,10 @@ def check_config(cfg: CfgNode) -> None:
     """Refuse settings that cannot work on this machine, or with one another.
 
     Raises:
-        ValueError: mixed precision or a CUDA device where there is no CUDA, or two keys that scale the learning rate.
+        ValueError: mixed precision or a CUDA device where there is no CUDA, two keys that scale the learning rate, or a
+            meta-architecture that no task speaks for.
     """
+    task_for(cfg.MODEL.META_ARCHITECTURE)
     device = torch.device(cfg.MODEL.DEVICE).type
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("MODEL.DEVICE is cuda, but torch finds no CUDA here; set MODEL.DEVICE cpu (or auto).")

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shlex
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from meddet_d2.distillation import TeacherBank, build_distiller, method_class, t
 from meddet_d2.distillation.teacher_configs import changed
 from meddet_d2.evaluation import evaluator_for, summary
 from meddet_d2.modeling.dry_run import check_forward
+from meddet_d2.plugins import plugin_options
 
 from .guards import check_schedule, make_deterministic
 from .parallel import check_same
@@ -149,11 +151,11 @@ def _report(cfg: CfgNode, rows: list[summary.NetworkRow], student: nn.Module) ->
     evaluator_for(cfg).draw(student, MedDetTrainer.build_test_loader(cfg, dataset), dataset, picture)
     logger.info("Results on %s:\n%s", dataset, table)
     logger.info("Predictions beside the ground truth: %s", picture)
-    config = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
-    logger.info("Evaluate the student again: python tools/train_net.py --config-file %s --eval-only", config)
-    logger.info(
-        "Next, on your own images (datasets/README.md): python tools/train_net.py --config-file configs/meddet.yaml"
-    )
+    options = [*plugin_options(), "--config-file", os.path.join(cfg.OUTPUT_DIR, "config.yaml")]
+    files = ["--weights", os.path.join(cfg.OUTPUT_DIR, "model_final.pth"), "--output", "reading"]
+    logger.info("Evaluate the student again: meddet train %s", shlex.join([*options, "--eval-only"]))
+    logger.info("A clinician's page: meddet evaluate %s", shlex.join([*options, *files]))
+    logger.info("Next, on your own images (datasets/README.md): meddet train --config-file configs/meddet.yaml")
 
 
 def _keep_config(cfg: CfgNode) -> None:

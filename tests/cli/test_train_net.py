@@ -33,7 +33,7 @@ def told(train_net, *arguments) -> str:
         (["SOLVER.AMP.ENABLED", True], "SOLVER.AMP.ENABLED needs a CUDA device"),
         (["DATASETS.TRAIN", "('cdh1848_train',)", "DISTILL.ENABLED", False], "cdh1848"),
         (["DATASETS.TRAIN", "('cdh_1848',)", "DISTILL.ENABLED", False], "cdh_1848"),
-        (["DISTILL.TEACHERS.TRAIN_MISSING", False], "python tools/train_net.py --config-file"),
+        (["DISTILL.TEACHERS.TRAIN_MISSING", False], "meddet train --config-file"),
         (["DISTILL.METHOD", "MedDat"], "MedDet"),
         (["DISTILL.MEDDET.FUSION.NAME", "Mean"], "LWFF"),
         (["MODEL.BOTTOM_UP.NAME", "mobilenetv2_0500"], "mobilenetv2_050"),

@@ -126,8 +126,8 @@ def task_for(architecture: str) -> Task:
     if not found:
         known = ", ".join(sorted(one for _, task in TASK_REGISTRY for one in task.architectures))
         raise ValueError(
-            f"MODEL.META_ARCHITECTURE is {architecture}, which no task speaks for; known are {known}. Register a task "
-            "for it in TASK_REGISTRY (docs/how_to/distil.md)."
+            f"MODEL.META_ARCHITECTURE is {architecture}, which no task speaks for; known are {known}. If a plugin "
+            "has it, add --plugin; or register a task for it in TASK_REGISTRY (docs/how_to/distil.md)."
         )
     return next(iter(found.values()))()
 
