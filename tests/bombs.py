@@ -17,6 +17,7 @@ from pathlib import Path
 
 import cv2
 import dicom_files
+import fuzz_readers
 import fuzzing
 import nibabel
 import numpy as np
@@ -25,7 +26,7 @@ import torch
 from PIL import Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-READERS = fuzzing.READERS
+READERS = fuzz_readers.READERS
 # Bytes of zeros that a file unpacks to.
 BLOCK, BLOCKS = 2**24, 256
 # A guard for the machine that this runs on.
@@ -104,7 +105,7 @@ def metaimage(path: Path, size: str, packed: bool) -> None:
 
 def deflated(path: Path, blocks: int = BLOCKS) -> None:
     """A sound head and then zeros."""
-    dataset = dicom_files.make_dicom(fuzzing.VALUES)
+    dataset = dicom_files.make_dicom(fuzz_readers.VALUES)
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     dicom_files.save(dataset, path)
     data = path.read_bytes()
@@ -132,7 +133,7 @@ def stream_size(kind: str, path: Path) -> None:
 
 
 def dicom(path: Path, **tags) -> None:
-    dicom_files.write_dicom(path, fuzzing.VALUES, **tags)
+    dicom_files.write_dicom(path, fuzz_readers.VALUES, **tags)
 
 
 def torch_zip(path: Path) -> None:
@@ -157,7 +158,7 @@ def text(content: str) -> Callable[[Path], None]:
 
 
 def card(path: Path) -> None:
-    content = json.loads(fuzzing.make_card(path.parent)[0].read_text())
+    content = json.loads(fuzz_readers.make_card(path.parent)[0].read_text())
     content["image"]["min_size"] = 10**9
     path.write_text(json.dumps(content))
 

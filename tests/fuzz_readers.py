@@ -43,7 +43,7 @@ from meddet_d2.curation.preparation.annotation_files import match, read_annotati
 from meddet_d2.curation.preparation.classes import ClassMap
 from meddet_d2.curation.preparation.image_index import ImageIndex
 from meddet_d2.curation.preparation.omissions import Findings
-from meddet_d2.curation.preparation.shape_boxes import make_boxes
+from meddet_d2.curation.preparation.shape_boxes import make_boxes, without_ignored
 from meddet_d2.curation.preparation.spider import read_gradings, read_official_split
 from meddet_d2.curation.preparation.table import read_table
 from meddet_d2.curation.preparation.yolo import read_names
@@ -166,12 +166,14 @@ def read_annotation(kind: str, path: Path) -> None:
     index = ImageIndex(path.parent / "images", images)
     match(annotations, index, findings)
     classes = ClassMap()
+    annotations = [without_ignored(annotation, classes, findings) for annotation in annotations]
+    annotations = [annotation for annotation in annotations if annotation.problem is None]
     try:
         classes.check(shape.label for annotation in annotations for shape in annotation.shapes)
     except ValueError:
         return
     for annotation in annotations:
-        for box in make_boxes(annotation, (64, 48), classes, findings, annotation.where):
+        for box in make_boxes(annotation, (64, 48), classes, findings, annotation.where) or ():
             assert all(map(math.isfinite, box.box))
     list(findings.lines(verbose=True))
 

@@ -15,6 +15,7 @@ from detectron2.structures import Boxes, Instances
 from meddet_d2.benchmark import load_suite
 from meddet_d2.benchmark.result_tables import in_words
 from meddet_d2.config import load_config, split_teacher
+from meddet_d2.config.class_names import class_count
 from meddet_d2.distillation import DistillationModel, TeacherBank, build_distiller
 from meddet_d2.distillation.teacher_configs import in_use
 from meddet_d2.distillation.teacher_configs import load_config as load_teacher
@@ -33,9 +34,9 @@ def build_without_download(config: str):
 
 
 @lru_cache
-def untrained_teacher(path: str):
+def untrained_teacher(path: str, classes: int):
     """Shared by all tests, for a teacher never changes."""
-    return build_without_download(path)[1]
+    return build_without_download(f"{path} MODEL.GFL.NUM_CLASSES {classes}")[1]
 
 
 def batch() -> list[dict]:
@@ -57,7 +58,9 @@ def test_every_yaml_builds_and_takes_one_step(path, monkeypatch):
     cfg, model = build_without_download(path)
     if cfg.DISTILL.ENABLED:
         # Teachers as built: what they know does not matter for one step.
-        teachers = TeacherBank([untrained_teacher(config) for config, _ in in_use(cfg)], [c for c, _ in in_use(cfg)])
+        configs = [config for config, _ in in_use(cfg)]
+        classes = class_count(cfg)  # a teacher takes over the run's data sets, and so their classes
+        teachers = TeacherBank([untrained_teacher(config, classes) for config in configs], configs)
         model = DistillationModel(model, teachers, build_distiller(cfg, model, teachers))
     optimizer = build_optimizer(cfg, model)
     decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] > 0 for p in group["params"]}

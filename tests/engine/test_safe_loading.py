@@ -162,5 +162,5 @@ def test_a_teacher_that_came_or_went_is_another(tmp_path):
 def test_checkpoints_hold_no_pickle(finished_run):
     cfg, _ = finished_run
     saved = torch.load(Path(cfg.OUTPUT_DIR) / "model_final.pth", weights_only=True)
-    assert {"model", "distiller", "trainer", "teachers", "iteration", "run"} == saved.keys()
+    assert {"model", "distiller", "trainer", "teachers", "iteration", "run", "classes"} == saved.keys()
     assert saved["model"].keys() == build_model(cfg).state_dict().keys()

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torchdiffeq import odeint
 
 # Solvers of torchdiffeq with and without step-size control.
 ADAPTIVE_METHODS = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
@@ -185,8 +186,6 @@ def odeint_solve(
     Returns:
         y(t_end), of gamma's shape and dtype.
     """
-    from torchdiffeq import odeint  # only this solver needs it
-
     slope = FLOWS[kind].slope
     # Left to itself, a fixed-step method takes [0, t_end] in one step.
     options = {"step_size": t_end / steps} if method in FIXED_STEP_METHODS else None
