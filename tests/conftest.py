@@ -33,8 +33,9 @@ BROWSER_ARGUMENTS = [
 # Fixtures that train or export a network, and modules whose tests start processes or train: left out by -m "not slow".
 SLOW_FIXTURES = {"finished_run", "distil_cfg", "exported", "tiny_network"}
 SLOW_MODULES = {
-    *("test_benchmark", "test_both_engines", "test_distributed", "test_fuzz", "test_kill", "test_launch"),
-    *("test_processes", "test_runner", "test_train_net", "test_user_pages"),
+    *("test_benchmark", "test_both_engines", "test_distributed", "test_fuzz", "test_jobs", "test_kill", "test_launch"),
+    *("test_library_settings", "test_own_classes", "test_own_everything", "test_processes", "test_real_gfl"),
+    *("test_resume", "test_robustness", "test_runner", "test_speed", "test_train_net", "test_user_pages"),
 }
 
 
