@@ -144,6 +144,7 @@ def test_annotation_0_and_gaps_in_the_ids_count_in_the_evaluation(tmp_path, sets
     register_datasets(config(tmp_path, "DATASETS.REGISTER", text_of(sets), "DATASETS.PATIENT_KEY", "case"))
     records = DatasetCatalog.get("own_test")
     evaluator = DetectionEvaluator("own_test", distributed=False)
+    evaluator.reset()
     for record in records:
         for number, box in enumerate(record["annotations"]):
             found = {"image_id": record["image_id"], "category_id": box["category_id"], "bbox": box["bbox"]}

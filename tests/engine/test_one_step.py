@@ -49,9 +49,9 @@ def test_a_step_enters_the_files_of_the_page_and_no_others(distil_cfg):
     trainer = DistillationTrainer(distil_cfg("DISTILL.MEDDET.AATM.WARMUP", 0.0))
 
     def step():
-        trainer.before_step()
-        trainer.run_step()
         # The first hook is the method's; the others belong to the engine and to what comes after a step.
+        trainer._hooks[0].before_step()
+        trainer.run_step()
         trainer._hooks[0].after_step()
 
     with EventStorage(0) as trainer.storage:
