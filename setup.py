@@ -88,7 +88,7 @@ setup(
     ],
     extras_require={
         # tools/export_model.py. What it writes needs only onnxruntime, numpy, pillow, opencv: docs/how_to/deploy.md.
-        "export": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
+        "export": ["onnx>=1.17", "onnxscript>=0.7", "onnxruntime>=1.20"],
         # Augmentation by MRI noise, and tools/benchmark.py robustness.
         "noise": ["torchio>=0.20,<2", "monai>=1.4", "SimpleITK>=2.3"],
         # tools/predict.py --dicom: structured reports and secondary captures.

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+from onnxscript import GraphBuilder, ir
 from torch import Tensor, nn
 
 from ..modeling import GFL
@@ -19,28 +21,6 @@ from .exporters import EXPORTER_REGISTRY
 
 # Greatest sides, in units of the divisor, for which the exported graph's shapes are proven: 16,384 pixels at 32.
 _LARGEST = 512
-
-
-@EXPORTER_REGISTRY.register()
-class GFLExporter:
-    """See :class:`Exporter`."""
-
-    task = "BoxesGFL"
-
-    def network_graph(self, network: GFL) -> onnx.ModelProto:
-        return network_graph(network)
-
-    def whole_graph(self, network: GFL, graph: onnx.ModelProto) -> onnx.ModelProto:
-        return detector_graph(network, graph)
-
-    def thresholds(self, network: GFL) -> dict[str, float]:
-        return {
-            "score": network.score_thresh,
-            "nms": network.nms_thresh,
-            "nms_across_classes": network.nms_across_classes,
-            "topk": network.topk_candidates,
-            "max_detections": network.max_detections,
-        }
 
 
 class _Network(nn.Module):
@@ -86,65 +66,74 @@ def network_graph(detector: GFL) -> onnx.ModelProto:
         raise ValueError(f"torch cannot write this network as ONNX (MODEL.NMODE.SOLVER flow_map?): {reason}") from error
     if program is None:
         raise ValueError("torch gave no ONNX program; the versions in constraints.txt do.")
-    # The names of torch's files and lines in every node are of no use to who runs it, and are paths of this machine.
-    model = onnx.load_from_string(program.model_proto.SerializeToString())
-    for node in model.graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
-    del model.graph.value_info[:]
-    _narrow_table_indices(model.graph)
-    return model
+    _narrow_table_indices(program.model.graph)
+    return _written(program.model)
 
 
-def _narrow_table_indices(network: onnx.GraphProto) -> None:
+def _narrow_table_indices(network: Any) -> None:
     """Let nmODE^2's places in its table be int32, which torch's gather cannot write: half the memory to go through."""
-    constants = {constant.name: constant for constant in network.initializer}
-    produced_by = {output: node for node in network.node for output in node.output}
-    for mask in (node for node in network.node if node.op_type == "BitwiseAnd"):
-        (cells,) = (name for name in mask.input if name in constants)
-        (place,) = (name for name in mask.input if name not in constants)
-        values = onnx.numpy_helper.to_array(constants[cells])
-        constants[cells].CopyFrom(onnx.numpy_helper.from_array(values.astype(np.int32), cells))
-        (kind,) = (attribute for attribute in produced_by[place].attribute if attribute.name == "to")
-        kind.i = onnx.TensorProto.INT32
-
-
-def decoding_settings(detector: GFL) -> graph.DecodingSettings:
-    """The settings by which a detector decodes, for the graph."""
-    return graph.DecodingSettings(
-        strides=detector.strides,
-        num_classes=detector.num_classes,
-        reg_max=detector.reg_max,
-        anchor_offset=detector.anchor_offset,
-        score_thresh=detector.score_thresh,
-        topk_candidates=detector.topk_candidates,
-        nms_thresh=detector.nms_thresh,
-        nms_across_classes=detector.nms_across_classes,
-        max_detections=detector.max_detections,
-    )
+    for mask in (node for node in network if node.op_type == "BitwiseAnd"):
+        place, cells = sorted(mask.inputs, key=ir.Value.is_initializer)
+        cells.const_value = ir.tensor(cells.const_value.numpy().astype(np.int32), name=cells.name)
+        place.producer().attributes["to"] = ir.AttrInt64("to", ir.DataType.INT32)
 
 
 def detector_graph(detector: GFL, network: onnx.ModelProto) -> onnx.ModelProto:
     """The whole detector: images as they are read in, detections out; see graph.front and graph.decoder."""
-    mean, std = (values.flatten().tolist() for values in (detector.pixel_mean, detector.pixel_std))
-    parts = [
-        graph.front(mean, std, max(detector.backbone.size_divisibility, 1)),
-        network,
-        graph.decoder(decoding_settings(detector)),
-    ]
-    model = graph.join(parts, [graph.IMAGES], graph.OUTPUTS)
-    model.metadata_props.add(key=FORMAT_MARK, value=str(FORMAT))
-    return model
+    model = ir.from_proto(network)
+    builder = GraphBuilder(model.graph)
+    # For names that the network does not have.
+    builder.push_module("detector")
+    images = ir.val(graph.IMAGES, ir.DataType.UINT8, ("N", 3, "H", "W"))
+    (normalised,), maps = model.graph.inputs, tuple(model.graph.outputs)
+    normalised.replace_all_uses_with(graph.front(builder.op, images, detector))
+    results = graph.decoder(builder.op, images, maps, detector)
+    for result, (name, shape) in zip(results, graph.OUTPUTS.items(), strict=True):
+        result.name, result.shape = name, ir.Shape(shape)
+    model.graph.inputs[:], model.graph.outputs[:] = [images], results
+    model.graph.sort()
+    model.ir_version = graph.IR_VERSION
+    model.metadata_props[FORMAT_MARK] = str(FORMAT)
+    whole = _written(model)
+    onnx.checker.check_model(whole, full_check=True)
+    return whole
+
+
+def _written(model: ir.Model) -> onnx.ModelProto:
+    # The names of files and lines in every node are of no use to who runs it, and are paths of this machine.
+    ClearMetadataAndDocStringPass()(model)
+    written = ir.to_proto(model)
+    del written.graph.value_info[:]
+    return written
+
+
+@EXPORTER_REGISTRY.register()
+class GFLExporter:
+    """See :class:`Exporter`."""
+
+    task = "BoxesGFL"
+    network_graph, whole_graph = staticmethod(network_graph), staticmethod(detector_graph)
+
+    @staticmethod
+    def thresholds(network: GFL) -> dict[str, float]:
+        return {
+            "score": network.score_thresh,
+            "nms": network.nms_thresh,
+            "nms_across_classes": network.nms_across_classes,
+            "topk": network.topk_candidates,
+            "max_detections": network.max_detections,
+        }
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[Any]:
+def _quiet() -> Iterator[None]:
     """torch's exporter tells its steps and others' deprecations on the terminal."""
-    level = logging.getLogger("torch.onnx").level
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()) as said:
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        logger.setLevel(logging.ERROR)
         try:
-            yield said
+            yield
         finally:
-            logging.getLogger("torch.onnx").setLevel(level)
+            logger.setLevel(level)

@@ -249,6 +249,7 @@ def tiny_detector(tmp_path, *changes):
     return build_model(cfg).eval()
 
 
+@pytest.mark.slow
 def test_a_student_of_three_levels_and_separable_towers(tmp_path):
     levels = ("MODEL.GFL.IN_FEATURES", ("p3", "p4", "p5"), "DISTILL.MEDDET.LEVEL_WEIGHTS", (1.0, 0.25, 0.0))
     detector = tiny_detector(tmp_path, *levels, "MODEL.GFL.TOWER_CONV", "separable")
@@ -269,6 +270,7 @@ def test_a_student_of_three_levels_and_separable_towers(tmp_path):
     assert places == {onnx.TensorProto.INT32}
 
 
+@pytest.mark.slow
 def test_a_solver_that_no_graph_can_hold_is_refused(tmp_path):
     detector = tiny_detector(tmp_path, "MODEL.NMODE.SOLVER", "odeint")
     with pytest.raises(ValueError, match=r"torch cannot write this network as ONNX .*MODEL\.NMODE\.SOLVER"):

@@ -1,11 +1,14 @@
 """The decoding that is written in ONNX operators against the detector's own."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from onnxscript import build_graph, ir
 
-from meddet_d2.deploy.graph import DecodingSettings, decoder, front, join, network_outputs
+from meddet_d2.deploy.graph import IMAGES, IR_VERSION, OPSET, OUTPUTS, decoder, front, network_outputs
 from meddet_d2.modeling.gfl.anchors import anchor_pyramid, cells_of_image, join_levels
 from meddet_d2.modeling.gfl.decoding import decode_detections
 from meddet_d2.modeling.gfl.gfl_head import Integral
@@ -13,7 +16,8 @@ from meddet_d2.modeling.gfl.gfl_head import Integral
 STRIDES, SIZES, REG_MAX = (8, 16, 32), ((8, 12), (4, 6), (2, 3)), 7
 
 
-def settings(**changes) -> DecodingSettings:
+def settings(**changes) -> SimpleNamespace:
+    """What a detector decodes by."""
     values = {
         "strides": STRIDES,
         "num_classes": 3,
@@ -26,7 +30,7 @@ def settings(**changes) -> DecodingSettings:
         "max_detections": 100,
         **changes,
     }
-    return DecodingSettings(**values)
+    return SimpleNamespace(**values)
 
 
 def predictions(images: int = 2, classes: int = 3, seed: int = 0, shift: float = -2.0) -> list[torch.Tensor]:
@@ -36,15 +40,22 @@ def predictions(images: int = 2, classes: int = 3, seed: int = 0, shift: float =
     return [*cls, *box]
 
 
-def run(model, inputs):
+def run(part, inputs, outputs):
+    """What a part of the graph makes of arrays: ``part`` is called with the operators and a value for each array."""
+    values = [
+        ir.val(name, ir.DataType.from_numpy(array.dtype), [f"{name}_{axis}" for axis in range(array.ndim)])
+        for name, array in inputs.items()
+    ]
+    graph = build_graph(part, values, [ir.val(name) for name in outputs], opset_imports={"": OPSET})
+    model = ir.to_proto(ir.Model(graph, ir_version=IR_VERSION))
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return session.run(None, inputs)
 
 
 def decode(maps, size, chosen):
-    inputs = dict(zip(network_outputs(len(STRIDES)), (level.numpy() for level in maps), strict=True))
-    image = np.zeros((len(maps[0]), 3, *size), np.uint8)
-    return run(decoder(chosen), {"images": image, **inputs})
+    inputs = {IMAGES: np.zeros((len(maps[0]), 3, *size), np.uint8)}
+    inputs |= dict(zip(network_outputs(len(STRIDES)), (level.numpy() for level in maps), strict=True))
+    return run(lambda op, images, *levels: decoder(op, images, levels, chosen), inputs, OUTPUTS)
 
 
 def expected(maps, size, chosen):
@@ -118,23 +129,11 @@ def test_nan_is_told_for_the_image_that_has_it(level):
 def test_front_normalises_and_pads(size):
     image = np.random.default_rng(0).integers(0, 256, (2, 3, *size), np.uint8)
     mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-    (found,) = run(front(mean, std, 32), {"images": image})
+    rows = [torch.tensor(values).view(-1, 1, 1) for values in (mean, std)]
+    detector = SimpleNamespace(pixel_mean=rows[0], pixel_std=rows[1], backbone=SimpleNamespace(size_divisibility=32))
+    (found,) = run(lambda op, images: front(op, images, detector), {IMAGES: image}, ["normalised"])
     height, width = size
     assert found.shape == (2, 3, -(-height // 32) * 32, -(-width // 32) * 32)
     wanted = (image - np.reshape(mean, (-1, 1, 1))) / np.reshape(std, (-1, 1, 1))
     np.testing.assert_allclose(found[:, :, :height, :width], wanted, atol=1e-5)
     assert not found[:, :, height:].any() and not found[:, :, :, width:].any()
-
-
-def test_parts_that_do_not_fit_are_refused():
-    part = front((0.0,) * 3, (1.0,) * 3, 32)
-    with pytest.raises(ValueError, match="one name"):
-        join([part, part], ["images"], ["normalised"])
-    other = front((0.0,) * 3, (1.0,) * 3, 32)
-    other.opset_import[0].version = 19
-    for node in other.graph.node:
-        node.output[0] = "other_" + node.output[0]
-    for constant in other.graph.initializer:
-        constant.name = "other_" + constant.name
-    with pytest.raises(ValueError, match="different sets of operators"):
-        join([part, other], ["images"], ["normalised"])
