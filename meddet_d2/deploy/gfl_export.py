@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from onnxscript import GraphBuilder, ir
 from torch import Tensor, nn
 
@@ -101,7 +100,7 @@ def detector_graph(detector: GFL, network: onnx.ModelProto) -> onnx.ModelProto:
 
 def _written(model: ir.Model) -> onnx.ModelProto:
     # The names of files and lines in every node are of no use to who runs it, and are paths of this machine.
-    ClearMetadataAndDocStringPass()(model)
+    ir.passes.common.ClearMetadataAndDocStringPass()(model)
     written = ir.to_proto(model)
     del written.graph.value_info[:]
     return written
