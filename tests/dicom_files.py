@@ -8,13 +8,18 @@ from typing import Any
 
 import gdcm
 import numpy as np
+import pytest
 from pydicom import dcmwrite
 from pydicom.datadict import DicomDictionary, dictionary_VR
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, MRImageStorage
 
+from meddet_d2.formats import MRSlice, Pseudonyms, ReadError, read_image, read_slices
 from meddet_d2.formats.quiet import quiet
 
+PSEUDONYMS = Pseudonyms("a salt for tests")
+RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+PLAIN_SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]
 ROOT_UID = "1.2.826.0.1.3680043.8.498.31415926535"
 SAGITTAL = [0.0, 1.0, 0.0, 0.0, 0.0, -1.0]
 
@@ -229,3 +234,36 @@ def _item(below: Dataset | None = None) -> Dataset:
         for keyword in ("ReferencedStudySequence", "RequestAttributesSequence", "PixelMeasuresSequence"):
             item.add_new(keyword, "SQ", [below])
     return item
+
+
+def only(path) -> MRSlice:
+    (found,) = read_slices(path, pseudonyms=PSEUDONYMS)
+    return found
+
+
+def grey(path) -> np.ndarray:
+    """(H, W) uint8."""
+    image = read_image(path)
+    assert all(np.array_equal(image[..., 0], image[..., channel]) for channel in (1, 2))
+    return image[..., 0]
+
+
+def said(path, *words) -> list[str]:
+    """The remarks that have one of the words."""
+    return [remark for remark in only(path).warnings if any(word in remark for word in words)]
+
+
+def refusal(path) -> str:
+    """Why it is refused, in one line that names the file."""
+    with pytest.raises(ReadError) as caught:
+        read_slices(path, pseudonyms=PSEUDONYMS)
+    text = str(caught.value)
+    assert text == f"{path}: {caught.value.reason}" and "\n" not in text
+    return caught.value.reason
+
+
+def item(**tags) -> Dataset:
+    dataset = Dataset()
+    for keyword, value in tags.items():
+        setattr(dataset, keyword, value)
+    return dataset

@@ -3,20 +3,11 @@
 import dicom_files
 import numpy as np
 import pytest
-from pydicom.dataset import Dataset
+from dicom_files import PSEUDONYMS, RAMP, item
 
-from meddet_d2.formats import MRSlice, Pseudonyms, collect, read_slices
+from meddet_d2.formats import MRSlice, collect, read_slices
 
-PSEUDONYMS = Pseudonyms("a salt for tests")
-RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
 ROOT = dicom_files.ROOT_UID
-
-
-def item(**tags):
-    dataset = Dataset()
-    for keyword, value in tags.items():
-        setattr(dataset, keyword, value)
-    return dataset
 
 
 def instance(folder, name, number, x=None, **tags):
