@@ -79,7 +79,7 @@ def collect(folder: ResultsFolder) -> list[RowResult]:
         else:
             row.missing.append(entry["seed"])
     if not rows:
-        raise ValueError(f"{folder.path} holds no benchmark; make one with: python tools/benchmark.py run --output ...")
+        raise ValueError(f"{folder.path} holds no benchmark; make one with: meddet benchmark run --output ...")
     return list(rows.values())
 
 

@@ -51,7 +51,7 @@ def from_results(
     if (names and unfinished) or len(unfinished) == len(chosen):
         raise ValueError(
             f"{folder.path} has no finished run of {', '.join(unfinished or names or tables or [])}; finish it with: "
-            f"python tools/benchmark.py run --output {folder.path}"
+            f"meddet benchmark run --output {folder.path}"
         )
     left_out = [f"{row.row}, seed {seed}" for row in chosen for seed in sorted({*row.failed, *row.missing})]
     networks: dict[str, Network] = {}

@@ -5,7 +5,7 @@
         --output reading
 
 The first runs the detector on DATASETS.TEST; the second takes detections that are there already, as
-tools/train_net.py leaves them in <OUTPUT_DIR>/inference/<data set>. The folder then has report.html, clinical.json,
+meddet train leaves them in <OUTPUT_DIR>/inference/<data set>. The folder then has report.html, clinical.json,
 froc.csv, precision_recall.csv and patients.csv. ``KEY VALUE`` pairs at the end override the config.
 docs/how_to/evaluate.md says what each figure means.
 """
@@ -73,9 +73,7 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
     parser.add_argument(
         "--finding", action="append", default=[], metavar="CLASS", help="makes a patient positive; may be repeated"
     )
-    parser.add_argument(
-        "--card", type=given_path, metavar="FILE", help="card.json of tools/export_model.py, for the page"
-    )
+    parser.add_argument("--card", type=given_path, metavar="FILE", help="card.json of meddet export, for the page")
     parser.add_argument("--iou", type=float, default=0.5, help="overlap from which a disc is found (default: 0.5)")
     parser.add_argument(
         "--threshold", type=float, metavar="SCORE", help="operating point, chosen on other patients (default: 0.3)"

@@ -56,7 +56,7 @@ def summarize(output: Path, numbers: Mapping[str, Mapping[str, int]]) -> None:
     print(f"{output}:")
     for split, of in numbers.items():
         print(f"  {split}.json: " + ", ".join(f"{count} {what}" for what, count in of.items()))
-    print(f"Next:\n  python tools/check_data.py {shlex.quote(str(output))}")
+    print(f"Next:\n  meddet check-data {shlex.quote(str(output))}")
     splits = REGISTERED.get(output.name, ("",))
     if not set(splits) <= set(numbers):
         print("To train on it, register it under a name of your own: docs/how_to/your_data.md.")
@@ -65,7 +65,7 @@ def summarize(output: Path, numbers: Mapping[str, Mapping[str, int]]) -> None:
     environment = "" if root == datasets_root().absolute() else f"DETECTRON2_DATASETS={shlex.quote(str(root))} "
     train, test = (f"\"('{output.name}_{split}',)\"" for split in splits)
     print(
-        f"  {environment}python tools/train_net.py --config-file configs/backbones/gfl_mobilenetv2.yaml "
+        f"  {environment}meddet train --config-file configs/backbones/gfl_mobilenetv2.yaml "
         f"DATASETS.TRAIN {train} DATASETS.TEST {test}"
     )
 

@@ -23,7 +23,7 @@ LOOPBACK = "127.0.0.1"
 def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namespace:
     parser = new_parser(__doc__, prog)
     model = parser.add_mutually_exclusive_group(required=True)
-    model.add_argument("--onnx", type=given_path, metavar="FILE", help="a model.onnx of tools/export_model.py")
+    model.add_argument("--onnx", type=given_path, metavar="FILE", help="a model.onnx of meddet export")
     add_config(model, help="the yaml that the detector was trained by; needs torch")
     parser.add_argument("--weights", metavar="FILE", help="its checkpoint (default: MODEL.WEIGHTS of the config)")
     parser.add_argument("--port", type=int, default=7860, help="0 takes any free one (default: 7860)")

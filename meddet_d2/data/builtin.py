@@ -8,7 +8,7 @@ from detectron2.config import CfgNode
 
 from ..phantom import SPLITS, PhantomParams, generate
 from ..places import datasets_root
-from .registration import cdh_layout, check_classes, parse_entry, register_data_set
+from .registration import cdh_layout, check_classes, keep_apart, parse_entry, register_data_set
 
 # What SPIDER's annotations carry besides the class of their category, as other data sets of the same files: where it
 # stands, its values and their names, and the findings.
@@ -60,3 +60,4 @@ def register_datasets(cfg: CfgNode) -> None:
     for name, data_set in entries:
         register_data_set(name, data_set)
     check_classes(cfg)
+    keep_apart(cfg)

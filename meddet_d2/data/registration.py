@@ -1,6 +1,8 @@
 """Data sets by name, in Detectron2's catalogs, and the agreement of their classes with each other and the network."""
 
+import logging
 from collections.abc import Callable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,10 @@ from ..places import expanded
 
 # What an entry of DATASETS.REGISTER may hold.
 _KEYS = ("name", "json", "images", "patient_key", "findings", "class_from", "class_names", "thing")
+# By the name of a data set, those that a config has on another side of it: TRAIN, VALIDATION.DATASETS and TEST.
+_OTHER_SIDES: dict[str, list[str]] = {}
+
+logger = logging.getLogger(__name__)
 
 
 def register_data_set(name: str, data_set: DataSet, *, prepare: Callable[[], object] | None = None) -> None:
@@ -64,9 +70,10 @@ def load_data_set(name: str, data_set: DataSet) -> list[dict]:
         and `spacing` where they are known; annotations keep `level`.
 
     Raises:
-        FileNotFoundError, ValueError: as `DataSet.read`.
+        FileNotFoundError, ValueError: as `DataSet.read`; a patient is on another side, too (see `keep_apart`).
     """
-    content = data_set.read()
+    others = [MetadataCatalog.get(other).get("data_set") for other in _OTHER_SIDES.get(name, ())]
+    content = data_set.read(other for other in others if other is not None)
     numbers = {category["id"]: number for number, category in enumerate(content["categories"])}
     names = [category["name"] for category in content["categories"]]
     records: dict[int, dict[str, Any]] = {}
@@ -167,14 +174,31 @@ def parse_entry(entry: Any, patient_key: str) -> tuple[str, DataSet]:
     return entry["name"], data_set
 
 
+def keep_apart(cfg: CfgNode) -> None:
+    """From now on a data set is loaded only if no patient of it is on another side of the config."""
+    sides = [[name for name in names if name in DatasetCatalog] for names in _named(cfg)]
+    _OTHER_SIDES.clear()
+    for name in chain(*sides):
+        _OTHER_SIDES[name] = [*chain(*(side for side in sides if name not in side))]
+    trained_on = {MetadataCatalog.get(name).get("json_file") for name in sides[0]} - {None}
+    for name in sides[-1]:
+        if MetadataCatalog.get(name).get("json_file") in trained_on:
+            logger.warning("%s of DATASETS.TEST is what DATASETS.TRAIN trains on: its figures mean little.", name)
+
+
+def _named(cfg: CfgNode) -> tuple[tuple[str, ...], ...]:
+    """The data sets of a config by their sides: to train on, to choose the best by, to test on."""
+    return cfg.DATASETS.TRAIN, cfg.VALIDATION.DATASETS, cfg.DATASETS.TEST
+
+
 def check_classes(cfg: CfgNode) -> None:
     """Check that the data sets that a config names, as far as they are known, and the network agree on the classes.
 
     Raises:
         ValueError: two differ, or TEST.FINDINGS names no class; one line with both lists.
     """
-    named = (*cfg.DATASETS.TRAIN, *cfg.VALIDATION.DATASETS, *cfg.DATASETS.TEST)
-    known = {name: MetadataCatalog.get(name).get("thing_classes") for name in named if name in DatasetCatalog}
+    named = [name for name in chain(*_named(cfg)) if name in DatasetCatalog]
+    known = {name: MetadataCatalog.get(name).get("thing_classes") for name in named}
     known = {name: names for name, names in known.items() if names is not None}
     for first, names in list(known.items())[:1]:
         for other, others in known.items():

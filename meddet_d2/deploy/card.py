@@ -64,9 +64,7 @@ class ModelCard:
         """
         path = Path(path)
         if not path.is_file():
-            raise FileNotFoundError(
-                f"{path}: no such model card; tools/export_model.py writes it beside the onnx file."
-            )
+            raise FileNotFoundError(f"{path}: no such model card; meddet export writes it beside the onnx file.")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         # RecursionError: brackets nested by the thousand.
@@ -74,7 +72,7 @@ class ModelCard:
             raise ValueError(f"{path}: no valid json ({error}); export the model again.") from error
         known = {entry.name for entry in fields(cls)}
         if not isinstance(content, dict) or "format" not in content:
-            raise ValueError(f"{path}: no model card of this project; give the json that tools/export_model.py wrote.")
+            raise ValueError(f"{path}: no model card of this project; give the json that meddet export wrote.")
         if content["format"] != FORMAT:
             raise ValueError(
                 f"{path}: a model card of format {content['format']}, this meddet_d2 reads {FORMAT}; export the model"

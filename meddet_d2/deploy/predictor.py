@@ -40,7 +40,7 @@ class Predictor:
     def __init__(self, model: str | Path, *, threads: int | None = None, providers: Sequence[str] = ()) -> None:
         """
         Args:
-            model: an onnx file of tools/export_model.py; its card, card.json, lies beside it.
+            model: an onnx file of meddet export; its card, card.json, lies beside it.
             threads: CPU threads of one image's work; all cores if None.
             providers: of onnxruntime, best first; the CPU if empty.
 
@@ -52,7 +52,7 @@ class Predictor:
 
         model = Path(model)
         if not model.is_file():
-            raise FileNotFoundError(f"{model}: no such model; tools/export_model.py writes one.")
+            raise FileNotFoundError(f"{model}: no such model; meddet export writes one.")
         self.card = ModelCard.read(model.parent / "card.json")
         self.card.check_file(model)
         options = onnxruntime.SessionOptions()

@@ -1,8 +1,9 @@
 """What a data set is besides its files: its classes, its patients, and which classes are findings."""
 
+import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,15 @@ from .validate import (
     SPLIT_FILES,
     category_mistakes,
     check_layout,
-    check_patient_split,
     name_mistake,
+    no_patient,
+    patient_of,
     read_json,
 )
 
 # CDH-1848's own, in the order of their category ids, which is the order of a network's classes.
 CDH_CLASSES = ("protrusion", "non-protrusion")
-SHOWN = 3
+SHOWN, SHOWN_PATIENTS = 3, 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +76,11 @@ class DataSet:
         stat = self.json_file.stat()
         return _names_in(self.json_file, stat.st_mtime_ns, stat.st_size)
 
-    def read(self) -> dict[str, Any]:
+    def read(self, apart_from: Iterable["DataSet"] = ()) -> dict[str, Any]:
         """The json, checked, with its images, and with the splits beside it.
+
+        Args:
+            apart_from: more data sets with which it may share no patient; one whose json is not there is left out.
 
         Returns:
             Its content with the categories by rising id, classes by ``class_from`` where that is given, and the patient
@@ -86,9 +91,11 @@ class DataSet:
         """
         content = read_json(self.json_file)
         check_layout(content, self.json_file, self.images, classes=self.classes, patient_key=self.patient_key)
-        siblings = [self.json_file.with_name(other) for other in SPLIT_FILES if other != self.json_file.name]
-        if self.json_file.name in SPLIT_FILES:
-            check_patient_split(content, self.json_file, siblings, patient_key=self.patient_key)
+        beside = [self.json_file.with_name(name) for name in SPLIT_FILES if self.json_file.name in SPLIT_FILES]
+        others = {path: replace(self, json_file=path) for path in beside} | {one.json_file: one for one in apart_from}
+        for path, other in others.items():
+            if path != self.json_file and path.is_file():
+                self._check_apart(content["images"], other)
         for image in content["images"]:
             patient = image.get(self.patient_key)
             image.pop(PATIENT_KEY, None)
@@ -98,6 +105,40 @@ class DataSet:
         if self.class_from:
             self._reclassify(content)
         return content
+
+    def _check_apart(self, images: list[dict], other: "DataSet") -> None:
+        """Refuse what is in both: slices of one patient look alike, and make every test figure too good.
+
+        Where one of the two names no patients, no image file may be in both; more cannot be checked.
+
+        Raises:
+            ValueError: up to ten ids are listed. A patient missing in the other.
+        """
+        by_patient = bool(self.patient_key and other.patient_key)
+        key, other_key = (one.patient_key if by_patient else "file_name" for one in (self, other))
+
+        def owner(image: dict, of: DataSet) -> str | None:
+            if by_patient:
+                return patient_of(image, of.patient_key)
+            return os.path.abspath(of.images / image["file_name"]) if image.get("file_name") else None
+
+        here = {owner(image, self): str(image[key]) for image in images}
+        there = set()
+        for image in read_json(other.json_file)["images"]:
+            if (identity := owner(image, other)) is None:
+                raise no_patient(image, other.json_file, other_key).error
+            there.add(identity)
+        both = sorted(here[identity] for identity in here.keys() & there)
+        if not both:
+            return
+        shown = ", ".join(both[:SHOWN_PATIENTS]) + (", ..." if len(both) > SHOWN_PATIENTS else "")
+        sibling = other.json_file.parent == self.json_file.parent
+        what, advice = "images", "leave each image on one side"
+        if by_patient:
+            what, advice = "patients", "split by patient: move all images of a patient to one side"
+            advice += "" if sibling else ", or give different people different ids"
+        where = other.json_file.name if sibling else other.json_file
+        raise ValueError(f"{self.json_file}: {len(both)} {what} are also in {where} ({shown}); {advice}.")
 
     def _reclassify(self, content: dict[str, Any]) -> None:
         """Give every annotation the class that its attribute names."""

@@ -1,11 +1,11 @@
 """Checks of a data set's COCO json, made when it is loaded. Each error is one line that names the file, the image and
 the annotation, and says what to do.
 
-Loading raises the first mistake; `find_mistakes` yields all of them, for tools/check_data.py.
+Loading raises the first mistake; `find_mistakes` yields all of them, for meddet check-data.
 """
 
 import math
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -19,7 +19,6 @@ SPLIT_FILES = ("train.json", "val.json", "test.json")
 TOLERANCE = 0.01
 # Pixels: what lies beyond is no picture, and no float either.
 LARGEST_SIDE = 2**31 - 1
-SHOWN_PATIENTS = 10
 PATIENT_KEY = "patient_id"
 # What tables and pages call the mean of all classes.
 RESERVED_NAMES = ("mean",)
@@ -118,44 +117,6 @@ def find_mistakes(
         yield from _annotation_mistakes(annotation, images, categories, seen, json_file)
 
 
-def check_patient_split(
-    content: dict[str, Any], json_file: Path, siblings: Iterable[Path], *, patient_key: str = PATIENT_KEY
-) -> None:
-    """Check that no patient of this split is in another split of the same data set.
-
-    Slices of one patient look alike: a patient on both sides makes every test figure too good. Without patients no
-    image file may be on both sides; more cannot be checked.
-
-    Args:
-        content: this split, as `check_layout` has passed it.
-        json_file: where it comes from.
-        siblings: json files of the other splits; one that does not exist is left out.
-        patient_key: as for `find_mistakes`.
-
-    Raises:
-        ValueError: a patient is in both; up to ten ids are listed. A patient missing in the sibling.
-    """
-
-    def identity(image: dict) -> str | None:
-        return patient_of(image, patient_key) if patient_key else image.get("file_name")
-
-    here = {identity(image): image.get(patient_key or "file_name") for image in content["images"]}
-    for sibling in siblings:
-        if not sibling.is_file():
-            continue
-        others = read_json(sibling)["images"]
-        for image in others:
-            if identity(image) is None:
-                raise _no_patient(image, sibling, patient_key or "file_name").error
-        both = sorted(str(here[patient]) for patient in here.keys() & {identity(image) for image in others})
-        if both:
-            shown = ", ".join(both[:SHOWN_PATIENTS]) + (", ..." if len(both) > SHOWN_PATIENTS else "")
-            what = "patients", "split by patient: move all images of a patient to one side"
-            if not patient_key:
-                what = "images", "leave each image on one side"
-            raise ValueError(f"{json_file}: {len(both)} {what[0]} are also in {sibling.name} ({shown}); {what[1]}.")
-
-
 def patient_of(image: dict, key: str = PATIENT_KEY) -> str | None:
     """An image record's patient by `plain_patient`, for one file may say 7 and another "7"; None where it has none."""
     patient = image.get(key)
@@ -240,7 +201,7 @@ def _image_mistakes(
                 text = f"{where} has {key} {image.get(key)!r}; give its size in pixels."
                 yield _mistake("image-size", json_file, text, image)
         if patient_key and patient_of(image, patient_key) is None:
-            yield _no_patient(image, json_file, patient_key)
+            yield no_patient(image, json_file, patient_key)
         if isinstance(name, str) and name:
             names.add(name)
             if leaves_folder(name):
@@ -325,7 +286,8 @@ def _mistake(
     return Mistake(kind, text, ValueError(f"{json_file}: {text}"), image, annotation)
 
 
-def _no_patient(image: dict, json_file: Path, key: str) -> Mistake:
+def no_patient(image: dict, json_file: Path, key: str) -> Mistake:
+    """An image record lacks ``key``."""
     where = f"image {image.get('id')} ({image.get('file_name')})"
     text = f"{where} has no {key}; without it a split by patient cannot be checked (DATASETS.PATIENT_KEY)."
     return _mistake("no-patient", json_file, text, image)

@@ -104,7 +104,7 @@ def refuse_pickle(path: str) -> None:
     if Path(path).suffix.lower() in PICKLES:
         raise ValueError(
             f"{path} is a pickle, which can run any code when it is opened; convert it: "
-            f"python tools/convert_weights.py {path} {Path(path).with_suffix('.safetensors')}"
+            f"meddet convert-weights {path} {Path(path).with_suffix('.safetensors')}"
         )
 
 

@@ -66,7 +66,7 @@ def test_what_is_not_there_is_named(folder):
         choice.from_results(folder, names=["A", "C"])
     with pytest.raises(ValueError, match="no table 'II'; it has I"):
         choice.from_results(folder, tables=["II"])
-    with pytest.raises(ValueError, match=r"no finished run of B; finish it with: python tools/benchmark\.py run"):
+    with pytest.raises(ValueError, match=r"no finished run of B; finish it with: meddet benchmark run"):
         choice.from_results(folder, names=["A", "B"])
 
 

@@ -1,5 +1,7 @@
 """DATASETS.REGISTER: what it takes, what it refuses, and that all agree on the classes."""
 
+from pathlib import Path
+
 import pytest
 from class_sets import FIVE_NAMES, write_coco
 
@@ -160,3 +162,57 @@ def test_a_checkpoint_of_other_classes_is_refused_with_both_lists():
     check_classes("x.pth", None, ("a",))
     with pytest.raises(ValueError, match=r"x.pth: its network knows the classes \['a'\], the data set has \['b'\]"):
         check_classes("x.pth", ["a"], ["b"])
+
+
+def two_sides(folder, *, test: str = "sub/b", **keys):
+    """Jsons that share the patient p2, in one folder or in two, registered for both sides."""
+    paths = write_coco(folder, "a"), write_coco(folder / Path(test).parent, Path(test).name, first=5, **keys)
+    cfg = config(folder, "DATASETS.REGISTER", text_of(paths), "DATASETS.PATIENT_KEY", "case")
+    register_datasets(cfg)
+    return paths
+
+
+@pytest.mark.parametrize(("test", "where"), [("b", r"b\.json"), ("sub/b", r"\S+/sub/b\.json")])
+def test_a_patient_on_both_sides_of_a_config_is_refused_whatever_the_jsons_are_called(sets, tmp_path, test, where):
+    train, _ = two_sides(tmp_path, test=test)
+    with pytest.raises(
+        ValueError, match=rf"a\.json: 1 patients are also in {where} \(p2\); split by patient"
+    ) as caught:
+        DatasetCatalog.get("own_train")
+    assert "\n" not in str(caught.value) and str(train) in str(caught.value)
+    with pytest.raises(ValueError, match=r"b\.json: 1 patients are also in \S*a\.json \(p2\)"):
+        DatasetCatalog.get("own_test")
+    # Another config that does not set them against each other.
+    register_datasets(config(tmp_path, "DATASETS.TEST", ()))
+    assert DatasetCatalog.get("own_train")
+
+
+def test_a_validation_set_is_a_side_too_and_each_side_has_its_own_key(sets, tmp_path):
+    other = write_coco(tmp_path / "sub", "b", first=5, patients="person")
+    entries = [
+        {"name": "own_train", "json": str(sets[0]), "images": str(sets[0].parent / "slices"), "patient_key": "case"},
+        {"name": "own_test", "json": str(other), "images": str(other.parent / "slices"), "patient_key": "person"},
+    ]
+    options = "DATASETS.REGISTER", repr(entries), "DATASETS.TEST", (), "VALIDATION.DATASETS", ("own_test",)
+    register_datasets(config(tmp_path, *options))
+    with pytest.raises(ValueError, match=r"\(p2\); split by patient.* or give different people different ids"):
+        DatasetCatalog.get("own_train")
+
+
+def test_without_patients_files_of_one_name_in_two_folders_are_two_images(sets, tmp_path):
+    other = write_coco(tmp_path / "sub", "b", first=5)
+    options = "DATASETS.PATIENT_KEY", ""
+    register_datasets(config(tmp_path, "DATASETS.REGISTER", text_of((sets[0], other)), *options))
+    assert DatasetCatalog.get("own_train")
+    other.rename(tmp_path / "c.json")
+    register_datasets(config(tmp_path, "DATASETS.REGISTER", text_of((sets[0], tmp_path / "c.json")), *options))
+    with pytest.raises(ValueError, match=r"1 images are also in c\.json \(5\.png\); leave each image on one side"):
+        DatasetCatalog.get("own_train")
+
+
+def test_one_json_on_both_sides_is_named(sets, tmp_path, caplog):
+    register_datasets(
+        config(tmp_path, "DATASETS.REGISTER", text_of((sets[0], sets[0])), "DATASETS.PATIENT_KEY", "case")
+    )
+    assert "own_test of DATASETS.TEST is what DATASETS.TRAIN trains on" in caplog.text
+    assert DatasetCatalog.get("own_test")

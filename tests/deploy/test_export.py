@@ -174,9 +174,9 @@ def test_a_card_that_is_none(copied):
     (copied / "card.json").write_text("[]")
     assert "no model card" in refusal(copied)
     (copied / "card.json").unlink()
-    assert "tools/export_model.py" in refusal(copied, FileNotFoundError)
+    assert "meddet export" in refusal(copied, FileNotFoundError)
     (copied / "model.onnx").unlink()
-    assert "tools/export_model.py" in refusal(copied, FileNotFoundError)
+    assert "meddet export" in refusal(copied, FileNotFoundError)
 
 
 @pytest.mark.parametrize("field, value", [("classes", []), ("image", {"order": "RGB"}), ("thresholds", {})])

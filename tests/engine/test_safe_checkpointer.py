@@ -56,7 +56,7 @@ def test_missing_file_and_pickle_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
         checkpointer.load(str(tmp_path / "nowhere.pth"))
     (tmp_path / "weights.pkl").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"weights\.pkl is a pickle.*python tools/convert_weights\.py \S+weights\.pkl"):
+    with pytest.raises(ValueError, match=r"weights\.pkl is a pickle.*meddet convert-weights \S+weights\.pkl"):
         checkpointer.load(str(tmp_path / "weights.pkl"))
 
 

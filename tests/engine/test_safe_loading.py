@@ -61,7 +61,7 @@ def test_model_weights(tiny_cfg, tmp_path, canary, write, suffix):
     write(Payload(canary), path)
     cfg = tiny_cfg("DISTILL.ENABLED", False, "MODEL.WEIGHTS", str(path))
     told = refused(lambda: evaluate(cfg), path)
-    assert ("python tools/convert_weights.py" in told) == (suffix in (".pkl", ".pickle", ".pyth"))
+    assert ("meddet convert-weights" in told) == (suffix in (".pkl", ".pickle", ".pyth"))
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -71,7 +71,7 @@ def test_a_teachers_weights(distil_cfg, tmp_path, canary, write, suffix):
     write(Payload(canary), path)
     cfg = distil_cfg("DISTILL.TEACHERS.WEIGHTS", (str(path),) * 3)
     told = refused(lambda: TeacherBank.from_config(cfg), path)
-    assert ("python tools/convert_weights.py" in told) == (suffix == ".pkl")
+    assert ("meddet convert-weights" in told) == (suffix == ".pkl")
 
 
 @pytest.mark.parametrize("write", WRITERS)

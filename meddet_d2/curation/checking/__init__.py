@@ -1,4 +1,4 @@
-"""A look at a data set before anyone trains on it; tools/check_data.py is its command.
+"""A look at a data set before anyone trains on it; meddet check-data is its command.
 
 Neither torch nor detectron2 is imported.
 """

@@ -15,8 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ...files import replacing, write_json
-from ...layout.data_set import CDH_CLASSES
-from ...layout.validate import check_layout, check_patient_split, read_json
+from ...layout.data_set import CDH_CLASSES, DataSet
 
 PREPARATION = "preparation.json"
 
@@ -141,10 +140,7 @@ def write_splits(folder: Path, records: Iterable[Record], splits: Mapping[str, s
     for name, members in by_split.items():
         write_json(folder / f"{name}.json", _coco(members, f"{description}, {name} split"))
     for name in by_split:
-        path = folder / f"{name}.json"
-        content = read_json(path)
-        check_layout(content, path, folder / "images")
-        check_patient_split(content, path, [folder / f"{other}.json" for other in by_split if other != name])
+        DataSet(json_file=folder / f"{name}.json", images=folder / "images").read()
     return {name: _numbers(members) for name, members in by_split.items()}
 
 

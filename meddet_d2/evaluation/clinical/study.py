@@ -127,7 +127,7 @@ def _read_detections(
 ) -> dict[int, list[dict]]:
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such file; tools/train_net.py writes coco_instances_results.json into"
+            f"{path}: no such file; meddet train writes coco_instances_results.json into"
             " <OUTPUT_DIR>/inference/<data set>."
         )
     try:

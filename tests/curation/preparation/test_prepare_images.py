@@ -44,7 +44,7 @@ def test_what_comes_out(study):
         assert load_cdh_layout(study.output / f"{split}.json", study.output / "images", f"prepared_{split}")
     account = json.loads((study.output / "preparation.json").read_text())
     assert account["splits"]["train"]["patients"] == 5 and account["settings"]["patients_from"] == "folder"
-    assert f"python tools/check_data.py {study.output}" in said and "tools/train_net.py" in said
+    assert f"meddet check-data {study.output}" in said and "meddet train" in said
     assert f"DETECTRON2_DATASETS={study.output.parent}" in said
 
 

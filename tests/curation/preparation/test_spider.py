@@ -72,8 +72,8 @@ def test_boxes_classes_levels_and_pixels_are_those_of_the_middle_slice(prepare_s
     output = tmp_path / "out" / "spider_lumbar"
     assert prepare_spider.main([str(source), "--output", str(output)]) == 0
     said = capsys.readouterr()
-    assert f"python tools/check_data.py {output}" in said.out
-    assert f"DETECTRON2_DATASETS={output.parent} python tools/train_net.py" in said.out
+    assert f"meddet check-data {output}" in said.out
+    assert f"DETECTRON2_DATASETS={output.parent} meddet train" in said.out
     assert """DATASETS.TRAIN "('spider_lumbar_train',)" DATASETS.TEST "('spider_lumbar_val',)\"""" in said.out
     contents = {split: json.loads((output / f"{split}.json").read_text()) for split in ("train", "val")}
     assert {split: len(content["images"]) for split, content in contents.items()} == {"train": 6, "val": 2}
