@@ -125,7 +125,7 @@ def build_train_loader(cfg: CfgNode, mapper: Callable[[dict], dict]) -> DataLoad
         SeededDataset(records, mapper),
         batch_sampler=stream,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
-        collate_fn=_as_list,
+        collate_fn=list,
         worker_init_fn=_end_by_parent_alone,
         # Or each start of the workers would take a number from torch's global generator.
         generator=torch.Generator(),
@@ -140,10 +140,6 @@ def _is_wide(record: dict) -> bool:
             f"{record.get('file_name')}: its record has no {error.args[0]}, which DATALOADER.ASPECT_RATIO_GROUPING "
             "goes by; set that to False."
         ) from error
-
-
-def _as_list(batch: list[dict]) -> list[dict]:
-    return batch
 
 
 def _end_by_parent_alone(worker: int) -> None:

@@ -1,14 +1,20 @@
 """The optimizers: SGD or AdamW. Nothing of at most one dimension is decayed."""
 
-import itertools
+from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from detectron2.config import CfgNode
-from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 
 OPTIMIZERS = {"SGD": torch.optim.SGD, "AdamW": torch.optim.AdamW}
+# Of SOLVER.CLIP_GRADIENTS: each number by itself, each parameter's norm, or one norm over all parameters.
+CLIPPINGS: dict[str, Callable[[list[nn.Parameter], CfgNode], object]] = {
+    "value": lambda parameters, clip: clip_grad_value_(parameters, clip.CLIP_VALUE),
+    "norm": lambda parameters, clip: [clip_grad_norm_(p, clip.CLIP_VALUE, clip.NORM_TYPE) for p in parameters],
+    "full_model": lambda parameters, clip: clip_grad_norm_(parameters, clip.CLIP_VALUE),
+}
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -17,43 +23,46 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     ``WEIGHT_DECAY`` is for kernels and matrices. Biases, norms, GFL's level scales and nmODE's w and b have at most one
     dimension: their size has a meaning, so nothing pulls them to zero.
 
-    ``CLIP_GRADIENTS.CLIP_TYPE`` may be ``full_model`` (one norm over all parameters) beside Detectron2's
-    own ``value`` and ``norm`` (each parameter for itself).
+    ``CLIP_GRADIENTS.CLIP_TYPE`` may be ``full_model`` beside Detectron2's own ``value`` and ``norm``.
 
     Raises:
-        ValueError: ``SOLVER.OPTIMIZER`` is not known, or a decay is asked for what is not decayed.
+        ValueError: ``SOLVER.OPTIMIZER`` or the type of clipping is not known, or a decay is asked for what is not
+            decayed.
     """
-    solver = cfg.SOLVER
+    solver, clip = cfg.SOLVER, cfg.SOLVER.CLIP_GRADIENTS
     if solver.OPTIMIZER not in OPTIMIZERS:
         raise ValueError(f"SOLVER.OPTIMIZER is '{solver.OPTIMIZER}'; it can be one of {', '.join(OPTIMIZERS)}.")
     for key in ("WEIGHT_DECAY_NORM", "WEIGHT_DECAY_BIAS"):
         if solver[key]:
             raise ValueError(f"SOLVER.{key} is {solver[key]}; norms and biases are not decayed here, so set it to 0.0.")
-    groups = get_default_optimizer_params(
-        model, base_lr=solver.BASE_LR, weight_decay=solver.WEIGHT_DECAY, bias_lr_factor=solver.BIAS_LR_FACTOR
-    )
-    params = []
-    for group in groups:
-        decayed = [p for p in group["params"] if p.ndim > 1]
-        spared = [p for p in group["params"] if p.ndim <= 1]
-        params += [{**group, "params": decayed}, {**group, "params": spared, "weight_decay": 0.0}]
+    groups: dict[tuple[bool, bool], dict] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            own_rate = solver.BIAS_LR_FACTOR != 1.0 and name.rpartition(".")[2] == "bias"
+            spared = parameter.ndim <= 1
+            rate = solver.BASE_LR * (solver.BIAS_LR_FACTOR if own_rate else 1.0)
+            settings = {"params": [], "lr": rate, "weight_decay": 0.0 if spared else solver.WEIGHT_DECAY}
+            groups.setdefault((own_rate, spared), settings)["params"].append(parameter)
     kind = OPTIMIZERS[solver.OPTIMIZER]
     arguments = {"lr": solver.BASE_LR, "weight_decay": solver.WEIGHT_DECAY}
     if kind is torch.optim.SGD:
         arguments.update(momentum=solver.MOMENTUM, nesterov=solver.NESTEROV)
     else:
         arguments.update(betas=tuple(solver.BETAS))
-    if solver.CLIP_GRADIENTS.ENABLED and solver.CLIP_GRADIENTS.CLIP_TYPE == "full_model":
-        kind = _with_full_model_clipping(kind, solver.CLIP_GRADIENTS.CLIP_VALUE)
-    else:
-        kind = maybe_add_gradient_clipping(cfg, kind)
-    return kind([group for group in params if group["params"]], **arguments)
+    if clip.ENABLED:
+        kind = _with_clipping(kind, clip)
+    # A checkpoint's state goes by this order.
+    return kind([groups[key] for key in sorted(groups)], **arguments)
 
 
-def _with_full_model_clipping(kind: type[torch.optim.Optimizer], max_norm: float) -> type[torch.optim.Optimizer]:
+def _with_clipping(kind: type[torch.optim.Optimizer], clip: CfgNode) -> type[torch.optim.Optimizer]:
+    if clip.CLIP_TYPE not in CLIPPINGS:
+        raise ValueError(
+            f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is '{clip.CLIP_TYPE}'; it can be one of {', '.join(CLIPPINGS)}."
+        )
+
     def step(self, closure=None):
-        parameters = itertools.chain.from_iterable(group["params"] for group in self.param_groups)
-        torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+        CLIPPINGS[clip.CLIP_TYPE]([p for group in self.param_groups for p in group["params"]], clip)
         return kind.step(self, closure)
 
-    return type(f"{kind.__name__}WithFullModelClipping", (kind,), {"step": step})
+    return type(f"{kind.__name__}WithClipping", (kind,), {"step": step})

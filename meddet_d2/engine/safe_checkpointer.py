@@ -1,5 +1,6 @@
 """A checkpointer that writes beside and renames, finds the newest whole file, and loads everything or nothing."""
 
+import logging
 import re
 import shutil
 import uuid
@@ -11,8 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
 from meddet_d2.files import replacing
 from meddet_d2.modeling.weights import (
     CLASSES,
@@ -23,6 +24,8 @@ from meddet_d2.modeling.weights import (
     set_weights,
 )
 
+logger = logging.getLogger(__name__)
+
 # The best weights so far, without the training's state: nothing resumes from them.
 BEST = "model_best"
 FINAL = "model_final"
@@ -30,8 +33,8 @@ FINAL = "model_final"
 LAST, RUN = "last_checkpoint", "current_run"
 
 
-class SafeCheckpointer(DetectionCheckpointer):
-    """``DetectionCheckpointer`` for this project's detectors; files hold tensors and plain values, never a pickle.
+class SafeCheckpointer:
+    """A ``DetectionCheckpointer`` for this project's detectors; files hold tensors and plain values, never a pickle.
 
     A run killed while it saves leaves the checkpoint before it whole and ``last_checkpoint`` pointing at it. A file
     that is damaged all the same is passed over for the one before it. A file whose weights are those of another
@@ -40,24 +43,18 @@ class SafeCheckpointer(DetectionCheckpointer):
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        save_dir: str = "",
-        *,
-        classes: Sequence[str] | None = None,
-        save_to_disk: bool | None = None,
-        **checkpointables: Any,
+        self, model: nn.Module, save_dir: str = "", *, classes: Sequence[str] | None = None, **checkpointables: Any
     ) -> None:
         """
         Args:
             model: a detector.
             save_dir: where checkpoints are written; "" for nowhere.
             classes: the names of its classes, which every file is written with, and must have if it has any.
-            save_to_disk: on this process; on the main one alone if None.
             checkpointables: what is saved and loaded beside the model.
         """
-        super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+        self.model, self.save_dir, self.checkpointables = model, save_dir, checkpointables
         self.classes = None if classes is None else list(classes)
+        self._writes = bool(save_dir) and comm.is_main_process()
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Write ``<save_dir>/<name>.pth`` with the model, the other checkpointables and ``kwargs``; it is the newest.
@@ -65,7 +62,7 @@ class SafeCheckpointer(DetectionCheckpointer):
         Raises:
             OSError: it cannot be written; what was there is untouched.
         """
-        if not self.save_dir or not self.save_to_disk:
+        if not self._writes:
             return
         state = {key: item.state_dict() for key, item in self.checkpointables.items()}
         target = self._write(name, {"model": self.model.state_dict(), **state, **self._run(), **kwargs})
@@ -73,13 +70,13 @@ class SafeCheckpointer(DetectionCheckpointer):
 
     def save_best(self, **kwargs: Any) -> None:
         """Write the model alone, and ``kwargs``, as ``model_best.pth``; the newest checkpoint stays what it is."""
-        if self.save_dir and self.save_to_disk:
+        if self._writes:
             self._write(BEST, {"model": self.model.state_dict(), **kwargs})
 
     def _write(self, name: str, content: dict[str, Any]) -> Path:
         target = Path(self.save_dir) / f"{name}.pth"
         content = content if self.classes is None else {**content, CLASSES: self.classes}
-        self.logger.info("Saving checkpoint to %s", target)
+        logger.info("Saving checkpoint to %s", target)
         try:
             with replacing(target) as partial:
                 torch.save(content, partial)
@@ -97,7 +94,7 @@ class SafeCheckpointer(DetectionCheckpointer):
         """Make the newest checkpoint ``<name>.pth``, where a kill has come between a run's last step and that."""
         newest = self._newest()
         if newest and Path(newest).stem != name:
-            self.logger.info("%s is a finished run's: it becomes %s.pth as well", newest, name)
+            logger.info("%s is a finished run's: it becomes %s.pth as well", newest, name)
             with replacing(Path(self.save_dir) / f"{name}.pth") as partial:
                 shutil.copyfile(newest, partial)
             self.tag_last_checkpoint(f"{name}.pth")
@@ -115,7 +112,7 @@ class SafeCheckpointer(DetectionCheckpointer):
         Otherwise load the weights in ``path``, if it is not empty, and begin a run: whatever checkpoints an earlier one
         has left in ``save_dir`` will not be resumed from any more.
         """
-        if self.save_dir and self.save_to_disk:
+        if self._writes:
             for name in (".model_*.pth", f".{LAST}.*", f".{RUN}.*"):
                 for partial in Path(self.save_dir).glob(name):
                     partial.unlink()  # of a run that was killed while it saved
@@ -164,7 +161,7 @@ class SafeCheckpointer(DetectionCheckpointer):
                 if missing:
                     raise ValueError(f"it holds no {missing[0]}")
             except UNREADABLE as error:
-                self.logger.warning("%s is damaged or no checkpoint (%s); looking at the one before it.",
+                logger.warning("%s is damaged or no checkpoint (%s); looking at the one before it.",
                                     path, _first_line(error))  # fmt: skip
                 damaged.append(path.name)
                 continue
@@ -186,7 +183,7 @@ class SafeCheckpointer(DetectionCheckpointer):
         if final.is_file() and final.name != named:
             others.append(final)
         if others and not named:
-            self.logger.warning("%s names no checkpoint that is there; looking at all of them.", folder / LAST)
+            logger.warning("%s names no checkpoint that is there; looking at all of them.", folder / LAST)
         yield from sorted(others, key=_number, reverse=True)
 
     def _named_newest(self) -> str:
@@ -204,7 +201,7 @@ class SafeCheckpointer(DetectionCheckpointer):
         return {"run": path.read_text(encoding="utf-8").strip()} if path.is_file() else {}
 
     def _begin_run(self) -> None:
-        if self.save_dir and self.save_to_disk:
+        if self._writes:
             with replacing(Path(self.save_dir) / RUN) as partial:
                 partial.write_text(uuid.uuid4().hex)
             (Path(self.save_dir) / LAST).unlink(missing_ok=True)
@@ -226,10 +223,10 @@ class SafeCheckpointer(DetectionCheckpointer):
         if not path:
             return {}
         if "://" in path:
-            path = self.path_manager.get_local_path(path)
+            path = PathManager.get_local_path(path)
         if not Path(path).is_file():
             raise FileNotFoundError(f"The checkpoint {path} does not exist; train it or correct MODEL.WEIGHTS.")
-        self.logger.info("Loading %s", path)
+        logger.info("Loading %s", path)
         content = self._load_file(path)
         check_classes(path, content.pop(CLASSES, None), self.classes)
         set_weights(self.model, content.pop("model"), path)

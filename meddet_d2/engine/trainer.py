@@ -10,7 +10,7 @@ from torch import nn
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
 from detectron2.engine import AMPTrainer, DefaultTrainer, HookBase, SimpleTrainer, TrainerBase
-from detectron2.engine.hooks import EvalHook, PeriodicCheckpointer
+from detectron2.engine.hooks import IterationTimer, LRScheduler, PeriodicWriter
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.modeling import build_model
 from detectron2.utils import comm
@@ -92,12 +92,9 @@ class MedDetTrainer(DefaultTrainer):
             loss=validation.LOSS,
             primary=evaluator_for(self.cfg).PRIMARY,
         )
-        hooks = [hook for hook in super().build_hooks() if not isinstance(hook, PeriodicCheckpointer)]
-        hooks = [hook for hook in hooks if hook is not None]
-        # Ours stand where DefaultTrainer evaluates: after the schedule's step, before the writers.
-        place = next(i for i, hook in enumerate(hooks) if isinstance(hook, EvalHook))
-        hooks[place : place + 1] = [checkpoints, evaluations]
-        return [*hooks, StopOnSignal(checkpoints)]
+        writers = [PeriodicWriter(self.build_writers())] if comm.is_main_process() else []
+        # Checkpoints come before the evaluation, which may fail, and writers after it, so that they see its results.
+        return [IterationTimer(), LRScheduler(), checkpoints, evaluations, *writers, StopOnSignal(checkpoints)]
 
     def train(self) -> dict | None:
         """Train to the end, or to an early one."""

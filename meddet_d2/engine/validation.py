@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from detectron2.config import CfgNode
-from detectron2.data import detection_utils, get_detection_dataset_dicts
+from detectron2.data import build_detection_test_loader, detection_utils
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from meddet_d2.data import MedDetDatasetMapper
@@ -162,26 +162,14 @@ def _flat(results: dict) -> dict[str, float]:
     return {f"{task}/{key}": float(value) for task, metrics in results.items() for key, value in metrics.items()}
 
 
-def build_loss_loader(cfg: CfgNode, names: tuple[str, ...]) -> DataLoader:
+def build_loss_loader(cfg: CfgNode, names: Sequence[str]) -> DataLoader:
     """Each image of the data sets once, as in an evaluation, with its annotation; this process's share of them."""
     mapper = MedDetDatasetMapper(
         is_train=True,
         augmentations=detection_utils.build_augmentation(cfg, False),
         image_format=cfg.INPUT.FORMAT,
     )
-    records = get_detection_dataset_dicts(list(names), filter_empty=False)[comm.get_rank() :: comm.get_world_size()]
-    return DataLoader(_Mapped(records, mapper), batch_size=1, collate_fn=list, num_workers=cfg.DATALOADER.NUM_WORKERS)
-
-
-class _Mapped(torch.utils.data.Dataset):
-    def __init__(self, records: list[dict], mapper: MedDetDatasetMapper):
-        self.records, self.mapper = records, mapper
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index: int) -> dict:
-        return self.mapper(self.records[index])
+    return build_detection_test_loader(cfg, list(names), mapper=mapper)
 
 
 @torch.no_grad()

@@ -106,17 +106,6 @@ def test_configurable_constructor():
     assert WideWidget(cfg, "x").values == (3, "blue", "x")
 
 
-def test_configurable_function():
-    @configurable(from_config=lambda cfg, extra=0: {"size": cfg.SIZE + extra})
-    def area(size, *, depth=1):
-        """Size times depth."""
-        return size * depth
-
-    cfg = CfgNode({"SIZE": 3})
-    assert (area(2), area(cfg), area(cfg, extra=1), area(cfg, depth=5), area(size=2, depth=2)) == (2, 3, 4, 15, 4)
-    assert area.__doc__ == "Size times depth."
-
-
 def test_configurable_needs_from_config():
     class Broken:
         @configurable

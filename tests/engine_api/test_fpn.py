@@ -73,14 +73,13 @@ def test_padding_follows_the_coarsest_lateral_level():
     assert BottomUp().size_divisibility == 0
 
 
-@pytest.mark.parametrize(("fuse_type", "factor"), [("sum", 1.0), ("avg", 0.5)])
-def test_the_top_down_pathway_is_what_the_paper_draws(fuse_type, factor):
-    fpn = make_fpn(fuse_type=fuse_type)
+def test_the_top_down_pathway_is_what_the_paper_draws():
+    fpn = make_fpn()
     x = torch.randn(1, 3, 64, 64)
     c = fpn.bottom_up(x)
     p5 = fpn.fpn_lateral5(c["c5"])
-    p4 = factor * (fpn.fpn_lateral4(c["c4"]) + nn.functional.interpolate(p5, scale_factor=2.0, mode="nearest"))
-    p3 = factor * (fpn.fpn_lateral3(c["c3"]) + nn.functional.interpolate(p4, scale_factor=2.0, mode="nearest"))
+    p4 = fpn.fpn_lateral4(c["c4"]) + nn.functional.interpolate(p5, scale_factor=2.0, mode="nearest")
+    p3 = fpn.fpn_lateral3(c["c3"]) + nn.functional.interpolate(p4, scale_factor=2.0, mode="nearest")
     maps = fpn(x)
     torch.testing.assert_close(maps["p5"], fpn.fpn_output5(p5))
     torch.testing.assert_close(maps["p3"], fpn.fpn_output3(p3))
@@ -99,11 +98,9 @@ def test_names_and_order_of_the_parameters_are_those_of_detectron2():
     assert prefixes == [*laterals, "top_block", "bottom_up"]
 
 
-def test_bad_strides_and_fusions_are_refused():
+def test_bad_strides_are_refused():
     with pytest.raises((AssertionError, ValueError)):
         FPN(BottomUp(), ["c3", "c5"], 5)
-    with pytest.raises((AssertionError, ValueError)):
-        make_fpn(fuse_type="max")
 
 
 def test_models_and_backbones_are_built_by_name():

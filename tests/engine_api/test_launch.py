@@ -20,9 +20,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine import SimpleTrainer, launch
-from detectron2.engine.defaults import create_ddp_model
 from detectron2.utils import comm
 
 
@@ -38,14 +36,13 @@ class Regression(nn.Module):
 def train(folder):
     rank, total = comm.get_rank(), torch.tensor([float(comm.get_rank() + 1)])
     dist.all_reduce(total)
-    lines = [f"backend {dist.get_backend()}", f"size {comm.get_world_size()}", f"local {comm.get_local_rank()}"]
+    lines = [f"backend {dist.get_backend()}", f"size {comm.get_world_size()}"]
     lines += [f"sum {total.item()}", f"gathered {comm.all_gather(rank)}", f"main {comm.is_main_process()}"]
-    model = create_ddp_model(Regression(), broadcast_buffers=False, device_ids=None)
+    model = nn.parallel.DistributedDataParallel(Regression(), broadcast_buffers=False)
     data = iter(lambda: torch.tensor([4.0 if rank == 0 else 2.0]), None)
     trainer = SimpleTrainer(model, data, torch.optim.SGD(model.parameters(), lr=0.1))
     trainer.train(0, 1)
     lines.append(f"weight {model.module.w.item():.4f}")
-    DetectionCheckpointer(model, str(folder / f"process_{rank}")).save("model")
     (folder / f"{rank}.txt").write_text("\\n".join(lines))
 
 
@@ -58,8 +55,6 @@ def work(folder):
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    for rank in range(2):
-        (folder / f"process_{rank}").mkdir(exist_ok=True)
     launch(work, 2, dist_url="auto", args=(folder,))
 """
 
@@ -75,12 +70,10 @@ def test_two_processes_on_the_cpu_train_as_one(tmp_path):
     assert result.returncode == 0, result.stderr
     for rank in range(2):
         lines = dict(line.split(" ", 1) for line in (tmp_path / f"{rank}.txt").read_text().splitlines())
-        assert lines["backend"] == "gloo" and lines["size"] == "2" and lines["local"] == str(rank)
+        assert lines["backend"] == "gloo" and lines["size"] == "2"
         assert lines["sum"] == "3.0" and lines["gathered"] == "[0, 1]" and lines["main"] == str(rank == 0)
         # Slopes at w = 0.5: 2 (w x - 1) x is 8 for x = 4 and 0 for x = 2; their mean is 4.
         assert lines["weight"] == "0.1000"
-    assert (tmp_path / "process_0" / "model.pth").is_file()
-    assert not (tmp_path / "process_1" / "model.pth").exists()  # the main process writes
 
 
 def test_a_single_process_is_this_one():

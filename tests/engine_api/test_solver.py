@@ -1,4 +1,4 @@
-"""Learning rate schedules, parameter groups and gradient clipping, on either engine."""
+"""Learning rate schedules, on either engine."""
 
 import math
 
@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from detectron2.config import get_cfg
-from detectron2.solver import build_lr_scheduler, build_optimizer, get_default_optimizer_params
-from detectron2.solver.build import maybe_add_gradient_clipping
+from detectron2.solver import build_lr_scheduler
 
 
 def make_cfg(**solver):
@@ -82,68 +81,3 @@ def test_unknown_names_are_refused(key):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
     with pytest.raises(ValueError, match="nonsense"):
         build_lr_scheduler(make_cfg(**{key: "nonsense"}), optimizer)
-
-
-class Net(nn.Module):
-    """A convolution, a normalisation, a frozen layer, and a layer with the convolution's weight."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv = nn.Conv2d(3, 4, 1)
-        self.norm = nn.GroupNorm(2, 4)
-        self.frozen = nn.Conv2d(4, 4, 1).requires_grad_(False)
-        self.tied = nn.Conv2d(3, 4, 1, bias=False)
-        self.tied.weight = self.conv.weight
-        self.scale = nn.Parameter(torch.ones(1))
-
-
-def by_parameter(groups):
-    return {id(p): {k: v for k, v in g.items() if k != "params"} for g in groups for p in g["params"]}
-
-
-def test_parameter_groups_of_adamw():
-    net = Net()
-    groups = get_default_optimizer_params(
-        net, base_lr=0.1, weight_decay=0.05, weight_decay_norm=0.0, overrides={"scale": {"weight_decay": 0.01}}
-    )
-    settings = by_parameter(groups)
-    assert len(settings) == sum(len(g["params"]) for g in groups) == 5  # no frozen one, and the tied one once
-    assert settings[id(net.conv.weight)] == settings[id(net.conv.bias)] == {"lr": 0.1, "weight_decay": 0.05}
-    assert settings[id(net.norm.weight)] == settings[id(net.norm.bias)] == {"lr": 0.1, "weight_decay": 0.0}
-    assert settings[id(net.scale)] == {"lr": 0.1, "weight_decay": 0.01}
-    assert len(groups) == 3
-    optimizer = torch.optim.AdamW(groups, lr=0.1, weight_decay=0.05)
-    assert [g["weight_decay"] for g in optimizer.param_groups] == [0.01, 0.05, 0.0]  # the order of first appearance
-
-
-def test_biases_have_their_own_rate_and_decay():
-    net = Net()
-    settings = by_parameter(get_default_optimizer_params(net, base_lr=0.1, bias_lr_factor=2.0, weight_decay_bias=0.0))
-    assert settings[id(net.conv.bias)] == {"lr": 0.2, "weight_decay": 0.0}
-    assert settings[id(net.conv.weight)] == {"lr": 0.1}
-    with pytest.raises(ValueError, match="base_lr"):
-        get_default_optimizer_params(net, bias_lr_factor=2.0)
-
-
-def test_build_optimizer_reads_the_config():
-    optimizer = build_optimizer(make_cfg(MOMENTUM=0.8, NESTEROV=True, WEIGHT_DECAY=0.01), Net())
-    assert isinstance(optimizer, torch.optim.SGD)
-    assert {(g["lr"], g["momentum"], g["nesterov"]) for g in optimizer.param_groups} == {(0.1, 0.8, True)}
-    assert sorted(g["weight_decay"] for g in optimizer.param_groups) == [0.0, 0.01]  # norms, the rest
-
-
-@pytest.mark.parametrize(("kind", "expected"), [("value", [0.5, 0.5, 0.1]), ("norm", [0.3, 0.4, 0.1])])
-def test_gradients_are_clipped_for_each_parameter(kind, expected):
-    cfg = make_cfg()
-    cfg.SOLVER.CLIP_GRADIENTS.ENABLED = True
-    cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE, cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE = kind, 0.5
-    pair, single = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1))
-    optimizer = maybe_add_gradient_clipping(cfg, torch.optim.SGD)([pair, single], lr=1.0)
-    assert isinstance(optimizer, torch.optim.SGD)
-    pair.grad, single.grad = torch.tensor([3.0, 4.0]), torch.tensor([0.1])
-    optimizer.step()
-    assert torch.cat([-pair.data, -single.data]).tolist() == pytest.approx(expected, abs=1e-4)
-
-
-def test_clipping_is_off_by_default():
-    assert maybe_add_gradient_clipping(make_cfg(), torch.optim.AdamW) is torch.optim.AdamW

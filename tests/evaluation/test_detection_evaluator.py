@@ -9,8 +9,7 @@ import torch
 
 import meddet_d2  # noqa: F401
 from meddet_d2 import files as result_files
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.datasets import register_coco_instances
+from detectron2.data import MetadataCatalog
 from detectron2.structures import Boxes, Instances
 from meddet_d2.evaluation import DetectionEvaluator
 from meddet_d2.evaluation.detection_evaluator import data_note
@@ -45,14 +44,14 @@ def dataset(tmp_path):
         file.write_text(
             json.dumps({"info": {}, "images": images, "annotations": annotations, "categories": categories})
         )
-        register_coco_instances(name, {}, str(file), str(tmp_path))
-        DatasetCatalog.get(name)  # fills the metadata, as every test loader does
+        ids = {i + 1: i for i in range(len(CLASSES))}
+        metadata = MetadataCatalog.get(name)
+        metadata.set(json_file=str(file), thing_classes=list(CLASSES), thing_dataset_id_to_contiguous_id=ids)
         names.append(name)
         return name
 
     yield register
     for name in names:
-        DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
 
 

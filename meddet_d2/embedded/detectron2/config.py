@@ -12,29 +12,25 @@ def get_cfg() -> CfgNode:
     return _DEFAULTS.clone()
 
 
-def configurable(init_func: Callable | None = None, *, from_config: Callable | None = None) -> Callable:
-    """Let a constructor or a function be called with a config as well as with explicit arguments.
+def configurable(init: Callable) -> Callable:
+    """Let a constructor be called with a config as well as with explicit arguments.
 
-    On ``__init__`` it uses the class's ``from_config``; on a function write ``@configurable(from_config=f)``. Either
-    takes ``cfg`` first and returns keyword arguments; those of the call that it does not take override what it returns.
+    Its class's ``from_config`` takes ``cfg`` first and returns keyword arguments; those of the call that it does not
+    take override what it returns.
     """
 
-    def decorate(function):
-        @functools.wraps(function)
-        def call(*args, **kwargs):
-            owner, args = (args[:1], args[1:]) if from_config is None else ((), args)
-            if isinstance(args[0] if args else kwargs.get("cfg"), CfgNode):
-                translate = from_config or type(owner[0]).from_config
-                parameters = inspect.signature(translate).parameters
-                takes_any = any(p.kind == p.VAR_KEYWORD for p in parameters.values())
-                taken = {name: value for name, value in kwargs.items() if takes_any or name in parameters}
-                overrides = {name: value for name, value in kwargs.items() if name not in taken}
-                args, kwargs = (), {**translate(*args, **taken), **overrides}
-            return function(*owner, *args, **kwargs)
+    @functools.wraps(init)
+    def call(self, *args, **kwargs):
+        if isinstance(args[0] if args else kwargs.get("cfg"), CfgNode):
+            translate = type(self).from_config
+            parameters = inspect.signature(translate).parameters
+            takes_any = any(p.kind == p.VAR_KEYWORD for p in parameters.values())
+            taken = {name: value for name, value in kwargs.items() if takes_any or name in parameters}
+            overrides = {name: value for name, value in kwargs.items() if name not in taken}
+            args, kwargs = (), {**translate(*args, **taken), **overrides}
+        return init(self, *args, **kwargs)
 
-        return call
-
-    return decorate if init_func is None else decorate(init_func)
+    return call
 
 
 # Upstream's keys and values; its config reference says what each one means.

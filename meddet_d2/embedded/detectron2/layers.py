@@ -1,9 +1,8 @@
 """Building blocks of networks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops import boxes as box_ops
@@ -47,8 +46,3 @@ def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: floa
     Boxes (N, 4) go to float32 first: the offset that keeps groups apart does not fit into half precision.
     """
     return box_ops.batched_nms(boxes.float(), scores, idxs, iou_threshold)
-
-
-def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
-    """``torch.cat`` that does not copy a single tensor."""
-    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors), dim)

@@ -1,14 +1,13 @@
 """Boxes, the instances of an image, and batches of images. N, M: numbers of boxes; coordinates are pixels."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from enum import IntEnum
-from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import box_area, box_iou, clip_boxes_to_image
+from torchvision.ops import clip_boxes_to_image
 
 
 class BoxMode(IntEnum):
@@ -50,10 +49,6 @@ class Boxes:
     def device(self) -> torch.device:
         return self.tensor.device
 
-    def area(self) -> Tensor:
-        """(N,) areas."""
-        return box_area(self.tensor)
-
     def clip(self, box_size: tuple[int, int]) -> None:
         """Limit the boxes to an image of ``box_size`` (height, width), in place."""
         assert torch.isfinite(self.tensor).all(), "A box to be clipped is infinite or NaN"
@@ -68,10 +63,6 @@ class Boxes:
         self.tensor[:, 0::2] *= scale_x
         self.tensor[:, 1::2] *= scale_y
 
-    @classmethod
-    def cat(cls, boxes_list: Sequence["Boxes"]) -> "Boxes":
-        return cls(torch.cat([boxes.tensor for boxes in boxes_list]))
-
     def __getitem__(self, item) -> "Boxes":
         """The boxes selected by an int (one box), a slice, a bool mask or indices."""
         return Boxes(self.tensor[item].reshape(-1, 4) if isinstance(item, int) else self.tensor[item])
@@ -79,16 +70,8 @@ class Boxes:
     def __len__(self) -> int:
         return self.tensor.shape[0]
 
-    def __iter__(self) -> Iterator[Tensor]:
-        return iter(self.tensor)
-
     def __repr__(self) -> str:
         return f"Boxes({self.tensor})"
-
-
-def pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
-    """(N, M) intersections over unions; 0 where boxes do not overlap, also for boxes of no area."""
-    return box_iou(boxes1.tensor, boxes2.tensor).nan_to_num(nan=0.0)
 
 
 class Instances:
@@ -149,17 +132,6 @@ class Instances:
         for value in self._fields.values():
             return len(value)
         raise NotImplementedError("Instances without a field have no length")
-
-    @staticmethod
-    def cat(instance_lists: Sequence["Instances"]) -> "Instances":
-        """Join instances of images of one size, field by field: tensors, lists and types with a ``cat``."""
-        first = instance_lists[0]
-        assert all(other.image_size == first.image_size for other in instance_lists), "Images of different sizes"
-        joined = Instances(first.image_size)
-        for name, value in first._fields.items():
-            join = torch.cat if isinstance(value, Tensor) else getattr(type(value), "cat", lambda ls: [*chain(*ls)])
-            joined.set(name, join([instances.get(name) for instances in instance_lists]))
-        return joined
 
     def __repr__(self) -> str:
         return f"Instances(image_size={self._image_size}, fields={self._fields})"

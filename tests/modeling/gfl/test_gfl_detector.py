@@ -9,8 +9,9 @@ import meddet_d2.modeling.gfl.gfl_detector as gfl_module
 from detectron2.config import get_cfg
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone, build_model
-from detectron2.structures import Boxes, Instances, pairwise_iou
+from detectron2.structures import Boxes, Instances
 from meddet_d2.config import add_meddet_config
+from meddet_d2.modeling.boxes import pairwise_iou
 from meddet_d2.modeling.gfl.decoding import top_candidates
 
 LEVELS = ("p3", "p4", "p5", "p6", "p7")
@@ -472,6 +473,6 @@ def test_overfits_one_image():
         result = model.eval()(inputs)[0]["instances"]
     result = result[result.scores > 0.5]
     assert len(result) == 4
-    best, index = pairwise_iou(Boxes(torch.tensor(boxes)), result.pred_boxes).max(dim=1)
+    best, index = pairwise_iou(torch.tensor(boxes), result.pred_boxes.tensor).max(dim=1)
     assert best.min() > 0.85
     assert result.pred_classes[index].tolist() == classes

@@ -3,17 +3,13 @@
 import argparse
 import logging
 import os
-import weakref
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
-from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
-from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format, verify_results
+from detectron2.evaluation import inference_on_dataset, print_csv_format, verify_results
 from detectron2.modeling import build_model
-from detectron2.solver import build_lr_scheduler, build_optimizer
+from detectron2.solver import build_lr_scheduler
 from detectron2.utils import comm
 from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.env import seed_all_rng
@@ -21,17 +17,7 @@ from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter
 from detectron2.utils.file_io import PathManager
 from detectron2.utils.logger import setup_logger
 
-from . import hooks
-from .train_loop import AMPTrainer, HookBase, SimpleTrainer, TrainerBase
-
-
-def create_ddp_model(model: nn.Module, **kwargs) -> nn.Module:
-    """``model`` in DistributedDataParallel, with ``kwargs`` for it, if there are several processes."""
-    if comm.get_world_size() == 1:
-        return model
-    if next(model.parameters()).is_cuda:
-        kwargs.setdefault("device_ids", [comm.get_local_rank()])
-    return DistributedDataParallel(model, **kwargs)
+from .train_loop import TrainerBase
 
 
 def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParser:
@@ -71,41 +57,18 @@ def default_setup(cfg, args: argparse.Namespace) -> None:
         torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
 
 
-def default_writers(output_dir: str, max_iter: int | None = None) -> list[EventWriter]:
-    """The terminal, ``metrics.json`` and TensorBoard files in ``output_dir``."""
-    PathManager.mkdirs(output_dir)
-    json_writer = JSONWriter(os.path.join(output_dir, "metrics.json"))
-    return [CommonMetricPrinter(max_iter), json_writer, TensorboardXWriter(output_dir)]
-
-
-def _of_inner_trainer(name: str) -> property:
-    return property(lambda self: getattr(self._trainer, name), lambda self, value: setattr(self._trainer, name, value))
-
-
 class DefaultTrainer(TrainerBase):
-    """Everything a config says about training, with the usual hooks.
+    """What is the same in all trainings that a config describes.
 
-    Subclasses override the ``build_*`` methods and :meth:`test`. The step itself, with its model, loader and optimizer,
-    is ``_trainer``'s, a :class:`SimpleTrainer` or :class:`AMPTrainer`. ``checkpointer`` stores the model, and this
-    trainer's state as ``"trainer"``.
+    A subclass builds the rest: ``cfg``, ``_trainer`` (a :class:`SimpleTrainer` or :class:`AMPTrainer`, whose are the
+    step, the model, the loader and the optimizer), ``scheduler``, ``checkpointer``, ``start_iter``, ``max_iter``, the
+    hooks, and the loader and evaluator of :meth:`test`.
     """
 
-    model, data_loader, optimizer = map(_of_inner_trainer, ("model", "data_loader", "optimizer"))
-
-    def __init__(self, cfg):
-        super().__init__()
-        if not logging.getLogger("detectron2").isEnabledFor(logging.INFO):  # nobody has set logging up
-            setup_logger()
-        self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
-        model = self.build_model(cfg)
-        optimizer = self.build_optimizer(cfg, model)
-        data_loader = self.build_train_loader(cfg)
-        model = create_ddp_model(model, broadcast_buffers=False)
-        self._trainer = (AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer)(model, data_loader, optimizer)
-        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = DetectionCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
-        self.max_iter = cfg.SOLVER.MAX_ITER
-        self.register_hooks(self.build_hooks())
+    model = property(lambda self: self._trainer.model)
+    data_loader = property(lambda self: self._trainer.data_loader)
+    optimizer = property(lambda self: self._trainer.optimizer)
+    build_lr_scheduler = staticmethod(build_lr_scheduler)
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Go on from the last checkpoint in ``OUTPUT_DIR``, if ``resume`` and there is one: weights, optimizer, hooks
@@ -114,24 +77,12 @@ class DefaultTrainer(TrainerBase):
         if resume and self.checkpointer.has_checkpoint():
             self.start_iter = self.iter + 1  # the stored iteration is done
 
-    def build_hooks(self) -> list[HookBase | None]:
-        """Checkpoints come before the evaluation, which may fail, and writers last, so that they see its results."""
-
-        def evaluate():
-            self._last_eval_results = self.test(self.cfg, self.model)
-            return self._last_eval_results
-
-        cfg, is_main = self.cfg, comm.is_main_process()
-        return [
-            hooks.IterationTimer(),
-            hooks.LRScheduler(),
-            hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD) if is_main else None,
-            hooks.EvalHook(cfg.TEST.EVAL_PERIOD, evaluate),
-            hooks.PeriodicWriter(self.build_writers(), period=20) if is_main else None,
-        ]
-
     def build_writers(self) -> list[EventWriter]:
-        return default_writers(self.cfg.OUTPUT_DIR, self.max_iter)
+        """The terminal, ``metrics.json`` and TensorBoard files in ``OUTPUT_DIR``."""
+        folder = self.cfg.OUTPUT_DIR
+        PathManager.mkdirs(folder)
+        json_writer = JSONWriter(os.path.join(folder, "metrics.json"))
+        return [CommonMetricPrinter(self.max_iter), json_writer, TensorboardXWriter(folder)]
 
     def train(self) -> dict | None:
         """Train. Where the config expects results, check and return them."""
@@ -158,37 +109,15 @@ class DefaultTrainer(TrainerBase):
         logging.getLogger(__name__).info("Model:\n%s", model)
         return model
 
-    build_optimizer = staticmethod(build_optimizer)
-    build_lr_scheduler = staticmethod(build_lr_scheduler)
-    build_train_loader = staticmethod(build_detection_train_loader)
-    build_test_loader = staticmethod(build_detection_test_loader)
-
     @classmethod
-    def build_evaluator(cls, cfg, dataset_name: str) -> DatasetEvaluator:
-        raise NotImplementedError(f"{cls.__name__} must override build_evaluator() to evaluate {dataset_name}.")
-
-    @classmethod
-    def test(cls, cfg, model: nn.Module, evaluators=None) -> dict:
-        """``{data set: results}`` of ``model`` on ``DATASETS.TEST``, or just the results where there is one data set.
-
-        ``evaluators``, one per data set, are those of :meth:`build_evaluator` by default.
-        """
-        names = cfg.DATASETS.TEST
-        evaluators = [evaluators] if isinstance(evaluators, DatasetEvaluator) else evaluators
-        if evaluators is not None and len(evaluators) != len(names):
-            raise ValueError(f"DATASETS.TEST {tuple(names)} needs as many evaluators, got {len(evaluators)}.")
-        logger, results = logging.getLogger(__name__), {}
-        for k, name in enumerate(names):
-            loader = cls.build_test_loader(cfg, name)
-            try:
-                evaluator = cls.build_evaluator(cfg, name) if evaluators is None else evaluators[k]
-            except NotImplementedError as e:
-                logger.warning("No evaluation: %s", e)
-                results[name] = {}
-                continue
+    def test(cls, cfg, model: nn.Module) -> dict:
+        """``{data set: results}`` of ``model`` on ``DATASETS.TEST``, or just the results if there is one data set."""
+        results = {}
+        for name in cfg.DATASETS.TEST:
+            loader, evaluator = cls.build_test_loader(cfg, name), cls.build_evaluator(cfg, name)
             results[name] = inference_on_dataset(model, loader, evaluator)
             if comm.is_main_process():
-                logger.info("Results on %s:", name)
+                logging.getLogger(__name__).info("Results on %s:", name)
                 print_csv_format(results[name])
         return next(iter(results.values())) if len(results) == 1 else results
 

@@ -43,7 +43,6 @@ def _distributed_worker(local_rank, main_func, world_size, per_machine, machine_
         torch.cuda.set_device(local_rank)
     backend, rank = "nccl" if torch.cuda.is_available() else "gloo", machine_rank * per_machine + local_rank
     dist.init_process_group(backend, init_method=dist_url, world_size=world_size, rank=rank, timeout=timeout)
-    comm.create_local_process_group(per_machine)
     comm.synchronize()  # so that main_func's own time limits start together
     main_func(*args)
     if dist.is_initialized():

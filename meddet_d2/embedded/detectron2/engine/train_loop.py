@@ -20,8 +20,7 @@ logger = logging.getLogger(__name__)
 class HookBase:
     """Something done around the steps of a training; ``trainer`` is set when the hook is registered.
 
-    ``after_backward`` is called for hooks of the trainer that runs the step itself. A hook with state also has
-    ``load_state_dict(state)``.
+    A hook with state also has ``load_state_dict(state)``.
     """
 
     trainer: "TrainerBase" = None
@@ -34,9 +33,6 @@ class HookBase:
 
     def before_step(self) -> None:
         """Before each iteration; must take next to no time."""
-
-    def after_backward(self) -> None:
-        """Between each backward pass and the optimizer's step."""
 
     def after_step(self) -> None:
         """After each iteration."""
@@ -103,9 +99,6 @@ class TrainerBase:
         self.storage.iter = self.iter  # what is stored during the step belongs to it
         self._call_hooks("before_step")
 
-    def after_backward(self) -> None:
-        self._call_hooks("after_backward")
-
     def after_step(self) -> None:
         self._call_hooks("after_step")
 
@@ -131,15 +124,13 @@ class TrainerBase:
 class SimpleTrainer(TrainerBase):
     """One model, one optimizer, one source of data without an end; on several processes through DDP.
 
-    ``model`` maps a batch to a dict of scalar losses, or to one loss; it is put in training mode. Losses are gathered,
-    checked and stored every ``gather_metric_period`` iterations.
+    ``model`` maps a batch to a dict of scalar losses; it is put in training mode.
     """
 
-    def __init__(self, model, data_loader, optimizer, gather_metric_period=1, zero_grad_before_forward=False):
+    def __init__(self, model, data_loader, optimizer):
         super().__init__()
         model.train()
         self.model, self.data_loader, self.optimizer = model, data_loader, optimizer
-        self.gather_metric_period, self.zero_grad_before_forward = gather_metric_period, zero_grad_before_forward
         # Neither does anything here: AMPTrainer has its own.
         self._autocast, self.grad_scaler = nullcontext(), torch.amp.GradScaler(enabled=False)
 
@@ -154,28 +145,21 @@ class SimpleTrainer(TrainerBase):
         start = time.perf_counter()
         data = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
-        if self.zero_grad_before_forward:
-            self.optimizer.zero_grad()
         with self._autocast:
             losses = self.model(data)
-            losses = {"total_loss": losses} if isinstance(losses, torch.Tensor) else losses
             total = sum(losses.values())
-        if not self.zero_grad_before_forward:
-            self.optimizer.zero_grad()
+        self.optimizer.zero_grad()
         self.grad_scaler.scale(total).backward()
-        self.after_backward()
         self._write_metrics(losses, data_time)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
 
-    def _write_metrics(self, loss_dict: Mapping, data_time: float, prefix: str = "") -> None:
-        """Store losses averaged over processes, their sum as ``<prefix>total_loss``, and the slowest ``data_time``.
+    def _write_metrics(self, loss_dict: Mapping, data_time: float) -> None:
+        """Store losses averaged over processes, their sum as ``total_loss``, and the slowest ``data_time``.
 
         Raises:
             FloatingPointError: the sum is infinite or NaN.
         """
-        if (self.iter + 1) % self.gather_metric_period != 0:
-            return
         metrics = {name: loss.detach().cpu().item() for name, loss in loss_dict.items()}
         gathered = comm.gather({**metrics, "data_time": data_time})
         if not comm.is_main_process():
@@ -186,7 +170,7 @@ class SimpleTrainer(TrainerBase):
         total = sum(means.values())
         if not np.isfinite(total):
             raise FloatingPointError(f"Losses {means} at iteration {self.iter} are not finite; lower SOLVER.BASE_LR.")
-        storage.put_scalar(f"{prefix}total_loss", total, cur_iter=self.iter)
+        storage.put_scalar("total_loss", total, cur_iter=self.iter)
         if len(means) > 1:
             storage.put_scalars(cur_iter=self.iter, **means)
 
@@ -199,14 +183,14 @@ class SimpleTrainer(TrainerBase):
 
 
 class AMPTrainer(SimpleTrainer):
-    """:class:`SimpleTrainer` with autocast to ``precision`` and ``grad_scaler``; a CPU model is a ValueError."""
+    """:class:`SimpleTrainer` with autocast to float16; a CPU model is a ValueError."""
 
-    def __init__(self, model: nn.Module, *args, grad_scaler=None, precision=torch.float16, **kwargs):
+    def __init__(self, model: nn.Module, data_loader, optimizer):
         if (device := next(model.parameters()).device).type != "cuda":
             raise ValueError(f"SOLVER.AMP.ENABLED needs a CUDA device, the model is on {device}; set it to False.")
-        super().__init__(model, *args, **kwargs)
-        self.grad_scaler = grad_scaler or torch.amp.GradScaler("cuda")
-        self._autocast = torch.autocast("cuda", dtype=precision)
+        super().__init__(model, data_loader, optimizer)
+        self.grad_scaler = torch.amp.GradScaler("cuda")
+        self._autocast = torch.autocast("cuda", dtype=torch.float16)
 
     def state_dict(self) -> dict:
         return {**super().state_dict(), "grad_scaler": self.grad_scaler.state_dict()}

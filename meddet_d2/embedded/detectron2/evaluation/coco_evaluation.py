@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import Sequence
 
-import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from tabulate import tabulate
@@ -24,7 +23,7 @@ _METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")  # the order of COCOeval.
 
 
 class COCOEvaluator(DatasetEvaluator):
-    """AP of boxes in percent, ``{"bbox": {"AP", "AP50", "AP75", "APs", "APm", "APl", "AP-<category>", ...}}``.
+    """AP of boxes in percent, ``{"bbox": {"AP", "AP50", "AP75", "APs", "APm", "APl"}}``; a subclass adds the classes'.
 
     What cannot be computed is NaN: a size that does not occur, and everything if nothing is detected or annotated.
     Only the task ``bbox`` is evaluated, always by the official implementation; ``use_fast_impl`` has no effect.
@@ -95,12 +94,8 @@ class COCOEvaluator(DatasetEvaluator):
         if coco_eval is None:
             self._logger.warning("Nothing was detected; every metric is NaN.")
             return dict.fromkeys(_METRICS, float("nan"))
-        values = dict(zip(_METRICS, coco_eval.stats, strict=False))
-        if class_names is not None and len(class_names) > 1:
-            precision = coco_eval.eval["precision"][:, :, :, 0, -1]  # (IoU thresholds, recalls, categories)
-            per_class = np.ma.masked_less(precision, 0).mean(axis=(0, 1)).filled(-1)  # -1: not defined
-            values.update((f"AP-{name}", per_class[k]) for k, name in enumerate(class_names))
-        results = {name: float(value) * 100 if value >= 0 else float("nan") for name, value in values.items()}
+        values = zip(_METRICS, coco_eval.stats, strict=False)
+        results = {name: float(value) * 100 if value >= 0 else float("nan") for name, value in values}
         table = tabulate([list(results.values())], headers=list(results), tablefmt="pipe", floatfmt=".3f")
         self._logger.info("Evaluation of %s:\n%s", iou_type, table)
         return results

@@ -5,7 +5,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -28,36 +28,11 @@ class DatasetEvaluator:
         """``{task: {metric: value}}`` on the main process; None or an empty dict on the others."""
 
 
-class DatasetEvaluators(DatasetEvaluator):
-    """Several evaluators over one pass. Their results must not share a task."""
-
-    def __init__(self, evaluators: Sequence[DatasetEvaluator]):
-        self._evaluators = evaluators
-
-    def reset(self) -> None:
-        for evaluator in self._evaluators:
-            evaluator.reset()
-
-    def process(self, inputs, outputs) -> None:
-        for evaluator in self._evaluators:
-            evaluator.process(inputs, outputs)
-
-    def evaluate(self) -> dict:
-        merged: dict = {}
-        for results in [evaluator.evaluate() or {} for evaluator in self._evaluators]:
-            if shared := merged.keys() & results.keys():
-                raise ValueError(f"Two evaluators give results for {sorted(shared)}; each task needs one evaluator.")
-            merged.update(results)
-        return merged
-
-
-def inference_on_dataset(model: nn.Module, data_loader, evaluator) -> dict:
+def inference_on_dataset(model: nn.Module, data_loader, evaluator: DatasetEvaluator) -> dict:
     """Run ``model`` (in eval mode, without gradients) over a loader that has a length, evaluate, and log progress.
 
-    ``evaluator``: one, several, or None to measure the speed only. Processes without results return an empty dict.
+    Processes without results return an empty dict.
     """
-    if evaluator is None or isinstance(evaluator, Sequence):
-        evaluator = DatasetEvaluators(evaluator or [])
     evaluator.reset()
     batches, start, logged = len(data_loader), time.perf_counter(), 0.0
     logger.info("Inference on %d batches by each of %d processes.", batches, comm.get_world_size())
@@ -96,12 +71,3 @@ def verify_results(cfg, results: Mapping) -> bool:
         logger.error("Unexpected results: %s", "; ".join(wrong))
         sys.exit(1)
     return True
-
-
-def flatten_results_dict(results: Mapping) -> dict:
-    """``{"bbox": {"AP": 1.0}}`` -> ``{"bbox/AP": 1.0}``, to any depth."""
-    flat = {}
-    for key, value in results.items():
-        inner = flatten_results_dict(value) if isinstance(value, Mapping) else None
-        flat.update({key: value} if inner is None else {f"{key}/{name}": v for name, v in inner.items()})
-    return flat

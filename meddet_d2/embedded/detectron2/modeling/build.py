@@ -49,14 +49,12 @@ class FPN(Backbone):
     ``num_levels`` coarser levels from the map ``in_feature``, which is the bottom-up network's or the pyramid's own.
     """
 
-    def __init__(self, bottom_up, in_features, out_channels, norm="", top_block=None, fuse_type="sum"):
+    def __init__(self, bottom_up, in_features, out_channels, norm="", top_block=None):
         super().__init__()
         shapes = bottom_up.output_shape()
         strides = [shapes[name].stride for name in in_features]
         if any(coarse != 2 * fine for fine, coarse in pairwise(strides)):
             raise ValueError(f"FPN: each stride of {tuple(in_features)} must be twice the one before, got {strides}.")
-        if fuse_type not in ("sum", "avg"):
-            raise ValueError(f"FPN: fuse_type must be 'sum' or 'avg', got {fuse_type!r}.")
         # Names and order of the modules are Detectron2's: a checkpoint's optimizer state depends on both.
         self._levels = [stride.bit_length() - 1 for stride in strides]
         for level, name in zip(self._levels, in_features, strict=True):
@@ -66,7 +64,7 @@ class FPN(Backbone):
                 weight_init.c2_xavier_fill(conv)
                 self.add_module(f"fpn_{role}{level}", conv)
         self.top_block, self.bottom_up = top_block, bottom_up
-        self.in_features, self._fuse_type = tuple(in_features), fuse_type
+        self.in_features = tuple(in_features)
         self.size_divisibility = strides[-1]
         last = self._levels[-1] + (top_block.num_levels if top_block is not None else 0)
         self._out_feature_strides = {f"p{level}": 2**level for level in range(self._levels[0], last + 1)}
@@ -80,7 +78,6 @@ class FPN(Backbone):
             lateral = getattr(self, f"fpn_lateral{level}")(bottom_up[name])
             if merged is not None:
                 lateral = lateral + F.interpolate(merged, scale_factor=2.0, mode="nearest")
-                lateral = lateral / 2 if self._fuse_type == "avg" else lateral
             merged = lateral
             outputs[f"p{level}"] = getattr(self, f"fpn_output{level}")(merged)
         if self.top_block is not None:

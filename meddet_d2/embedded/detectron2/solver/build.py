@@ -1,14 +1,10 @@
-"""Optimizer and learning rate schedule from ``cfg.SOLVER``."""
+"""Learning rate schedule from ``cfg.SOLVER``."""
 
 import logging
 
 import fvcore.common.param_scheduler as ps
-import torch
-from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-
-_NORM_LAYERS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm)
 
 
 class WarmupParamScheduler(ps.CompositeParamScheduler):
@@ -42,83 +38,6 @@ class LRMultiplier(LRScheduler):
     def get_lr(self) -> list[float]:
         multiplier = self._multiplier(self.last_epoch / self._max_iter)
         return [base_lr * multiplier for base_lr in self.base_lrs]
-
-
-def build_optimizer(cfg, model: nn.Module) -> Optimizer:
-    """SGD with momentum over ``model``'s trainable parameters, with gradient clipping if the config asks for it."""
-    solver = cfg.SOLVER
-    params = get_default_optimizer_params(
-        model,
-        base_lr=solver.BASE_LR,
-        weight_decay_norm=solver.WEIGHT_DECAY_NORM,
-        bias_lr_factor=solver.BIAS_LR_FACTOR,
-        weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
-    )
-    options = {"momentum": solver.MOMENTUM, "nesterov": solver.NESTEROV, "weight_decay": solver.WEIGHT_DECAY}
-    return maybe_add_gradient_clipping(cfg, torch.optim.SGD)(params, lr=solver.BASE_LR, foreach=True, **options)
-
-
-def get_default_optimizer_params(
-    model: nn.Module,
-    base_lr: float | None = None,
-    weight_decay: float | None = None,
-    weight_decay_norm: float | None = None,
-    bias_lr_factor: float | None = 1.0,
-    weight_decay_bias: float | None = None,
-    overrides: dict[str, dict[str, float]] | None = None,
-) -> list[dict]:
-    """An optimizer's parameter groups: one for each distinct set of settings, in the order of first appearance.
-
-    Frozen parameters are left out and shared ones taken once. Settings that are None stay the optimizer's own;
-    ``overrides`` go by a parameter's own name (``"weight"``, ``"bias"``, ...) and win over all else.
-    """
-    common = {key: value for key, value in (("lr", base_lr), ("weight_decay", weight_decay)) if value is not None}
-    bias: dict[str, float] = {}
-    if bias_lr_factor not in (None, 1.0):
-        if base_lr is None:
-            raise ValueError("get_default_optimizer_params: bias_lr_factor needs base_lr; give it.")
-        bias["lr"] = base_lr * bias_lr_factor
-    if weight_decay_bias is not None:
-        bias["weight_decay"] = weight_decay_bias
-    if bias and "bias" in (overrides or {}):
-        raise ValueError("get_default_optimizer_params: biases are set by overrides and by arguments; keep one.")
-    overrides = {"bias": bias, **(overrides or {})}
-
-    groups: dict[tuple, dict] = {}
-    seen: set[nn.Parameter] = set()
-    for module in model.modules():
-        norm = {"weight_decay": weight_decay_norm} if isinstance(module, _NORM_LAYERS) else {}
-        for name, parameter in module.named_parameters(recurse=False):
-            if parameter.requires_grad and parameter not in seen:
-                seen.add(parameter)
-                settings = {**common, **(norm if weight_decay_norm is not None else {}), **overrides.get(name, {})}
-                groups.setdefault(tuple(settings.items()), {**settings, "params": []})["params"].append(parameter)
-    return list(groups.values())
-
-
-def maybe_add_gradient_clipping(cfg, optimizer: type[Optimizer]) -> type[Optimizer]:
-    """A subclass of the optimizer whose ``step`` clips gradients, if ``SOLVER.CLIP_GRADIENTS.ENABLED``.
-
-    Clipping is per parameter: with ``CLIP_TYPE`` ``"value"`` each element is cut to ``CLIP_VALUE``, with ``"norm"``
-    each parameter's gradient is scaled to a norm of at most that.
-    """
-    clip = cfg.SOLVER.CLIP_GRADIENTS.clone()
-    if not clip.ENABLED:
-        return optimizer
-    if clip.CLIP_TYPE not in ("value", "norm"):
-        raise ValueError(f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE must be 'value' or 'norm', got {clip.CLIP_TYPE!r}.")
-
-    class WithGradientClip(optimizer):
-        def step(self, closure=None):
-            for parameter in (p for group in self.param_groups for p in group["params"]):
-                if clip.CLIP_TYPE == "value":
-                    nn.utils.clip_grad_value_(parameter, clip.CLIP_VALUE)
-                else:
-                    nn.utils.clip_grad_norm_(parameter, clip.CLIP_VALUE, clip.NORM_TYPE)
-            return super().step(closure)
-
-    WithGradientClip.__name__ = f"{optimizer.__name__}WithGradientClip"
-    return WithGradientClip
 
 
 def build_lr_scheduler(cfg, optimizer: Optimizer) -> LRMultiplier:

@@ -7,8 +7,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-_PER_MACHINE: int | None = None  # processes
-
 
 def get_world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
@@ -23,19 +21,7 @@ def is_main_process() -> bool:
 
 
 def create_local_process_group(num_workers_per_machine: int) -> None:
-    """Tell how many processes each machine runs, which have consecutive ranks. ``launch`` does."""
-    global _PER_MACHINE
-    assert get_world_size() % num_workers_per_machine == 0, "Machines must run equally many processes"
-    _PER_MACHINE = num_workers_per_machine
-
-
-def get_local_size() -> int:
-    assert get_world_size() == 1 or _PER_MACHINE, "Use launch(), or call create_local_process_group()"
-    return _PER_MACHINE or 1
-
-
-def get_local_rank() -> int:
-    return get_rank() % get_local_size()
+    """For upstream's callers. Nothing here asks for a process's place on its machine."""
 
 
 def synchronize() -> None:

@@ -5,7 +5,6 @@ import logging
 from collections import defaultdict
 from datetime import timedelta
 from itertools import takewhile
-from typing import Any
 
 import torch
 from fvcore.common.history_buffer import HistoryBuffer
@@ -22,14 +21,13 @@ def get_event_storage() -> "EventStorage":
 
 
 class EventStorage:
-    """Scalars by name and iteration, and images for tensorboard. The trainer keeps ``iter`` at its iteration."""
+    """Scalars by name and iteration. The trainer keeps ``iter`` at its iteration."""
 
     def __init__(self, start_iter: int = 0):
         self.iter = int(start_iter)
         self._histories: dict[str, HistoryBuffer] = defaultdict(HistoryBuffer)
         self._smoothing_hints: dict[str, bool] = {}
         self._latest: dict[str, tuple[float, int]] = {}
-        self._images: list[tuple[str, Any, int]] = []
 
     def put_scalar(self, name: str, value: float, smoothing_hint: bool = True, cur_iter: int | None = None) -> None:
         """Add a scalar. ``smoothing_hint`` says that it is noisy, and must be the same each time for a name."""
@@ -42,15 +40,6 @@ class EventStorage:
     def put_scalars(self, *, smoothing_hint: bool = True, cur_iter: int | None = None, **scalars: float) -> None:
         for name, value in scalars.items():
             self.put_scalar(name, value, smoothing_hint=smoothing_hint, cur_iter=cur_iter)
-
-    def put_image(self, img_name: str, img_tensor) -> None:
-        """Keep an RGB image (3, H, W), uint8 or float in [0, 1], until the tensorboard writer takes it."""
-        self._images.append((img_name, img_tensor, self.iter))
-
-    def history(self, name: str) -> HistoryBuffer:
-        if name not in self._histories:
-            raise KeyError(f"No scalar named '{name}' was put")
-        return self._histories[name]
 
     def histories(self) -> dict[str, HistoryBuffer]:
         return self._histories
@@ -121,20 +110,17 @@ class JSONWriter(EventWriter):
 
 
 class TensorboardXWriter(EventWriter):
-    """Scalars and images for tensorboard. ``kwargs`` go to ``SummaryWriter``."""
+    """Scalars for tensorboard."""
 
-    def __init__(self, log_dir: str, window_size: int = 20, **kwargs: Any):
+    def __init__(self, log_dir: str, window_size: int = 20):
         super().__init__(window_size)
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-        self._writer = SummaryWriter(log_dir, **kwargs)
+        self._writer = SummaryWriter(log_dir)
 
     def write(self) -> None:
         for name, value, iteration in self._new_scalars():
             self._writer.add_scalar(name, value, iteration)
-        images = get_event_storage()._images
-        while images:
-            self._writer.add_image(*images.pop(0))
 
     def close(self) -> None:
         self._writer.close()
