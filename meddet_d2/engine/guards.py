@@ -23,8 +23,8 @@ def check_config(cfg: CfgNode) -> None:
     """Refuse settings that cannot work on this machine, or with one another.
 
     Raises:
-        ValueError: mixed precision or a CUDA device where there is no CUDA, two keys that scale the learning rate, or a
-            meta-architecture that no task speaks for.
+        ValueError: mixed precision or a CUDA device where there is no CUDA, two keys that scale the learning rate, a
+            pass over the data for BatchNorm, or a meta-architecture that no task speaks for.
     """
     task_for(cfg.MODEL.META_ARCHITECTURE)
     device = torch.device(cfg.MODEL.DEVICE).type
@@ -32,6 +32,8 @@ def check_config(cfg: CfgNode) -> None:
         raise ValueError("MODEL.DEVICE is cuda, but torch finds no CUDA here; set MODEL.DEVICE cpu (or auto).")
     if cfg.SOLVER.AMP.ENABLED and device == "cpu":
         raise ValueError("SOLVER.AMP.ENABLED needs a CUDA device; set SOLVER.AMP.ENABLED False to train on the CPU.")
+    if cfg.TEST.PRECISE_BN.ENABLED:
+        raise ValueError("TEST.PRECISE_BN.ENABLED is True, but this project has no such pass; set it to False.")
     if cfg.SOLVER.REFERENCE_BATCH < 0 or (cfg.SOLVER.REFERENCE_BATCH and cfg.SOLVER.REFERENCE_WORLD_SIZE):
         raise ValueError(
             f"SOLVER.REFERENCE_BATCH is {cfg.SOLVER.REFERENCE_BATCH} and REFERENCE_WORLD_SIZE "

@@ -119,6 +119,8 @@ def test_the_rate_follows_the_batch(tiny_cfg, caplog):
     assert rates == {0.01 / 8}
     with pytest.raises(ValueError, match="REFERENCE_BATCH is 16 and REFERENCE_WORLD_SIZE 2"):
         check_config(tiny_cfg("SOLVER.REFERENCE_BATCH", 16, "SOLVER.REFERENCE_WORLD_SIZE", 2))
+    with pytest.raises(ValueError, match=r"TEST\.PRECISE_BN\.ENABLED is True"):
+        check_config(tiny_cfg("TEST.PRECISE_BN.ENABLED", True))
 
 
 @pytest.mark.parametrize(

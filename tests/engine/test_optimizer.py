@@ -62,17 +62,11 @@ class Pair(nn.Module):
     [(True, "value", [0.5, 0.5, 0.1]), (True, "norm", [0.3, 0.4, 0.1]), (False, "value", [3.0, 4.0, 0.1])],
 )
 def test_gradients_are_clipped_for_each_parameter(tiny_cfg, enabled, kind, expected):
-    clip = [
-        "SOLVER.OPTIMIZER",
-        "SGD",
-        "SOLVER.CLIP_GRADIENTS.ENABLED",
-        enabled,
-        "SOLVER.CLIP_GRADIENTS.CLIP_TYPE",
-        kind,
-    ]
+    clip = ["SOLVER.CLIP_GRADIENTS.ENABLED", enabled, "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", kind]
     clip += ["SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 0.5]
+    sgd = ["SOLVER.OPTIMIZER", "SGD", "SOLVER.MOMENTUM", 0.0, "SOLVER.BASE_LR", 1.0]
     model = Pair()
-    optimizer = build_optimizer(tiny_cfg("SOLVER.MOMENTUM", 0.0, "SOLVER.BASE_LR", 1.0, *clip), model)
+    optimizer = build_optimizer(tiny_cfg(*sgd, *clip), model)
     model.pair.grad, model.single.grad = torch.tensor([3.0, 4.0]), torch.tensor([0.1])
     optimizer.step()
     assert torch.cat([-model.pair.data, -model.single.data]).tolist() == pytest.approx(expected, abs=1e-4)
