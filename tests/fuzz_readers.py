@@ -169,7 +169,7 @@ def read_annotation(kind: str, path: Path) -> None:
     annotations = [without_ignored(annotation, classes, findings) for annotation in annotations]
     annotations = [annotation for annotation in annotations if annotation.problem is None]
     try:
-        classes.check(shape.label for annotation in annotations for shape in annotation.shapes)
+        classes.settle([shape.label for annotation in annotations for shape in annotation.shapes], findings)
     except ValueError:
         return
     for annotation in annotations:

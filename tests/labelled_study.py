@@ -20,6 +20,14 @@ def write_png(path: Path, seed: int, size: tuple[int, int] = SIZE) -> Path:
     return path
 
 
+def findings(said: str, headline: str) -> list[str]:
+    """The names below a headline of the summary."""
+    lines = said.splitlines()
+    start = next(index for index, line in enumerate(lines) if line == headline)
+    rest = lines[start + 1 :]
+    return rest[: next((index for index, line in enumerate(rest) if not line.startswith("  ")), len(rest))]
+
+
 class Study:
     """A hospital's folder: images/<patient>/<name>.png, and the annotations of all of them.
 

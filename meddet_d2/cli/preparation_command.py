@@ -8,10 +8,11 @@ from pathlib import Path
 
 from ..command import guarded
 from ..curation.preparation.omissions import Findings
+from ..layout.data_set import CDH_CLASSES
 from ..places import datasets_root, given_path
 
-# Data sets that data/builtin.py registers, by the name of their folder, with the splits that it knows.
-REGISTERED = {"cdh1848": ("train", "test"), "spider_lumbar": ("train", "val")}
+# Data sets that data/builtin.py registers, by the name of their folder: their splits and classes.
+REGISTERED = {"cdh1848": (("train", "test"), CDH_CLASSES), "spider_lumbar": (("train", "val"), CDH_CLASSES)}
 
 
 def add_common_arguments(parser: argparse.ArgumentParser, name: str, parts: str) -> None:
@@ -51,22 +52,31 @@ def fractions_of(arguments: argparse.Namespace, names: Sequence[Sequence[str]]) 
     return dict(zip(fitting[0], fractions, strict=True))
 
 
-def summarize(output: Path, numbers: Mapping[str, Mapping[str, int]]) -> None:
+def summarize(output: Path, numbers: Mapping[str, Mapping[str, int]], classes: Sequence[str]) -> None:
     """Print what was made and the next commands to type."""
-    print(f"{output}:")
+    print(f"{output}:\n  classes: {', '.join(classes)}")
     for split, of in numbers.items():
         print(f"  {split}.json: " + ", ".join(f"{count} {what}" for what, count in of.items()))
     print(f"Next:\n  meddet check-data {shlex.quote(str(output))}")
-    splits = REGISTERED.get(output.name, ("",))
-    if not set(splits) <= set(numbers):
+    known = REGISTERED.get(output.name, ((), ()))[0]
+    root = output.absolute().parent
+    environment = register = ""
+    if known and set(known) <= set(numbers):
+        train, test = (f"{output.name}_{split}" for split in known)
+        if root != datasets_root().absolute():
+            environment = f"DETECTRON2_DATASETS={shlex.quote(str(root))} "
+    elif len(numbers) > 1:
+        jsons = {f"my_{output.name}_{split}": root / output.name / f"{split}.json" for split in numbers}
+        train, *_, test = jsons
+        entries = str(tuple(f"{name}={path}" for name, path in jsons.items() if name in (train, test)))
+        quoted = shlex.quote(entries) if set(entries) & set('"$`\\') else f'"{entries}"'
+        register = f"DATASETS.REGISTER {quoted} "
+    else:
         print("To train on it, register it under a name of your own: docs/how_to/your_data.md.")
         return
-    root = output.absolute().parent
-    environment = "" if root == datasets_root().absolute() else f"DETECTRON2_DATASETS={shlex.quote(str(root))} "
-    train, test = (f"\"('{output.name}_{split}',)\"" for split in splits)
     print(
         f"  {environment}meddet train --config-file configs/backbones/gfl_mobilenetv2.yaml "
-        f"DATASETS.TRAIN {train} DATASETS.TEST {test}"
+        f"{register}DATASETS.TRAIN \"('{train}',)\" DATASETS.TEST \"('{test}',)\""
     )
 
 

@@ -1,32 +1,35 @@
-r"""Make a data set in the layout of CDH-1848 from your images and the annotations of a labelling tool.
+r"""Make a data set from your images and the annotations of a labelling tool.
 
     meddet prepare images IMAGES --annotations A --format labelme
     meddet prepare images IMAGES --annotations A.xml --format cvat --patients table.csv
     meddet prepare images IMAGES --annotations LABELS --format yolo --patient-folder 1 \
         --classes "herniation=protrusion" "normal=non-protrusion"
+    meddet prepare images IMAGES --annotations A --format coco --output datasets/chest --classes mass "Cyste=cyst"
     meddet prepare images IMAGES --annotations A.json --format coco --split 0.7 0.1 0.2 --key ~/key.csv
 
-IMAGES holds DICOM, NIfTI, PNG, JPEG or TIFF files. What comes out has pseudonyms for names and no metadata; only the
-file of --key, if you ask for one, says who is who. docs/how_to/your_data.md says the rest.
+IMAGES holds DICOM, NIfTI, PNG, JPEG or TIFF files. The folder cdh1848 (the default) gets CDH-1848's two classes; any
+other --output gets the classes of your labels, or those of --classes. What comes out has pseudonyms for names and no
+metadata; only the file of --key, if you ask for one, says who is who. docs/how_to/your_data.md says the rest.
 """
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
-
-import meddet_d2
 
 from ..command import new_parser
 from ..curation.preparation.annotation_files import FORMATS
-from ..curation.preparation.assembly import assemble, draw_split, follow_list, follow_split
+from ..curation.preparation.assembly import assemble, check_output
 from ..curation.preparation.classes import ClassMap
 from ..curation.preparation.image_folder import ImageSettings, prepare_images
+from ..curation.preparation.key_file import check_key, new_key, write_key
 from ..curation.preparation.omissions import Findings
-from ..curation.preparation.writing import check_key, check_output, new_folder, new_key, write_key
+from ..curation.preparation.split import draw_split, follow_list, follow_split
 from ..files import read_text
 from ..formats import Pseudonyms
+from ..layout.data_set_writer import new_folder
 from ..places import datasets_root, given_path
-from .preparation_command import add_common_arguments, fractions_of, prepare, summarize
+from .preparation_command import REGISTERED, add_common_arguments, fractions_of, prepare, summarize
 
 SPLITS = (("train", "test"), ("train", "val", "test"))
 
@@ -43,7 +46,13 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
     parser.add_argument(
         "--class-names", type=given_path, metavar="FILE", help="YOLO's names: data.yaml, or one name a line"
     )
-    parser.add_argument("--classes", nargs="+", default=[], metavar="LABEL=CLASS", help="labels of your own")
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        default=[],
+        metavar="CLASS",
+        help="classes in the order of their ids; LABEL=CLASS renames or joins labels (default: the labels)",
+    )
     parser.add_argument(
         "--ignore-label", action="append", default=[], metavar="LABEL", help="leave its shapes out; may be repeated"
     )
@@ -69,41 +78,38 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
 
 def run(args: argparse.Namespace, findings: Findings) -> None:
     output = args.output or datasets_root() / "cdh1848"
-    settings = _settings(args)
+    settings = _settings(args, only=REGISTERED.get(output.name, ((), ()))[1])
     fractions = fractions_of(args, SPLITS)
     check_output(output, [args.images, args.annotations], force=args.force)
     if args.key:
         check_key(args.key, output, force=args.force)
     listed = _listed(args.test_patients)
     pseudonyms = Pseudonyms.load()
-    with new_key(args.key) as key, new_folder(output) as folder:
-        prepared = prepare_images(settings, folder, pseudonyms, findings)
+    with new_key(args.key) as key, new_folder(output, replace=True) as folder:
+        records, owners = prepare_images(settings, folder, pseudonyms, findings)
         if listed:
-            named = {prepared.owners.named(text): text for text in listed}
-            splits = follow_list(prepared.records, named, "train", "test", findings)
+            splits = follow_list(records, {owners.named(text): text for text in listed}, findings)
         elif args.split_column:
-            splits = follow_split(prepared.records, prepared.said_splits, findings)
-        elif prepared.records:
-            splits = draw_split(prepared.records, fractions, args.seed, findings)
+            splits = follow_split(records, owners.said_splits(records), findings)
         else:
-            splits = {}
+            splits = draw_split(records, fractions, args.seed, findings)
         numbers = assemble(
             folder,
-            prepared.records,
+            records,
             splits,
+            settings.classes.classes,
             description="Prepared from labelled images by datasets/prepare_images.py",
             made_by="datasets/prepare_images.py",
-            version=meddet_d2.__version__,
             settings=_account(args, fractions),
             findings=findings,
             strict=args.strict,
         )
         if key is not None:
-            write_key(key, [record for record in prepared.records if record.patient in splits])
-    summarize(output, numbers)
+            write_key(key, [record for record in records if record.patient in splits])
+    summarize(output, numbers, settings.classes.classes)
 
 
-def _settings(args: argparse.Namespace) -> ImageSettings:
+def _settings(args: argparse.Namespace, only: Sequence[str]) -> ImageSettings:
     if args.split_column and not args.patients:
         raise ValueError("--split-column is a column of the table of --patients; give both.")
     if sum(map(bool, (args.split, args.split_column, args.test_patients))) > 1:
@@ -118,7 +124,7 @@ def _settings(args: argparse.Namespace) -> ImageSettings:
         images=args.images,
         annotations=args.annotations,
         kind=args.format,
-        classes=ClassMap(args.classes, args.ignore_label),
+        classes=ClassMap(args.classes, args.ignore_label, only),
         names_file=args.class_names,
         table=args.patients,
         columns=(args.patient_column, args.image_column, args.split_column),

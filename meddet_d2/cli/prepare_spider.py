@@ -14,15 +14,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-import meddet_d2
-
 from ..command import new_parser
-from ..curation.preparation.assembly import assemble, draw_split, follow_split
+from ..curation.preparation.assembly import assemble, check_output
 from ..curation.preparation.omissions import Findings
 from ..curation.preparation.spider import (
     GRADINGS,
     OVERVIEW,
     SEQUENCES,
+    Grades,
     SpiderSlice,
     Volume,
     find_volumes,
@@ -30,8 +29,10 @@ from ..curation.preparation.spider import (
     read_official_split,
     read_slices_of,
 )
-from ..curation.preparation.writing import Record, check_output, new_folder, write_image
+from ..curation.preparation.split import draw_split, follow_split
 from ..formats.metaimage import load_torchio
+from ..layout.data_set import CDH_CLASSES
+from ..layout.data_set_writer import Record, new_folder, write_image
 from ..places import datasets_root, given_path
 from .preparation_command import add_common_arguments, fractions_of, prepare, summarize
 
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace, findings: Findings) -> None:
     volumes = find_volumes(args.release, tuple(args.sequences), findings)
     gradings = read_gradings(args.release / GRADINGS, findings)
     official = read_official_split(args.release / OVERVIEW) if args.official_split else None
-    with new_folder(output) as folder:
+    with new_folder(output, replace=True) as folder:
         records = []
         for volume in tqdm(volumes, desc="reading volumes", unit="volume", disable=None):
             for found in _slices(volume, gradings, findings, central=args.slices == "central"):
@@ -74,16 +75,16 @@ def run(args: argparse.Namespace, findings: Findings) -> None:
             said = {f"spider_{patient:03d}": splits for patient, splits in official.items()}
             splits = follow_split(records, said, findings)
         else:
-            splits = draw_split(records, fractions, args.seed, findings) if records else {}
+            splits = draw_split(records, fractions, args.seed, findings)
         drawn = {"fractions": fractions, "seed": args.seed}
         numbers = assemble(
             folder,
             records,
             splits,
+            CDH_CLASSES,
             description="SPIDER (van der Graaf et al. 2024, doi 10.1038/s41597-024-03090-w, CC BY 4.0), lumbar, "
             "sagittal slices and disc boxes made by datasets/prepare_spider.py; not CDH-1848",
             made_by="datasets/prepare_spider.py",
-            version=meddet_d2.__version__,
             settings={
                 "sequences": list(args.sequences),
                 "slices": args.slices,
@@ -92,12 +93,10 @@ def run(args: argparse.Namespace, findings: Findings) -> None:
             findings=findings,
             strict=args.strict,
         )
-    summarize(output, numbers)
+    summarize(output, numbers, CDH_CLASSES)
 
 
-def _slices(
-    volume: Volume, gradings: dict[int, dict[int, int]], findings: Findings, *, central: bool
-) -> list[SpiderSlice]:
+def _slices(volume: Volume, gradings: dict[int, Grades], findings: Findings, *, central: bool) -> list[SpiderSlice]:
     if volume.mask is None:
         findings.add("volumes_without_mask", str(volume.image))
     elif volume.patient not in gradings:

@@ -57,7 +57,10 @@ def without_level(text: str) -> str:
     """The text without the level in it and the separators around it: "C5/6_protrusion" is "protrusion"."""
     found = _search(text)
     parts = [text] if found is None else [text[: found[1].start()], text[found[1].end() :]]
-    return " ".join(filter(None, (part.strip(" _:,;()-") for part in parts)))
+    left = " ".join(filter(None, (part.strip(" _:,;()-") for part in parts)))
+    # Brackets that were not around the level.
+    opened = left.count("(") - left.count(")")
+    return "(" * -opened + left + ")" * opened
 
 
 def _search(text: str) -> tuple[str, re.Match] | None:

@@ -8,10 +8,6 @@ nobody, and a data set is a pure function of its parameters, whose hash names it
 import hashlib
 import json
 import logging
-import os
-import shutil
-import tempfile
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..layout.data_set import CDH_CLASSES
+from ..layout.data_set_writer import Box, Record, coco_content, new_folder
 from .acquisition import acquire
 from .anatomy import Disc, Neck, draw_neck, neighbouring_slice
 from .canvas import Canvas
@@ -30,7 +27,6 @@ logger = logging.getLogger(__name__)
 # Counts the changes of the generator that change pixels or boxes; part of the folder's name.
 GENERATOR_VERSION = 1
 SPLITS = ("train", "test")
-CATEGORIES = [{"id": number, "name": name} for number, name in enumerate(CDH_CLASSES, start=1)]
 SLICES_PER_PATIENT = 2
 # What a ZOOM above 1 magnifies about: a little above the middle of the neck, so that at 1.4 the thoracic discs, which
 # carry no box, lie at the border. At ZOOM 1 it is the middle of the whole field of view.
@@ -41,6 +37,18 @@ FIELD_OF_VIEW_MM = 230.0
 MARGIN_ALONG, MARGIN_ACROSS = 0.0045, 0.0015
 # A disc of which less than this share of the box lies in the picture (at a high ZOOM) carries no box.
 LEAST_VISIBLE = 0.6
+# Least and greatest value of each parameter.
+_LIMITS = (
+    ("seed", 0, 2**63 - 1),
+    ("size", 64, 4096),
+    ("zoom", 0.5, 4.0),
+    ("train_patients", 1, 10**6),
+    ("test_patients", 1, 10**6),
+    ("protrusion_rate", 0.0, 1.0),
+    ("protrusion_depth", 0.0, 0.045),
+    ("healthy_depth", 0.0, 0.045),
+    ("noise", 0.0, 0.5),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,40 +70,25 @@ class PhantomParams:
     noise: tuple[float, float]
 
     def __post_init__(self) -> None:
-        for key, low, high in (
-            ("seed", 0, 2**63 - 1),
-            ("size", 64, 4096),
-            ("zoom", 0.5, 4.0),
-            ("train_patients", 1, 10**6),
-            ("test_patients", 1, 10**6),
-            ("protrusion_rate", 0.0, 1.0),
-        ):
+        for key, low, high in _LIMITS:
             value = getattr(self, key)
-            if not low <= value <= high:
-                raise ValueError(f"DATASETS.PHANTOM.{key.upper()} is {value}; give a value in [{low}, {high}].")
-        for key, high in (("protrusion_depth", 0.045), ("healthy_depth", 0.045), ("noise", 0.5)):
-            value = getattr(self, key)
-            if len(value) != 2 or not 0.0 <= value[0] <= value[1] <= high:
-                raise ValueError(
-                    f"DATASETS.PHANTOM.{key.upper()} is {tuple(value)}; "
-                    f"give (low, high) with 0 <= low <= high <= {high}."
-                )
+            name = f"DATASETS.PHANTOM.{key.upper()}"
+            if isinstance(value, int | float):
+                if not low <= value <= high:
+                    raise ValueError(f"{name} is {value}; give a value in [{low}, {high}].")
+            elif len(value) != 2 or not low <= value[0] <= value[1] <= high:
+                raise ValueError(f"{name} is {value}; give (low, high) with {low:g} <= low <= high <= {high}.")
 
     @classmethod
     def from_config(cls, cfg) -> "PhantomParams":
         """Read DATASETS.PHANTOM of a config."""
-        node = cfg.DATASETS.PHANTOM
-        return cls(
-            seed=node.SEED,
-            size=node.SIZE,
-            zoom=float(node.ZOOM),
-            train_patients=node.TRAIN_PATIENTS,
-            test_patients=node.TEST_PATIENTS,
-            protrusion_depth=_range(node.PROTRUSION_DEPTH),
-            healthy_depth=_range(node.HEALTHY_DEPTH),
-            protrusion_rate=float(node.PROTRUSION_RATE),
-            noise=_range(node.NOISE),
-        )
+        values = {key.lower(): value for key, value in cfg.DATASETS.PHANTOM.items()}
+        for key, value in values.items():
+            if isinstance(value, list | tuple):
+                values[key] = tuple(map(float, value))
+            elif key in ("zoom", "protrusion_rate"):
+                values[key] = float(value)
+        return cls(**values)
 
     def digest(self) -> str:
         """Ten hexadecimal digits that name these parameters and the generator's version."""
@@ -105,11 +98,6 @@ class PhantomParams:
     def folder(self, root: str | Path) -> Path:
         """Where the data set lies under the root of all data sets."""
         return Path(root) / "cdh_phantom" / self.digest()
-
-
-def _range(values: Sequence[float]) -> tuple[float, float]:
-    # Of another length it is refused with the key's name.
-    return tuple(map(float, values))  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -195,82 +183,33 @@ def generate(params: PhantomParams, root: str | Path) -> Path:
     if folder.is_dir():
         return folder
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        working = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        with new_folder(folder, replace=False) as working:
+            logger.info("Generating the phantom data set in %s; this happens once.", folder)
+            _write(params, working)
     except OSError as error:
         raise OSError(
-            f"{folder.parent}: the phantom data set cannot be written there ({error.strerror}); "
+            f"{folder.parent}: the phantom data set cannot be written there ({error.strerror or error}); "
             "set DETECTRON2_DATASETS to a folder that can be written."
         ) from error
-    try:
-        logger.info("Generating the phantom data set in %s; this happens once.", folder)
-        _write(params, working)
-        # mkdtemp made it for this user alone; others may read a data set.
-        os.chmod(working, 0o755)
-        try:
-            os.rename(working, folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
     return folder
 
 
 def _write(params: PhantomParams, folder: Path) -> None:
-    (folder / "images").mkdir()
     counts = {"train": params.train_patients, "test": params.test_patients}
+    spacing = round(FIELD_OF_VIEW_MM / (params.size * params.zoom), 4)
+    info = {"phantom": True, "generator_version": GENERATOR_VERSION, "parameters": asdict(params)}
     with tqdm(total=sum(counts.values()) * SLICES_PER_PATIENT, desc="phantom", unit="image") as progress:
         for split in SPLITS:
-            images: list[dict] = []
-            annotations: list[dict] = []
+            records = []
             for number in range(counts[split]):
-                for index, made in enumerate(make_patient(params, split, number)):
-                    _append(images, annotations, made, params, f"{split}-{number + 1:04d}", index)
-                    file_name = folder / "images" / images[-1]["file_name"]
-                    if not cv2.imwrite(str(file_name), made.image):
-                        raise OSError(f"{file_name}: the image cannot be written; is the disk full?")
+                patient = f"{split}-{number + 1:04d}"
+                for index, made in enumerate(make_patient(params, split, number), start=1):
+                    name = f"{patient}_{index}.png"
+                    boxes = tuple(Box(1 if disc.protrudes else 2, box, disc.level) for disc, box in made.boxes)
+                    records.append(Record(name, (params.size, params.size), patient, (spacing, spacing), boxes))
+                    if not cv2.imwrite(str(folder / "images" / name), made.image):
+                        raise OSError(f"{name}: the image cannot be written; is the disk full?")
                     progress.update()
-            content = {
-                "info": {
-                    "description": f"Synthetic cervical T2 phantom, {split} split. Not patients: no figure on it is "
-                    "a figure on CDH-1848.",
-                    "phantom": True,
-                    "generator_version": GENERATOR_VERSION,
-                    "parameters": asdict(params),
-                },
-                "licenses": [],
-                "images": images,
-                "annotations": annotations,
-                "categories": CATEGORIES,
-            }
+            description = f"Synthetic cervical T2 phantom, {split} split. Not patients: no figure on it is a figure on "
+            content = coco_content(records, CDH_CLASSES, {"description": f"{description}CDH-1848.", **info}, digits=2)
             (folder / f"{split}.json").write_text(json.dumps(content), encoding="utf-8")
-
-
-def _append(
-    images: list[dict], annotations: list[dict], made: Slice, params: PhantomParams, patient: str, index: int
-) -> None:
-    """Add one slice's records to a split's COCO lists; ids count from 1."""
-    spacing = round(FIELD_OF_VIEW_MM / (params.size * params.zoom), 4)
-    images.append(
-        {
-            "id": len(images) + 1,
-            "file_name": f"{patient}_{index + 1}.png",
-            "width": params.size,
-            "height": params.size,
-            "patient_id": patient,
-            "spacing": [spacing, spacing],
-        }
-    )
-    for disc, box in made.boxes:
-        annotations.append(
-            {
-                "id": len(annotations) + 1,
-                "image_id": len(images),
-                "category_id": 1 if disc.protrudes else 2,
-                "bbox": list(box),
-                "area": round(box[2] * box[3], 2),
-                "iscrowd": 0,
-                "level": disc.level,
-            }
-        )

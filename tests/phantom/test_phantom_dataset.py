@@ -174,10 +174,10 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
 
 def test_only_a_rename_puts_it_in_its_place(tmp_path, monkeypatch):
     def refuse(source, target):
-        assert len(contents(Path(source))) == 8 and not Path(target).exists()
+        assert len(contents(source)) == 8 and not Path(target).exists()
         raise OSError("refused")
 
-    monkeypatch.setattr(phantom.os, "rename", refuse)
+    monkeypatch.setattr(Path, "rename", refuse)
     with pytest.raises(OSError, match="refused"):
         generate(PARAMS, tmp_path)
     assert list((tmp_path / "cdh_phantom").iterdir()) == []

@@ -111,6 +111,12 @@ def upright_box(points: Any, tolerance: float) -> Corners:
     return left, top, right, bottom
 
 
+def is_parallelogram(points: Sequence[tuple[float, float]], tolerance: float) -> bool:
+    """Whether the diagonals of four points halve each other."""
+    (a, b), (c, d), (e, f), (g, h) = points
+    return max(abs(a + e - c - g), abs(b + f - d - h)) <= 2 * tolerance
+
+
 def number(value: Any) -> float:
     """A finite number, also from text.
 

@@ -1,105 +1,101 @@
-"""From the images that are in to a finished data set: who is on which side, the json files, the account of it all."""
+"""From the images that are in to a finished data set: its json files, and the account of it all."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ... import __version__
 from ...files import write_json
-from ...layout.data_set import CDH_CLASSES
+from ...layout.data_set import DataSet
+from ...layout.data_set_writer import Record, coco_content
 from .omissions import Findings
-from .split import split_patients, stratum
-from .writing import PREPARATION, Record, write_splits
+
+PREPARATION = "preparation.json"
 
 
-def draw_split(records: list[Record], fractions: Mapping[str, float], seed: int, findings: Findings) -> dict[str, str]:
-    """The split of each patient, drawn as in split.py.
+def check_output(output: Path, sources: Iterable[Path], *, force: bool) -> None:
+    """Refuse, before any work, an output that must not be written.
 
     Raises:
-        ValueError: there are fewer patients than splits.
+        ValueError: it holds something and ``force`` is not set, or holds something else than an earlier preparation;
+            it lies in a source or a source in it.
     """
-    categories: dict[str, list[int]] = {}
-    for record in records:
-        categories.setdefault(record.patient, []).extend(box.category for box in record.boxes)
-    strata = {patient: stratum(found) for patient, found in categories.items()}
-    splits, stratified = split_patients(strata, fractions, seed)
-    if not stratified:
-        findings.add("not_split_by_class", f"too few patients of a kind for {', '.join(fractions)}")
-    return splits
-
-
-def follow_split(records: list[Record], said: Mapping[str, set[str]], findings: Findings) -> dict[str, str]:
-    """The split that a table gives each patient; images of a patient with none or several are left out."""
-    splits = {}
-    for record in records:
-        names = said.get(record.patient, set())
-        if len(names) == 1:
-            (splits[record.patient],) = names
-        else:
-            findings.add("no_split", f"{record.source}: {', '.join(sorted(names)) or 'none'}")
-    return splits
-
-
-def follow_list(
-    records: list[Record], listed: Mapping[str, str], other: str, split: str, findings: Findings
-) -> dict[str, str]:
-    """``split`` for the patients of a list (by pseudonym, with the text of the list), ``other`` for the rest."""
-    patients = {record.patient for record in records}
-    for patient, text in listed.items():
-        if patient not in patients:
-            findings.add("unknown_test_patients", repr(text))
-    return {patient: split if patient in listed else other for patient in patients}
+    target = output.resolve()
+    for source in sources:
+        if target == source.resolve() or target in source.resolve().parents or source.resolve() in target.parents:
+            raise ValueError(f"{output} and {source}: one lies in the other; write the data set somewhere else.")
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    if not (output / PREPARATION).is_file():
+        raise ValueError(
+            f"{output}: holds something that these tools did not make; move it or choose another --output."
+        )
+    if not force:
+        raise ValueError(f"{output}: holds a prepared data set; add --force to replace it.")
 
 
 def assemble(
     folder: Path,
     records: list[Record],
     splits: Mapping[str, str],
+    classes: Sequence[str],
     *,
     description: str,
     made_by: str,
-    version: str,
     settings: Mapping[str, Any],
     findings: Findings,
     strict: bool,
 ) -> dict[str, dict[str, int]]:
-    """Write the json files and ``preparation.json``, which holds numbers and settings and no names.
+    """Write the json files, check them as they will be checked when they are loaded, and write PREPARATION.
 
     Args:
-        folder: the new folder; its images are there.
+        folder: the new folder; its images are there. Those of patients without a split are removed.
         records: all images.
         splits: of each patient.
+        classes: names, in the order of their ids.
         description: for ``info``.
-        made_by, version: the script and the project's version.
+        made_by: the script.
         settings: what shaped the data set and says nothing of patients.
         findings: whose counts are written.
         strict: problems are an error.
 
     Returns:
-        The numbers of each split.
+        For each split its numbers of patients, images, healthy images and boxes of each class.
 
     Raises:
         ValueError: nothing is left, a split would be empty, or there are problems and ``strict`` is set.
     """
-    for record in records:
-        if record.patient not in splits:
-            (folder / "images" / record.file_name).unlink()
-    if not splits:
+    by_split: dict[str, list[Record]] = {name: [] for name in ("train", "val", "test") if name in splits.values()}
+    if not by_split:
         raise ValueError("no image can be used; what was left out is named above.")
-    numbers = write_splits(folder, records, splits, description)
-    for split, of in numbers.items():
-        for name in CDH_CLASSES:
-            if not of[name]:
+    # By name, so that the order in which files were read leaves no trace.
+    for record in sorted(records, key=lambda record: (record.patient, record.file_name)):
+        if record.patient in splits:
+            by_split[splits[record.patient]].append(record)
+        else:
+            (folder / "images" / record.file_name).unlink()
+    numbers = {}
+    for split, members in by_split.items():
+        info = {"description": f"{description}, {split} split"}
+        write_json(folder / f"{split}.json", coco_content(members, classes, info))
+        numbers[split] = _numbers(members, classes)
+        for name in classes:
+            if not numbers[split][name]:
                 findings.add("classless_splits", f"{split}: no {name}")
+    for split in by_split:
+        DataSet(json_file=folder / f"{split}.json", images=folder / "images", classes=tuple(classes)).read()
     if strict and findings.problems:
         raise ValueError(f"{findings.problems} problems, named above, and --strict: nothing was written.")
-    write_json(
-        folder / PREPARATION,
-        {
-            "made_by": made_by,
-            "version": version,
-            "settings": dict(settings),
-            "splits": numbers,
-            "findings": findings.counts(),
-        },
-    )
+    account = {"made_by": made_by, "version": __version__, "settings": dict(settings)}
+    write_json(folder / PREPARATION, {**account, "splits": numbers, "findings": findings.counts()})
     return numbers
+
+
+def _numbers(records: list[Record], classes: Sequence[str]) -> dict[str, int]:
+    categories = [box.category for record in records for box in record.boxes]
+    return {
+        "patients": len({record.patient for record in records}),
+        "images": len(records),
+        "healthy images": sum(not record.boxes for record in records),
+        **{name: categories.count(index) for index, name in enumerate(classes, start=1)},
+    }

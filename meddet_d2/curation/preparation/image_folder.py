@@ -12,6 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from ...formats import MRSlice, Pseudonyms, read_slices
+from ...layout.data_set_writer import Record, write_image
 from .annotation import ImageAnnotation
 from .annotation_files import match, read_annotations
 from .classes import ClassMap
@@ -20,7 +21,6 @@ from .omissions import Findings
 from .ownership import Owners, SamePatients
 from .shape_boxes import make_boxes, without_ignored
 from .table import read_table
-from .writing import Record, write_image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class ImageSettings:
     Attributes:
         images: the folder of images.
         annotations: the file or folder of annotations.
-        kind: their format, one of reading.FORMATS.
+        kind: their format, one of annotation_files.FORMATS.
         classes: labels to classes.
         names_file: YOLO's names of classes, None to look for them.
         table: csv with the patients, None if something else says them.
@@ -52,29 +52,19 @@ class ImageSettings:
     healthy_without_annotation: bool = False
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """The images that are in.
-
-    Attributes:
-        records: of the images.
-        said_splits: the splits that the table gives each patient; empty without a column of splits.
-        owners: who is who.
-    """
-
-    records: list[Record]
-    said_splits: dict[str, set[str]]
-    owners: Owners
-
-
-def prepare_images(settings: ImageSettings, folder: Path, pseudonyms: Pseudonyms, findings: Findings) -> Prepared:
-    """Read everything and write the images.
+def prepare_images(
+    settings: ImageSettings, folder: Path, pseudonyms: Pseudonyms, findings: Findings
+) -> tuple[list[Record], Owners]:
+    """Read everything, settle the classes and write the images.
 
     Args:
         settings: what to prepare.
         folder: the new data set; its images/ gets the images that can be used.
         pseudonyms: for patients and images.
         findings: gets everything that is left out or changed.
+
+    Returns:
+        The images that are in, and who is who.
 
     Raises:
         FileNotFoundError: the images, annotations or the table are not there.
@@ -84,7 +74,8 @@ def prepare_images(settings: ImageSettings, folder: Path, pseudonyms: Pseudonyms
     index = ImageIndex(settings.images, paths)
     annotations = read_annotations(settings.annotations, settings.kind, findings, names_file=settings.names_file)
     annotations = [without_ignored(annotation, settings.classes, findings) for annotation in annotations]
-    settings.classes.check(shape.label for annotation in annotations for shape in annotation.shapes if shape.label)
+    labels = [shape.label for annotation in annotations for shape in annotation.shapes if shape.label]
+    settings.classes.settle(labels, findings)
     matched, named = match(annotations, index, findings, others_are_healthy=settings.healthy_without_annotation)
     table = None
     if settings.table is not None:
@@ -109,12 +100,7 @@ def prepare_images(settings: ImageSettings, folder: Path, pseudonyms: Pseudonyms
     for text, sources in remarks.items():
         findings.add("remarks", f"{text} ({len(sources)} images, for example {sources[0]})")
     owners.join(findings)
-    records = _name(_without_copies(records, owners.same, findings), folder)
-    said: dict[str, set[str]] = {}
-    for record in records:
-        if table is not None and Path(record.source) in table.splits:
-            said.setdefault(record.patient, set()).add(table.splits[Path(record.source)])
-    return Prepared(records, said, owners)
+    return _name(_without_copies(records, owners.same, findings), folder), owners
 
 
 def _find_images(root: Path, findings: Findings) -> list[Path]:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from ...formats import MRSlice, Pseudonyms
+from ...layout.data_set_writer import Record
 from ...layout.identifiers import patient_key
 from .omissions import Findings
 from .table import PatientTable
@@ -95,6 +96,14 @@ class Owners:
                 findings.add("joined_patients", f"two patients with one PatientID in DICOM, for example {where}")
             elif len(patients) > 2:
                 findings.add("remarks", f"{len(patients)} patients with one PatientID in DICOM, for example {where}")
+
+    def said_splits(self, records: list[Record]) -> dict[str, set[str]]:
+        """The splits that the table gives the patients of some images; empty without a column of splits."""
+        said: dict[str, set[str]] = defaultdict(set)
+        for record in records:
+            if self._table is not None and (split := self._table.splits.get(Path(record.source))):
+                said[record.patient].add(split)
+        return said
 
     def _text(self, path: Path) -> str | None:
         """What the chosen source says; empty if nothing, None if DICOM is the source."""

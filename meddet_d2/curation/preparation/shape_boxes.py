@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
+from ...layout.data_set_writer import Box
 from .annotation import Corners, ImageAnnotation
 from .classes import ClassMap
 from .omissions import Findings
-from .writing import Box
 
 # Boxes that are narrower or lower than this, in pixels, are slips of the hand.
 LEAST_SIDE = 1.0

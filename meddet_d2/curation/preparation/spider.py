@@ -8,7 +8,8 @@ MHub's gc_spider_baseline).
 - Masks: 1-25 vertebrae from the bottom (L5 = 1), 101-125 vertebrae that are partly visible, 100 the spinal canal,
   201-225 discs from the bottom (L5/S1 = 201).
 - radiological_gradings.csv: a row for a patient's disc; "IVD label" counts as the masks do (1 = L5/S1, so 201);
-  "Disc herniation" is 0 or 1. The grade is the disc's in 3-D: the herniation may not show on a slice.
+  "Disc herniation" is 0 or 1, the class. All gradings are whole numbers, and kept as "original". They are the disc's
+  in 3-D: a herniation may not show on a slice.
 - overview.csv: a row for a volume; "new_file_name" is N_t2 and so on, "subset" is training or validation.
 - Storage: most volumes are LPS and t2_SPACE is PIR; some have values from -1000 with a padded border.
 
@@ -16,7 +17,6 @@ The number of a disc is a count from the lowest one, not an anatomical level: wi
 off, and the release does not say with whom. A disc 0, in gradings or mask, is a sign of it.
 """
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,13 +27,14 @@ import numpy as np
 
 from ...formats import window
 from ...formats.metaimage import read_volume
+from ...layout.data_set_writer import Box
 from ...layout.levels import DISCS
 from .annotation import number
 from .image_index import walk
 from .omissions import Findings
 from .table import SPLIT_NAMES, read_rows
-from .writing import Box
 
+HERNIATION = "Disc herniation"
 GRADINGS, OVERVIEW = "radiological_gradings.csv", "overview.csv"
 SEQUENCES = ("t1", "t2", "t2_SPACE")
 FIRST_DISC, LAST_DISC = 201, 225
@@ -41,6 +42,9 @@ FIRST_DISC, LAST_DISC = 201, 225
 CENTRAL_MM = 10.0
 # A disc is cut by its slice, or by the border, if less than this share of its area is seen.
 LEAST_SHARE = 0.5
+
+# Of a patient: by disc (0, 1 is L5/S1, ...), the gradings by the names of their columns.
+Grades = dict[int, dict[str, int]]
 
 
 @dataclass(frozen=True)
@@ -97,31 +101,45 @@ def find_volumes(root: Path, sequences: tuple[str, ...], findings: Findings) -> 
     return sorted(found, key=lambda volume: (volume.patient, volume.sequence))
 
 
-def read_gradings(path: Path, findings: Findings) -> dict[int, dict[int, int]]:
-    """By patient and disc (from 0): 1 for a herniated disc, 0 for another.
+def read_gradings(path: Path, findings: Findings) -> dict[int, Grades]:
+    """The gradings of each patient.
 
-    A row that cannot be read is a finding, and so are two rows of one disc that differ; the disc has no grade then.
+    What cannot be read is a finding, and so are two rows of one disc that differ in a grading; the disc is without it.
 
     Raises:
         FileNotFoundError, ValueError: as of any table.
     """
-    found: dict[int, dict[int, int | None]] = {}
-    columns = ("Patient", "IVD label", "Disc herniation")
-    for line, row in enumerate(read_rows(path, columns), start=2):
+    found: dict[int, dict[int, dict[str, int | None]]] = {}
+    for line, row in enumerate(read_rows(path, ("Patient", "IVD label", HERNIATION)), start=2):
+        where = f"{path}, row {line}"
         try:
-            patient, disc, grade = (number(row[column]) for column in columns)
+            patient, disc = _whole(row.pop("Patient")), _whole(row.pop("IVD label"))
+            if _whole(row[HERNIATION]) not in (0, 1):
+                raise ValueError
         except ValueError:
-            patient = disc = grade = math.nan
-        if grade not in (0, 1) or not (patient.is_integer() and disc.is_integer()):
-            findings.add("unusable_grades", f"{path}, row {line}: no whole numbers, or a herniation neither 0 nor 1")
+            findings.add("unusable_grades", f"{where}: no whole numbers, or a herniation neither 0 nor 1")
             continue
-        discs = found.setdefault(int(patient), {})
-        if discs.setdefault(int(disc), int(grade)) != int(grade):
-            findings.add("unusable_grades", f"{path}, row {line}: patient {int(patient)} has two grades of a disc")
-            discs[int(disc)] = None
+        grades = found.setdefault(patient, {}).setdefault(disc, {})
+        for name, text in row.items():
+            try:
+                if grades.setdefault(name, _whole(text)) == _whole(text):
+                    continue
+                wrong = f"patient {patient} has two grades of a disc"
+            except ValueError:
+                wrong = f"{text!r} is no whole number"
+            grades[name] = None
+            findings.add("unusable_grades" if name == HERNIATION else "left_out_grades", f"{where}: {wrong} ({name})")
     return {
-        patient: {disc: grade for disc, grade in discs.items() if grade is not None} for patient, discs in found.items()
+        patient: {disc: {name: grade for name, grade in of.items() if grade is not None} for disc, of in discs.items()}
+        for patient, discs in found.items()
     }
+
+
+def _whole(text: str) -> int:
+    value = number(text)
+    if not value.is_integer():
+        raise ValueError("a number is not whole")
+    return int(value)
 
 
 def read_official_split(path: Path) -> dict[int, set[str]]:
@@ -140,7 +158,7 @@ def read_official_split(path: Path) -> dict[int, set[str]]:
     return found
 
 
-def read_slices_of(volume: Volume, grades: dict[int, int], findings: Findings, *, central: bool) -> list[SpiderSlice]:
+def read_slices_of(volume: Volume, grades: Grades, findings: Findings, *, central: bool) -> list[SpiderSlice]:
     """The middle slice of a volume, or all central ones, with the boxes of its graded discs.
 
     Args:
@@ -193,7 +211,7 @@ def _boxes(
     plane: np.ndarray,
     index: int,
     areas: dict[int, np.ndarray],
-    grades: dict[int, int],
+    grades: Grades,
     findings: Findings,
     where: str,
     *,
@@ -210,13 +228,14 @@ def _boxes(
         if area[index] < LEAST_SHARE * area.max() or (at_border and area[index] < LEAST_SHARE * usual):
             findings.add("cut_discs", f"{where}: disc {disc}")
             continue
-        grade = grades.get(disc - FIRST_DISC + 1)
-        if grade is None:
+        original = grades.get(disc - FIRST_DISC + 1, {})
+        if HERNIATION not in original:
             findings.add("ungraded_discs", f"{where}: disc {disc}")
             continue
         count = disc - FIRST_DISC
         level = DISCS[-1 - count] if named and count < len(DISCS) else None
-        yield Box(1 if grade else 2, (float(left), float(top), float(right - left), float(bottom - top)), level)
+        box = float(left), float(top), float(right - left), float(bottom - top)
+        yield Box(1 if original[HERNIATION] else 2, box, level, original)
 
 
 def _without_padding(values: np.ndarray) -> np.ndarray:

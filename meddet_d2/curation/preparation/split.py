@@ -1,17 +1,54 @@
-"""A split by patient, stratified by what the patients have, the same for the same seed."""
+"""Who is on which side: a split by patient, drawn, or as a table or a list says it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from sklearn.model_selection import train_test_split
 
-# What stratifies, from the rarest interest to the commonest.
-STRATA = ("protrusion", "no protrusion", "no boxes")
+from ...layout.data_set_writer import Record
+from .omissions import Findings
+
+# The stratum of patients without a box: behind the ids of all classes.
+NO_CLASS = 2**31
 
 
-def stratum(categories: Sequence[int]) -> int:
-    """The index in STRATA of a patient, by the class ids of all their boxes."""
-    return 0 if 1 in categories else 1 if categories else 2
+def draw_split(records: list[Record], fractions: Mapping[str, float], seed: int, findings: Findings) -> dict[str, str]:
+    """The split of each patient, drawn in about the same share of those whose first class, by id, is the same.
+
+    Raises:
+        ValueError: there are fewer patients than splits.
+    """
+    strata: dict[str, int] = {}
+    for record in records:
+        found = [box.category for box in record.boxes]
+        strata[record.patient] = min([strata.get(record.patient, NO_CLASS), *found])
+    if not strata:
+        return {}
+    splits, stratified = split_patients(strata, fractions, seed)
+    if not stratified:
+        findings.add("not_split_by_class", f"too few patients of a kind for {', '.join(fractions)}")
+    return splits
+
+
+def follow_split(records: list[Record], said: Mapping[str, set[str]], findings: Findings) -> dict[str, str]:
+    """The split that a table gives each patient; images of a patient with none or several are left out."""
+    splits = {}
+    for record in records:
+        names = said.get(record.patient, set())
+        if len(names) == 1:
+            (splits[record.patient],) = names
+        else:
+            findings.add("no_split", f"{record.source}: {', '.join(sorted(names)) or 'none'}")
+    return splits
+
+
+def follow_list(records: list[Record], listed: Mapping[str, str], findings: Findings) -> dict[str, str]:
+    """The side "test" for the patients of a list (by pseudonym, with the text of the list), "train" for the others."""
+    patients = {record.patient for record in records}
+    for patient, text in listed.items():
+        if patient not in patients:
+            findings.add("unknown_test_patients", repr(text))
+    return {patient: "test" if patient in listed else "train" for patient in patients}
 
 
 def split_patients(strata: Mapping[str, int], fractions: Mapping[str, float], seed: int) -> tuple[dict[str, str], bool]:
@@ -23,7 +60,7 @@ def split_patients(strata: Mapping[str, int], fractions: Mapping[str, float], se
     than the number of splits, the rarest strata are put together; with one left, the draw is not stratified.
 
     Args:
-        strata: a patient's stratum, an index in STRATA, by name. Their order does not matter.
+        strata: a number for what each patient has, by name. Their order does not matter.
         fractions: of each split, greater than 0; they are scaled to a sum of 1. At least one split.
         seed: of the draw.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...files import parse_yaml, read_text
-from .annotation import Corners, ImageAnnotation, Shape, bounding_box, make_shape, number, upright_box
+from .annotation import Corners, ImageAnnotation, Shape, bounding_box, is_parallelogram, make_shape, number, upright_box
 
 # Where the names of the classes are looked for, in the folder of annotations and in the two above.
 NAMES_FILES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names")
@@ -147,7 +147,8 @@ def _corners(words: list[str], names: Names) -> Corners:
     points = list(zip(values[::2], values[1::2], strict=False))
     if count == 4 or names.key_points is not None:
         box = _box(values)
-    elif count == 8:
+    elif count == 8 and is_parallelogram(points, TOLERANCE):
+        # Of a rotated box (OBB); whatever the image's proportions, its fractions are one.
         box = upright_box(points, TOLERANCE)
     elif count >= 6 and count % 2 == 0:
         box = bounding_box(points)

@@ -8,7 +8,10 @@ import pytest
 from PIL import Image
 from tiny_runs import load_tool
 
-from meddet_d2.data import load_cdh_layout
+from meddet_d2 import add_meddet_config
+from detectron2.config import get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from meddet_d2.data import load_cdh_layout, register_datasets
 
 sitk = pytest.importorskip("SimpleITK", reason="the extra 'noise' is not installed")
 pytest.importorskip("torchio", reason="the extra 'noise' is not installed")
@@ -223,3 +226,43 @@ def test_the_extra_is_named_where_torchio_is_missing(prepare_spider, tmp_path, c
     source = release(tmp_path / "release", {1: GRADES})
     assert prepare_spider.main([str(source), "--output", str(tmp_path / "out")]) == 1
     assert "[noise]" in told(capsys)
+
+
+def test_all_gradings_are_kept_and_make_the_data_sets_of_the_same_files(prepare_spider, tmp_path, capsys, monkeypatch):
+    source = release(tmp_path / "release", PATIENTS)
+    table = source / "radiological_gradings.csv"
+    head, *rows = table.read_text().splitlines()
+    rows = [f"{row},{number % 2},{1 + number % 5}" for number, row in enumerate(rows)]
+    rows[3] = rows[3].rpartition(",")[0] + ","
+    rows.append(rows[10].rpartition(",")[0] + ",5")
+    table.write_text("\n".join([f"{head},Disc bulging,Pfirrman grade", *rows]) + "\n")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    assert prepare_spider.main([str(source), "--split", "0.5", "0.5"]) == 0
+    said = told(capsys)
+    assert "2 gradings left out, because they are blank, no whole number or two of one disc" in said
+    assert "row 5: '' is no whole number (Pfirrman grade)" in said
+    assert "row 42: patient 3 has two grades of a disc (Pfirrman grade)" in said
+    contents = [json.loads((tmp_path / "spider_lumbar" / f"{split}.json").read_text()) for split in ("train", "val")]
+    originals = {
+        (image["patient_id"], annotation["level"]): annotation["original"]
+        for content in contents
+        for image in content["images"]
+        for annotation in content["annotations"]
+        if annotation["image_id"] == image["id"]
+    }
+    zeros = dict.fromkeys(head.split(",")[2:], 0)
+    assert originals["spider_001", "L5/S1"] == {**zeros, "Disc herniation": 1, "Disc bulging": 0, "Pfirrman grade": 1}
+    assert originals["spider_001", "L2/3"] == {**zeros, "Disc bulging": 1}
+    for catalog in (DatasetCatalog, MetadataCatalog):  # what was registered before is put back
+        monkeypatch.setattr(catalog, "data", dict(catalog.data))
+    cfg = get_cfg()
+    add_meddet_config(cfg)
+    register_datasets(cfg)
+    graded = [box for split in ("train", "val") for box in boxes_of(f"spider_bulging_{split}")]
+    assert len(graded) == 40 and sum(box["category_id"] == 0 for box in graded) == 20
+    with pytest.raises(ValueError, match=r"annotations have no original\.Pfirrman grade"):
+        boxes_of("spider_pfirrmann_train") + boxes_of("spider_pfirrmann_val")
+
+
+def boxes_of(name: str) -> list[dict]:
+    return [box for record in DatasetCatalog.get(name) for box in record["annotations"]]

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meddet_d2.curation.preparation.split import split_patients, stratum
+from meddet_d2.curation.preparation.omissions import Findings
+from meddet_d2.curation.preparation.split import draw_split, split_patients
+from meddet_d2.layout.data_set_writer import Box, Record
 
 
 def patients(*counts: int) -> dict[str, int]:
@@ -16,7 +18,16 @@ def patients(*counts: int) -> dict[str, int]:
 
 
 def test_strata_are_what_patients_have():
-    assert [stratum([2, 2, 1]), stratum([2, 2]), stratum([])] == [0, 1, 2]
+    """The first of their classes, whatever the number of classes; those without a box are another kind."""
+    records = []
+    for number, categories in enumerate([[], [1], [3, 2, 3], [3], [2, 2]] * 10):
+        boxes = tuple(Box(category, (0, 0, 9, 9), None) for category in categories)
+        records += [Record(f"{number}{place}.png", (9, 9), f"p{number}", None, boxes) for place in range(2)]
+    findings = Findings()
+    splits = draw_split(records, {"train": 0.8, "test": 0.2}, 0, findings)
+    test = Counter(int(patient[1:]) % 5 for patient, split in splits.items() if split == "test")
+    assert test[0] == test[1] == test[3] == 2 and test[2] + test[4] == 4 and not findings.counts()
+    assert draw_split([], {"train": 0.8, "test": 0.2}, 0, findings) == {}
 
 
 @pytest.mark.parametrize("seed", [0, 1, 1848])
