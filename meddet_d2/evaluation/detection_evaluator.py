@@ -81,7 +81,7 @@ class DetectionEvaluator(COCOEvaluator):
         )
         # A json of the engine's own data sets stands in its metadata alone.
         data_set = self._metadata.get("data_set")
-        self._coco_api: COCO = _ground_truth(self._coco_api.dataset if data_set is None else data_set.read())
+        self._coco_api: COCO = coco_of(self._coco_api.dataset if data_set is None else data_set.read())
         self._dataset_name = dataset_name
         self._image_ids: list[int] = []
 
@@ -122,7 +122,7 @@ class DetectionEvaluator(COCOEvaluator):
 
     def _evaluate_no_detections(self) -> COCOeval:
         """COCO's evaluation against an empty list, which ``COCO.loadRes`` does not take."""
-        empty = _ground_truth({**self._coco_api.dataset, "annotations": []})
+        empty = coco_of({**self._coco_api.dataset, "annotations": []})
         with contextlib.redirect_stdout(io.StringIO()):
             coco_eval = COCOeval(self._coco_api, empty, "bbox")
             coco_eval.params.imgIds = self._image_ids
@@ -206,7 +206,7 @@ def data_note(dataset_name: str) -> str:
     return "; ".join(notes)
 
 
-def _ground_truth(content: dict) -> COCO:
+def coco_of(content: dict) -> COCO:
     """A json's content as pycocotools holds it."""
     coco = COCO()
     # pycocotools takes the id 0 for "not matched".

@@ -1,6 +1,7 @@
 """Intervals by resampling patients: with all their images, since those of one patient resemble each other.
 
-Nothing is matched again: a resample is how often each patient is drawn, and every figure takes such weights.
+Nothing is matched again: a resample is how often each patient is drawn, and every figure takes such weights. So
+scipy.stats.bootstrap, which resamples the values of one statistic, does not serve.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,39 +18,29 @@ def draws(patients: int, resamples: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).multinomial(patients, np.full(patients, 1 / patients), size=resamples)
 
 
-def intervals(
-    figures: Callable[[np.ndarray], Mapping[str, float | np.ndarray]], patients: int, resamples: int, seed: int
-) -> dict[str, dict]:
-    """Percentile intervals of figures.
+def with_intervals(
+    figures: Callable[[np.ndarray], Mapping[str, float]], patients: int, resamples: int, seed: int
+) -> dict[str, dict[str, float]]:
+    """Figures with their percentile intervals.
 
     Args:
-        figures: from (P,) weights to numbers or arrays, NaN where one is not defined (a resample without any healthy
-            patient has no specificity).
-        patients: P. Fewer than two cannot be resampled.
+        figures: from (P,) weights to numbers, NaN where one is not defined (a resample without any healthy patient
+            has no specificity).
+        patients: P. Fewer than two cannot be resampled: every resample is undefined.
         resamples: R, 0 for none.
         seed: of the draws.
 
     Returns:
-        For each figure {"low", "high", "undefined"}: NaN or the percentiles of the resamples that define it, and how
-        many do not. With fewer than two patients every resample is undefined.
+        For each figure {"value", "low", "high", "undefined_resamples"}: its value on all patients, the percentiles of
+        the resamples that define it, or NaN, and how many do not define it.
     """
     whole = figures(np.ones(patients))
-    if patients < 2 or resamples == 0:
-        return {name: _nothing(value, resamples) for name, value in whole.items()}
-    weights = draws(patients, resamples, seed)
-    rows = [figures(row) for row in tqdm(weights, desc="resampling patients", unit="resample", leave=False)]
-    return {name: _interval(np.array([row[name] for row in rows], dtype=np.float64)) for name in whole}
-
-
-def _interval(values: np.ndarray) -> dict:
-    """Of (R,) or (R, ...) values; an array's resample is defined if all of it is."""
-    defined = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-    if not defined.any():
-        return _nothing(values[0], len(values))
-    low, high = np.percentile(values[defined], PERCENTILES, axis=0)
-    return {"low": low, "high": high, "undefined": int((~defined).sum())}
-
-
-def _nothing(value: float | np.ndarray, undefined: int) -> dict:
-    nothing = np.full(np.shape(value), np.nan)[()]
-    return {"low": nothing, "high": nothing, "undefined": undefined}
+    weights = draws(patients, resamples if patients > 1 else 0, seed)
+    rows = [list(figures(row).values()) for row in tqdm(weights, "resampling patients", leave=False, unit="resample")]
+    columns = np.array(rows, dtype=np.float64).reshape(len(rows), len(whole)).T
+    found = {}
+    for (name, value), column in zip(whole.items(), columns, strict=True):
+        defined = column[np.isfinite(column)]
+        low, high = np.percentile(defined, PERCENTILES).tolist() if len(defined) else (np.nan, np.nan)
+        found[name] = {"value": value, "low": low, "high": high, "undefined_resamples": resamples - len(defined)}
+    return found

@@ -6,7 +6,6 @@ distance between score and share of right ones over bins of equal width, each we
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from sklearn.calibration import calibration_curve
@@ -14,47 +13,35 @@ from sklearn.metrics import brier_score_loss
 
 from .matching import Matches
 
-BINS = 10
+EDGES = np.linspace(0.0, 1.0, 11)
+BINS = len(EDGES) - 1
 
 
-@dataclass(frozen=True, eq=False)
-class Calibration:
-    """Sums for each image and bin, from which the figures of any resample follow; all (I, BINS).
+def collect(matches: Sequence[Matches]) -> np.ndarray:
+    """Sums for each image and bin, from which the figures of any resample follow.
 
-    Attributes:
-        count: detections.
-        score: sum of their scores.
-        right: how many are right.
-        squares: sum of (score - right)^2.
+    Returns:
+        (4, I, BINS): detections of all classes, their scores, how many are right, and the squares of score - right.
     """
-
-    count: np.ndarray
-    score: np.ndarray
-    right: np.ndarray
-    squares: np.ndarray
-
-    def error(self, weights: np.ndarray) -> float:
-        """Expected calibration error in [0, 1], each image counted ``weights`` (I,) times; NaN without detections."""
-        count = weights @ self.count
-        distance = np.abs(weights @ self.score - weights @ self.right)
-        return float(distance.sum() / count.sum()) if count.sum() else math.nan
-
-    def brier(self, weights: np.ndarray) -> float:
-        """Mean squared distance between score and outcome, in [0, 1]; NaN without detections."""
-        count = (weights @ self.count).sum()
-        return float((weights @ self.squares).sum() / count) if count else math.nan
-
-
-def collect(matches: Sequence[Matches]) -> Calibration:
-    """The sums of all classes' detections."""
     images = matches[0].images
-    score, right = (np.concatenate(parts) for parts in zip(*((one.score, one.hit) for one in matches), strict=True))
-    cell = np.concatenate([one.image for one in matches]) * BINS + bin_of(score)
-    sums = [
-        np.bincount(cell, weights=values, minlength=images * BINS).reshape(images, BINS)
-        for values in (np.ones(len(score)), score, right, (score - right) ** 2)
-    ]
-    return Calibration(*sums)
+    score, right = _scores(matches)
+    cell = np.concatenate([one.image for one in matches]) * BINS + _bin_of(score)
+    values = np.ones(len(score)), score, right, (score - right) ** 2
+    sums = [np.bincount(cell, weights=value, minlength=images * BINS) for value in values]
+    return np.reshape(sums, (4, images, BINS))
+
+
+def figures(sums: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Expected calibration error and Brier score, both in [0, 1]; NaN without detections.
+
+    Args:
+        sums: (4, I, BINS) of :func:`collect`.
+        weights: (I,) how often each image is counted.
+    """
+    count, score, right, squares = (weights @ of_images for of_images in sums)
+    if not count.sum():
+        return math.nan, math.nan
+    return float(np.abs(score - right).sum() / count.sum()), float(squares.sum() / count.sum())
 
 
 def diagram(matches: Sequence[Matches]) -> tuple[list[dict], float]:
@@ -63,25 +50,24 @@ def diagram(matches: Sequence[Matches]) -> tuple[list[dict], float]:
     Returns:
         [{"from", "to", "detections", "mean_score", "share_right"}] by rising score.
     """
-    score, right = (np.concatenate(parts) for parts in zip(*((one.score, one.hit) for one in matches), strict=True))
+    score, right = _scores(matches)
     if not len(score):
         return [], math.nan
     share, mean = calibration_curve(right, score, n_bins=BINS, strategy="uniform")
-    counts = np.bincount(bin_of(score), minlength=BINS)
-    edges = np.linspace(0.0, 1.0, BINS + 1)
+    counts = np.bincount(_bin_of(score), minlength=BINS)
+    rows = np.stack([EDGES[:-1], EDGES[1:], counts], axis=1)[counts > 0].tolist()
     bins = [
-        {
-            "from": float(edges[index]),
-            "to": float(edges[index + 1]),
-            "detections": int(counts[index]),
-            "mean_score": float(mean[row]),
-            "share_right": float(share[row]),
-        }
-        for row, index in enumerate(np.flatnonzero(counts))
+        {"from": low, "to": high, "detections": int(count), "mean_score": at, "share_right": of_right}
+        for (low, high, count), at, of_right in zip(rows, mean.tolist(), share.tolist(), strict=True)
     ]
     return bins, float(brier_score_loss(right, score, pos_label=True))
 
 
-def bin_of(score: np.ndarray) -> np.ndarray:
+def _scores(matches: Sequence[Matches]) -> tuple[np.ndarray, np.ndarray]:
+    """Score and rightness of the detections of all classes."""
+    return np.concatenate([one.score for one in matches]), np.concatenate([one.hit for one in matches])
+
+
+def _bin_of(score: np.ndarray) -> np.ndarray:
     """The bin of each score, with scikit-learn's edges."""
-    return np.searchsorted(np.linspace(0.0, 1.0, BINS + 1)[1:-1], score)
+    return np.searchsorted(EDGES[1:-1], score)

@@ -7,7 +7,6 @@ Boxes are COCO's (x, y, width, height) in pixels. Images and patients have runni
 file's name nor a patient's id gets as far as a figure.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,16 +71,3 @@ class Case:
     found_boxes: np.ndarray
     found_labels: np.ndarray
     found_scores: np.ndarray
-
-    def has(self, labels: Sequence[int]) -> bool:
-        """Whether a box of one of some classes is annotated."""
-        return bool((np.isin(self.labels, labels) & ~self.crowd).any())
-
-    def best_score(self, labels: Sequence[int]) -> float:
-        """The highest score of these classes' detections, 0 without any."""
-        return float(self.found_scores[np.isin(self.found_labels, labels)].max(initial=0.0))
-
-
-def patients_of(cases: Sequence[Case]) -> np.ndarray:
-    """(I,) index 0..P-1 of each image's patient."""
-    return np.array([case.patient - 1 for case in cases], dtype=np.int64)

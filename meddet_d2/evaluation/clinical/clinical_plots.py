@@ -13,8 +13,7 @@ from matplotlib.ticker import PercentFormatter
 from meddet_d2.drawing import ink_of
 from meddet_d2.pages import plot
 
-from .curves import PrecisionRecall
-from .froc import RATES, Froc
+from .curves import RATES, Froc, PrecisionRecall
 
 STYLES = ("-", "--", "-.", ":")
 FAINT = "#8a929c"

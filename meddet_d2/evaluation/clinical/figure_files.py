@@ -9,7 +9,6 @@ import numpy as np
 
 from meddet_d2.files import replacing, write_json
 
-from .cases import patients_of
 from .measure import Measurement
 
 RECORD, REPORT = "clinical.json", "report.html"
@@ -54,7 +53,7 @@ def write_figures(measurement: Measurement, provenance: dict[str, Any], folder: 
 def _patients(measurement: Measurement) -> Iterable[Sequence]:
     """One row a patient, under the running number; never the id, which may be a hospital's own."""
     threshold, readings = measurement.settings.threshold, measurement.patients
-    patient = patients_of(measurement.cases)
+    patient = measurement.patient
     images = np.bincount(patient)
     lesions = np.bincount(patient[measurement.findings.truth_image], minlength=len(images))
     for index, score in enumerate(readings.score.tolist()):

@@ -1,4 +1,4 @@
-"""Which detection is which annotated box: COCO's greedy matching at one IoU, image by image.
+"""Which detection is which annotated box: pycocotools' greedy matching at one IoU, image by image.
 
 The detections of an image are taken by falling score, at most MAX_DETECTIONS of a class; each takes the free annotated
 box that it overlaps most, if by IoU >= the threshold. What takes none but lies on a crowd box is left out. Because of
@@ -6,13 +6,16 @@ the falling order, the matches above any score threshold are the matches of the 
 serves every curve, every operating point and every resample.
 """
 
+import contextlib
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from pycocotools import mask
+from pycocotools.cocoeval import COCOeval
 
+from ..detection_evaluator import coco_of
 from .cases import Case
 
 MAX_DETECTIONS = 100
@@ -56,14 +59,16 @@ class Matches:
         """Index of the last detection of each distinct score: what a threshold can separate."""
         return np.flatnonzero(np.diff(self.score, append=-np.inf))
 
-    def positives(self, weights: np.ndarray | None = None) -> float:
-        """Annotated boxes, each image counted as often as ``weights`` (I,) says."""
-        return float(len(self.truth_image) if weights is None else weights[self.truth_image].sum())
+    def totals(self, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, float, float]:
+        """(D,) true and (D,) false detections down to each one, all annotated boxes, and all images.
 
-    def totals(self, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """(D,) true and (D,) false detections down to each one, weighted like :meth:`positives`."""
-        ones = np.ones(len(self.score)) if weights is None else weights[self.image].astype(np.float64)
-        return np.cumsum(ones * self.hit), np.cumsum(ones * ~self.hit)
+        Args:
+            weights: (I,) how often each image is counted; once by default.
+        """
+        weights = np.ones(self.images) if weights is None else weights.astype(np.float64)
+        of_found = weights[self.image]
+        true, false = np.cumsum(of_found * self.hit), np.cumsum(of_found * ~self.hit)
+        return true, false, weights[self.truth_image].sum(), weights.sum()
 
     def found(self, threshold: float) -> np.ndarray:
         """(G,) bool: annotated boxes found by a detection with a score >= ``threshold``."""
@@ -80,76 +85,51 @@ def match(cases: Sequence[Case], iou: float, labels: Sequence[int] | None = None
         iou: least intersection over union, in (0, 1].
         labels: the classes; None for all.
     """
-    columns: dict[str, list] = {"image": [], "score": [], "label": [], "truth": []}
-    truth_image: list[int] = []
-    truth_label: list[int] = []
-    truth_level: list[str | None] = []
-    on_crowd = beyond_limit = 0
-    for index, case in enumerate(cases):
-        ours, theirs = (
-            np.ones(len(given), bool) if labels is None else np.isin(given, labels)
-            for given in (case.labels, case.found_labels)
-        )
-        # Crowd boxes last, and those of a class together, as COCO has them: it decides between equal overlaps.
-        rows = np.flatnonzero(ours)
-        rows = rows[np.lexsort((case.labels[rows], case.crowd[rows]))]
-        found = np.flatnonzero(theirs)
-        found = found[np.argsort(case.found_labels[found], kind="stable")]
-        found = found[np.argsort(-case.found_scores[found], kind="stable")]
-        beyond_limit += max(0, len(found) - MAX_DETECTIONS)
-        found = found[:MAX_DETECTIONS]
-        crowd = case.crowd[rows]
-        partner = match_image(case.found_boxes[found], case.boxes[rows], crowd, iou)
-        ignored = (partner >= 0) & np.append(crowd, False)[partner]
-        on_crowd += int(ignored.sum())
-        # Crowd boxes are last, so the others' rows are counted on without gaps.
-        truth = np.where(partner >= 0, partner + len(truth_image), -1)[~ignored]
-        columns["image"].append(np.full(len(truth), index))
-        columns["score"].append(case.found_scores[found][~ignored])
-        columns["label"].append(case.found_labels[found][~ignored])
-        columns["truth"].append(truth)
-        truth_image += [index] * int((~crowd).sum())
-        truth_label += case.labels[rows][~crowd].tolist()
-        truth_level += [case.levels[row] for row in rows[~crowd]]
-    joined = {name: np.concatenate(parts) if parts else np.zeros(0) for name, parts in columns.items()}
-    order = np.argsort(-joined["score"], kind="stable")
-    return Matches(
-        image=joined["image"][order].astype(np.int64),
-        score=joined["score"][order].astype(np.float64),
-        label=joined["label"][order].astype(np.int64),
-        truth=joined["truth"][order].astype(np.int64),
-        truth_image=np.array(truth_image, dtype=np.int64),
-        truth_label=np.array(truth_label, dtype=np.int64),
-        truth_level=tuple(truth_level),
-        images=len(cases),
-        on_crowd=on_crowd,
-        beyond_limit=beyond_limit,
+    # pycocotools wants an area, which no range of areas makes use of.
+    truth = [
+        {"image_id": index, "category_id": label, "bbox": box, "iscrowd": crowd, "area": 0.0, "level": level}
+        for index, case in enumerate(cases)
+        for box, label, crowd, level in zip(case.boxes, case.labels, case.crowd, case.levels, strict=True)
+        if labels is None or label in labels
+    ]
+    found = [
+        {"image_id": index, "category_id": label, "bbox": box, "score": score, "area": 0.0}
+        for index, case in enumerate(cases)
+        for box, label, score in zip(case.found_boxes, case.found_labels, case.found_scores, strict=True)
+        if labels is None or label in labels
+    ]
+    categories = [{"id": label} for label in sorted({one["category_id"] for one in [*truth, *found]})]
+    content = {"images": [{"id": index} for index in range(len(cases))], "categories": categories}
+    both = (coco_of({**content, "annotations": records}) for records in (truth, found))
+    evaluation = COCOeval(*both, "bbox")
+    evaluation.params.iouThrs, evaluation.params.maxDets = [iou], [MAX_DETECTIONS]
+    evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, np.inf]], ["all"]
+    evaluation.params.useCats = False
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation.evaluate()
+
+    # By image, and in an image by falling score; the ids count from 1, and a false detection is matched with 0.
+    images = [one for one in evaluation.evalImgs if one is not None]
+    identity, partner, ignored = (
+        np.concatenate([np.zeros(0), *(np.ravel(one[key]) for one in images)])
+        for key in ("dtIds", "dtMatches", "dtIgnore")
     )
-
-
-def match_image(found: np.ndarray, boxes: np.ndarray, crowd: np.ndarray, iou: float) -> np.ndarray:
-    """(D,) index of the box that each detection of one image takes, -1 for none.
-
-    Args:
-        found: (D, 4) detections by falling score.
-        boxes: (G, 4) annotated, crowd boxes last.
-        crowd: (G,) bool.
-        iou: as in :func:`match`; for a crowd box the intersection is divided by the detection's own area.
-    """
-    partner = np.full(len(found), -1, dtype=np.int64)
-    if not len(found) or not len(boxes):
-        return partner
-    overlaps = np.asarray(mask.iou(found.astype(np.float64), boxes.astype(np.float64), crowd.astype(np.uint8)))
-    free = np.ones(len(boxes), dtype=bool)
-    least = min(iou, 1 - 1e-10)
-    for row, overlap in enumerate(overlaps):
-        possible = free & (overlap >= least)
-        # A crowd box is the second choice, however large the overlap.
-        if (possible & ~crowd).any():
-            possible &= ~crowd
-        if possible.any():
-            best = np.flatnonzero(possible)
-            # Of equal overlaps the last, as COCO does.
-            partner[row] = best[np.flatnonzero(overlap[best] == overlap[best].max())[-1]]
-            free[partner[row]] = crowd[partner[row]]
-    return partner
+    score = np.array([one["score"] for one in found], dtype=np.float64)[identity.astype(int) - 1]
+    kept = np.argsort(-score, kind="stable")
+    kept = kept[ignored[kept] == 0]
+    taken = [found[int(number) - 1] for number in identity[kept]]
+    crowd = np.array([one["iscrowd"] for one in truth], dtype=bool)
+    numbers = np.concatenate([[-1], np.cumsum(~crowd) - 1])
+    annotated = [one for one in truth if not one["iscrowd"]]
+    return Matches(
+        image=np.array([one["image_id"] for one in taken], dtype=np.int64),
+        score=score[kept],
+        label=np.array([one["category_id"] for one in taken], dtype=np.int64),
+        truth=numbers[partner[kept].astype(int)],
+        truth_image=np.array([one["image_id"] for one in annotated], dtype=np.int64),
+        truth_label=np.array([one["category_id"] for one in annotated], dtype=np.int64),
+        truth_level=tuple(one["level"] for one in annotated),
+        images=len(cases),
+        on_crowd=int(ignored.sum()),
+        beyond_limit=len(found) - len(identity),
+    )

@@ -1,20 +1,19 @@
 """All clinical figures of a test set in one record, each with its interval."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from . import calibration
-from .bootstrap import intervals
-from .cases import Case, Subject, patients_of
+from .bootstrap import with_intervals
+from .cases import Case, Subject
 from .confusion import confusion
-from .curves import PrecisionRecall, average_precision, precision_recall
-from .froc import RATES, Froc, froc, sensitivity_at
+from .curves import RATES, Froc, PrecisionRecall, average_precision, froc, precision_recall, sensitivity_at
 from .level_counts import by_level
-from .matching import Matches, match
-from .patient_readings import Readings, image_readings, limit_where_all_alike, patient_readings
+from .matching import match
+from .patient_readings import limit_where_all_alike, readings_of
 
 # Where FROC's band is drawn: false boxes per image.
 GRID = np.geomspace(1 / 16, 8, 57)
@@ -62,6 +61,7 @@ class Measurement:
         of_class: matches of each class.
         findings: matches of the findings' classes at once.
         agnostic: matches of all classes at once.
+        patient: (I,) index 0..P-1 of each image's patient.
         patients, images: readings of the findings.
         record: what :func:`meddet_d2.files.write_json` takes: every figure, shares in [0, 1].
     """
@@ -77,13 +77,14 @@ class Measurement:
         self.of_class = [match(cases, settings.iou, [label]) for label in range(len(subject.classes))]
         self.findings = match(cases, settings.iou, subject.labels)
         self.agnostic = match(cases, settings.iou)
-        self.patients, self.images = (make(cases, subject.labels) for make in (patient_readings, image_readings))
-        self._patient = patients_of(cases)
+        self.patient = np.array([case.patient - 1 for case in cases], dtype=np.int64)
+        self.patients = readings_of(cases, subject.labels, self.patient)
+        self.images = readings_of(cases, subject.labels, np.arange(len(cases)))
         self._targets = {subject.finding: self.findings, subject.any_thing: self.agnostic}
         self._calibration = calibration.collect(self.of_class)
-        figures = self.figures(np.ones(len(self.patients.positive)))
-        ranges = intervals(self.figures, len(self.patients.positive), settings.resamples, settings.seed)
-        self.record = self._record({name: {"value": figures[name], **ranges[name]} for name in figures})
+        patients = len(self.patients.positive)
+        self._with_intervals = with_intervals(self.figures, patients, settings.resamples, settings.seed)
+        self.record = self._record()
 
     def precision_recall(self) -> list[PrecisionRecall]:
         """The curve of each class."""
@@ -93,7 +94,7 @@ class Measurement:
         """The curves of the findings and of all classes at once."""
         return {name: froc(matches) for name, matches in self._targets.items()}
 
-    def figures(self, weights: np.ndarray) -> dict[str, float | np.ndarray]:
+    def figures(self, weights: np.ndarray) -> dict[str, float]:
         """Every figure that has an interval.
 
         Args:
@@ -103,8 +104,8 @@ class Measurement:
             By name; NaN where a figure is not defined.
         """
         threshold = self.settings.threshold
-        of_images = weights[self._patient]
-        figures: dict[str, float | np.ndarray] = {}
+        of_images = weights[self.patient]
+        figures: dict[str, float] = {}
         for name, readings, ours in (("patients", self.patients, weights), ("images", self.images, of_images)):
             figures[f"{name}.sensitivity"] = readings.share(True, threshold, ours)
             figures[f"{name}.specificity"] = readings.share(False, threshold, ours)
@@ -113,64 +114,58 @@ class Measurement:
         # A class that nobody has is left out of the mean, but one that a resample happens to miss makes it undefined.
         defined = [ap for ap, matches in zip(precisions, self.of_class, strict=True) if len(matches.truth_image)]
         figures["average_precision.mean"] = float(np.mean(defined)) if defined else np.nan
-        for name, ap in zip(self.subject.classes, precisions, strict=True):
-            figures[f"average_precision.{name}"] = ap
+        figures |= {f"average_precision.{name}": ap for name, ap in zip(self.subject.classes, precisions, strict=True)}
         for name, matches in self._targets.items():
             curve = froc(matches, of_images)
-            figures[f"froc.{name}"] = sensitivity_at(curve)
-            figures[f"froc.{name}.mean"] = float(np.mean(figures[f"froc.{name}"]))
-            figures[f"froc.{name}.band"] = sensitivity_at(curve, GRID)
+            at_rates = sensitivity_at(curve)
+            figures |= {f"froc.{name} at {rate}": value for rate, value in zip(RATES, at_rates.tolist(), strict=True)}
+            band = sensitivity_at(curve, GRID).tolist()
+            figures |= {f"froc.{name} in band {index}": value for index, value in enumerate(band)}
+            figures[f"froc.{name}.mean"] = float(at_rates.mean())
             # The last point whose threshold the operating point reaches.
             at = np.flatnonzero(curve.threshold >= threshold)[-1]
             figures[f"froc.{name}.here"] = float(curve.sensitivity[at])
             figures[f"froc.{name}.rate"] = float(curve.rate[at])
-        figures["calibration.error"] = self._calibration.error(of_images)
-        figures["calibration.brier"] = self._calibration.brier(of_images)
-        return figures
+        error, brier = calibration.figures(self._calibration, of_images)
+        return {**figures, "calibration.error": error, "calibration.brier": brier}
 
-    def _record(self, figures: Mapping[str, dict]) -> dict[str, Any]:
-        classes = self.subject.classes
+    def _record(self) -> dict[str, Any]:
+        classes, threshold, figures = self.subject.classes, self.settings.threshold, self._with_intervals
         bins, brier = calibration.diagram(self.of_class)
-        figures["calibration.brier"]["value"] = brier
-        table = confusion(self.agnostic, self.settings.threshold, len(classes)).tolist()
+        table = confusion(self.agnostic, threshold, len(classes)).tolist()
         table[-1][-1] = None  # discs neither there nor detected: nobody can count them
         return {
             "settings": asdict(self.settings),
             "subject": {**asdict(self.subject), "finding": self.subject.finding, "all": self.subject.any_thing},
             "counts": self._counts(),
-            "patients": self._readings("patients", self.patients, figures),
-            "images": self._readings("images", self.images, figures),
-            "average_precision": {name: _figure(figures[f"average_precision.{name}"]) for name in ("mean", *classes)},
-            "froc": {name: self._froc(name, matches, figures) for name, matches in self._targets.items()},
+            "patients": self._readings("patients"),
+            "images": self._readings("images"),
+            "average_precision": {name: figures[f"average_precision.{name}"] for name in ("mean", *classes)},
+            "froc": {name: self._froc(name) for name in self._targets},
             "operating_points": [self._operating_point(threshold) for threshold in OTHER_THRESHOLDS],
-            "confusion": {
-                "rows": [*classes, "nothing there"],
-                "columns": [*classes, "missed"],
-                "boxes": table,
-            },
+            "confusion": {"rows": [*classes, "nothing there"], "columns": [*classes, "missed"], "boxes": table},
             "calibration": {
                 "detections": sum(len(matches.score) for matches in self.of_class),
-                "error": _figure(figures["calibration.error"]),
-                "brier": _figure(figures["calibration.brier"]),
+                "error": figures["calibration.error"],
+                "brier": {**figures["calibration.brier"], "value": brier},
                 "bins": bins,
             },
-            "levels": by_level(self.agnostic, self.findings, self.settings.threshold),
+            "levels": by_level(self.agnostic, self.findings, threshold),
         }
 
     def _counts(self) -> dict[str, Any]:
+        scores = np.concatenate([case.found_scores for case in self.cases])
+        boxes = zip(self.subject.classes, (len(matches.truth_image) for matches in self.of_class), strict=True)
         return {
             "images": len(self.cases),
             "images_with_lesion": int(self.images.positive.sum()),
             "images_without_boxes": sum(not (~case.crowd).any() for case in self.cases),
             "patients": len(self.patients.positive),
             "patients_with_lesion": int(self.patients.positive.sum()),
-            "boxes": {
-                name: len(matches.truth_image)
-                for name, matches in zip(self.subject.classes, self.of_class, strict=True)
-            },
+            "boxes": dict(boxes),
             "crowd_boxes": sum(int(case.crowd.sum()) for case in self.cases),
-            "detections": sum(len(case.found_scores) for case in self.cases),
-            "lowest_score": min((float(case.found_scores.min(initial=1.0)) for case in self.cases), default=1.0),
+            "detections": len(scores),
+            "lowest_score": float(scores.min(initial=1.0)),
             "images_without_detections": sum(not len(case.found_scores) for case in self.cases),
             "left_out": {
                 "beyond_100_of_a_class_in_an_image": sum(matches.beyond_limit for matches in self.of_class),
@@ -179,41 +174,29 @@ class Measurement:
             },
         }
 
-    def _readings(self, name: str, readings: Readings, figures: Mapping[str, dict]) -> dict[str, Any]:
+    def _readings(self, name: str) -> dict[str, Any]:
+        readings, figures = getattr(self, name), self._with_intervals
         right = readings.right(self.settings.threshold)
         record = {}
         for key, group in (("sensitivity", readings.positive), ("specificity", ~readings.positive)):
             counts = {"right": int((right & group).sum()), "of": int(group.sum())}
-            record[key] = {**_figure(figures[f"{name}.{key}"]), **counts}
             # Images of one patient are not independent: for them there is no such limit.
-            record[key]["limit"] = limit_where_all_alike(**counts) if name == "patients" else None
-        roc = readings.roc()
-        points = [] if roc is None else np.stack(roc, axis=1).tolist()
-        keys = ("false_positive_rate", "sensitivity", "threshold")
-        return {
-            **record,
-            "auc": _figure(figures[f"{name}.auc"]),
-            "roc": [dict(zip(keys, point, strict=True)) for point in points],
-        }
+            limit = limit_where_all_alike(**counts) if name == "patients" else None
+            record[key] = {**figures[f"{name}.{key}"], **counts, "limit": limit}
+        return {**record, "auc": figures[f"{name}.auc"], "roc": readings.roc()}
 
-    def _froc(self, name: str, matches: Matches, figures: Mapping[str, dict]) -> dict[str, Any]:
-        points = figures[f"froc.{name}"]
-        band = figures[f"froc.{name}.band"]
+    def _froc(self, name: str) -> dict[str, Any]:
+        figures, matches = self._with_intervals, self._targets[name]
+        band = [figures[f"froc.{name} in band {index}"] for index in range(len(GRID))]
+        counts = {"right": int(matches.found(self.settings.threshold).sum()), "of": len(matches.truth_image)}
         return {
-            "sensitivity_at": [
-                {"rate": rate, **_figure({key: _at(value, index) for key, value in points.items()})}
-                for index, rate in enumerate(RATES)
-            ],
-            "mean": _figure(figures[f"froc.{name}.mean"]),
+            "sensitivity_at": [{"rate": rate, **figures[f"froc.{name} at {rate}"]} for rate in RATES],
+            "mean": figures[f"froc.{name}.mean"],
             "at_operating_point": {
-                "sensitivity": {
-                    **_figure(figures[f"froc.{name}.here"]),
-                    "right": int(matches.found(self.settings.threshold).sum()),
-                    "of": len(matches.truth_image),
-                },
-                "false_per_image": _figure(figures[f"froc.{name}.rate"]),
+                "sensitivity": {**figures[f"froc.{name}.here"], **counts},
+                "false_per_image": figures[f"froc.{name}.rate"],
             },
-            "band": {"rate": GRID.tolist(), "low": band["low"].tolist(), "high": band["high"].tolist()},
+            "band": {"rate": GRID.tolist(), **{key: [point[key] for point in band] for key in ("low", "high")}},
         }
 
     def _operating_point(self, threshold: float) -> dict[str, Any]:
@@ -225,16 +208,3 @@ class Measurement:
             "lesions_found": int(lesions.found(threshold).sum()),
             "false_lesions_per_image": float((~lesions.hit & (lesions.score >= threshold)).sum() / lesions.images),
         }
-
-
-def _figure(figure: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "value": float(figure["value"]),
-        "low": float(figure["low"]),
-        "high": float(figure["high"]),
-        "undefined_resamples": int(figure["undefined"]),
-    }
-
-
-def _at(value: Any, index: int) -> Any:
-    return value[index] if np.ndim(value) else value

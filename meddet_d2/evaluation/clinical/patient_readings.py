@@ -12,7 +12,7 @@ import numpy as np
 import sklearn
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from .cases import Case, patients_of
+from .cases import Case
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class Readings:
         """(N,) bool: called what it is at this operating point."""
         return (self.score >= threshold) == self.positive
 
-    def share(self, positive: bool, threshold: float, weights: np.ndarray | None = None) -> float:
+    def share(self, positive: bool, threshold: float, weights: np.ndarray) -> float:
         """Sensitivity (of the positive) or specificity (of the others); NaN where there is none of them.
 
         Args:
@@ -39,24 +39,24 @@ class Readings:
             threshold: the operating point.
             weights: (N,) how often each is counted.
         """
-        weights = np.ones(len(self.positive)) if weights is None else weights
         among = weights * (self.positive == positive)
         return float((among * self.right(threshold)).sum() / among.sum()) if among.sum() else math.nan
 
-    def auc(self, weights: np.ndarray | None = None) -> float:
-        """Area under the ROC curve; NaN where all are positive or none is."""
-        weights = np.ones(len(self.positive)) if weights is None else weights
+    def auc(self, weights: np.ndarray) -> float:
+        """Area under the ROC curve, each counted ``weights`` (N,) times; NaN where all are positive or none is."""
         if not weights[self.positive].sum() or not weights[~self.positive].sum():
             return math.nan
         # Called for each resample: the checks would take longer than the work.
         with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
             return float(roc_auc_score(self.positive, self.score, sample_weight=weights))
 
-    def roc(self) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-        """1 - specificity, sensitivity and threshold; None where all are positive or none is."""
+    def roc(self) -> list[dict[str, float]]:
+        """The curve's points from the highest threshold down; none where all are positive or none is."""
         if self.positive.all() or not self.positive.any():
-            return None
-        return roc_curve(self.positive, self.score, drop_intermediate=False)
+            return []
+        columns = (column.tolist() for column in roc_curve(self.positive, self.score, drop_intermediate=False))
+        keys = ("false_positive_rate", "sensitivity", "threshold")
+        return [dict(zip(keys, point, strict=True)) for point in zip(*columns, strict=True)]
 
 
 def limit_where_all_alike(right: int, of: int) -> float | None:
@@ -71,24 +71,16 @@ def limit_where_all_alike(right: int, of: int) -> float | None:
     return least if right else 1 - least
 
 
-def image_readings(cases: Sequence[Case], labels: Sequence[int]) -> Readings:
-    """One for each image.
+def readings_of(cases: Sequence[Case], labels: Sequence[int], owner: np.ndarray) -> Readings:
+    """One for each patient, from all of the patient's images, or one for each image.
 
     Args:
         cases: the images.
-        labels: the classes that make an image positive.
+        labels: the classes that make one positive.
+        owner: (I,) index of each image's patient, or of the image.
     """
-    return Readings(
-        np.array([case.has(labels) for case in cases], dtype=bool),
-        np.array([case.best_score(labels) for case in cases], dtype=np.float64),
-    )
-
-
-def patient_readings(cases: Sequence[Case], labels: Sequence[int]) -> Readings:
-    """One for each patient, from all of the patient's images; see :func:`image_readings`."""
-    images, patient = image_readings(cases, labels), patients_of(cases)
-    positive = np.zeros(patient.max() + 1, dtype=bool)
-    score = np.zeros(len(positive))
-    np.logical_or.at(positive, patient, images.positive)
-    np.maximum.at(score, patient, images.score)
+    positive, score = np.zeros(owner.max() + 1, dtype=bool), np.zeros(owner.max() + 1)
+    for index, case in zip(owner, cases, strict=True):
+        positive[index] |= (np.isin(case.labels, labels) & ~case.crowd).any()
+        score[index] = case.found_scores[np.isin(case.found_labels, labels)].max(initial=score[index])
     return Readings(positive, score)

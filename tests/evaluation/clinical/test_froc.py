@@ -6,7 +6,7 @@ from clinical_sets import make_case, random_cases
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meddet_d2.evaluation.clinical.froc import RATES, froc, sensitivity_at
+from meddet_d2.evaluation.clinical.curves import RATES, froc, sensitivity_at
 from meddet_d2.evaluation.clinical.matching import match
 
 A, B = (10, 10, 20, 10), (50, 10, 20, 10)

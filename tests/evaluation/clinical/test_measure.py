@@ -13,7 +13,7 @@ from meddet_d2.evaluation.clinical.confusion import confusion
 from meddet_d2.evaluation.clinical.gallery import choose
 from meddet_d2.evaluation.clinical.level_counts import UNKNOWN, UNNAMED, level_name
 from meddet_d2.evaluation.clinical.matching import match
-from meddet_d2.evaluation.clinical.patient_readings import limit_where_all_alike, patient_readings
+from meddet_d2.evaluation.clinical.patient_readings import limit_where_all_alike, readings_of
 from meddet_d2.files import write_json
 
 A, B, C = (10, 10, 20, 10), (50, 10, 20, 10), (10, 50, 20, 10)
@@ -47,7 +47,7 @@ def test_patients_and_images(record):
 
 
 def test_the_operating_point_belongs_to_it():
-    readings = patient_readings(CASES, 0)
+    readings = readings_of(CASES, (0,), np.array([case.patient - 1 for case in CASES]))
     assert readings.right(0.2).tolist() == [True, True, False, True]
     assert readings.right(math.nextafter(0.2, 1)).tolist() == [True, False, False, True]
 
@@ -98,8 +98,8 @@ def test_the_sums_for_resamples_are_scikit_learns_figures():
         sums, ones = calibration.collect(matches), np.ones(6)
         bins, brier = calibration.diagram(matches)
         error = sum(one["detections"] * abs(one["mean_score"] - one["share_right"]) for one in bins)
-        assert sums.brier(ones) == pytest.approx(brier)
-        assert sums.error(ones) == pytest.approx(error / sum(one["detections"] for one in bins))
+        expected = error / sum(one["detections"] for one in bins), brier
+        assert calibration.figures(sums, ones) == pytest.approx(expected)
 
 
 def test_resamples_are_of_whole_patients_and_seeded():
