@@ -30,7 +30,7 @@ from ..engine import evaluate
 from ..engine.guards import check_config
 from ..evaluation.clinical import Measurement, Settings, Study, read_study
 from ..evaluation.clinical.clinical_page import interval, percent, write_page
-from ..evaluation.clinical.figure_files import RECORD, REPORT, TABLES, write_figures
+from ..evaluation.clinical.figure_files import COLUMNS, RECORD, REPORT, write_figures
 from ..evaluation.clinical.study import sha256
 from ..evaluation.detection_evaluator import NO_PATIENTS, data_note
 from ..files import replacing
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError("Give either --config-file, or --ground-truth, --images and --detections together.")
     if given and (args.weights or args.opts):
         raise ValueError("--weights and KEY VALUE pairs belong to --config-file; leave them out, or name the config.")
-    written = [RECORD, *TABLES, REPORT, *([] if given else [DETECTIONS])]
+    written = [RECORD, *COLUMNS, REPORT, *([] if given else [DETECTIONS])]
     there = [name for name in written if (args.output / name).exists()]
     if there and not args.force:
         raise ValueError(f"{args.output} holds {', '.join(there)} already; add --force to replace them.")
@@ -112,9 +112,9 @@ def run(args: argparse.Namespace) -> None:
         _check_card(args, card, study.subject.classes)
         measurement = Measurement(study.cases, study.subject, settings)
         provenance = _provenance(source, study, card, card_checked)
-        record = {**provenance, **measurement.record}
+        record = {**provenance, "tables": list(COLUMNS), **measurement.record}
         page = write_page(measurement, record, study.pictures, asdict(card) if card else None)
-        write_figures(measurement, provenance, args.output)
+        write_figures(measurement, record, args.output)
         if not given:
             with replacing(args.output / DETECTIONS) as temporary:
                 shutil.copyfile(source.detections, temporary)

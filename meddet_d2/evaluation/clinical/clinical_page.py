@@ -10,13 +10,12 @@ from meddet_d2.drawing import draw_legend
 from meddet_d2.pages import picture, render
 
 from . import clinical_plots as plots
-from . import gallery
 from .cases import Subject
+from .gallery import RULE, choose, many, shown
 from .level_counts import UNKNOWN, UNNAMED
 from .measure import Measurement
 from .study import Picture
 
-JPEG_QUALITY = 85
 # Pixels: a legend of many classes is broken here.
 LEGEND = 900
 # Fewer patients than this in a group say little about it, whatever the figure.
@@ -49,22 +48,18 @@ def write_page(
         card: a model card, or None.
     """
     settings, subject = measurement.settings, measurement.subject
-    worst, best = gallery.choose(measurement)
+    worst, best = choose(measurement)
     return render(
         "report.html.j2",
         title=f"What the detector finds: {record['data']['name']}",
         lead=_lead(record, subject),
         record=record,
-        subject=subject,
-        finding=subject.finding,
-        any_thing=subject.any_thing,
-        classes=subject.classes,
         precision_name="AP50" if settings.iou == 0.5 else f"AP at IoU {settings.iou:g}",
         notices=_notices(record, subject),
         plots=_plots(measurement),
-        worst=[_shown(gallery.draw(one, measurement, pictures)) for one in worst],
-        best=[_shown(gallery.draw(one, measurement, pictures)) for one in best],
-        rule=gallery.RULE,
+        worst=[shown(one, measurement, pictures) for one in worst],
+        best=[shown(one, measurement, pictures) for one in best],
+        rule=RULE,
         legend=picture(draw_legend(subject.classes, width=LEGEND)),
         level_names={UNKNOWN: "with a name that is no disc level", UNNAMED: "without a name"},
         card=_card(card),
@@ -102,8 +97,8 @@ def interval(figure: Mapping[str, Any], *, share: bool = True, digits: int = 2) 
 def _lead(record: Mapping[str, Any], subject: Subject) -> str:
     counts = record["counts"]
     images, patients, ill = counts["images"], counts["patients"], counts["patients_with_lesion"]
-    of = f" of {_many(patients, 'patient')}" if subject.unit == "patient" else ", of patients who are not known"
-    return f"{_many(images, 'image')}{of}, {ill} of them with {subject.finding} annotated."
+    of = f" of {many(patients, 'patient')}" if subject.unit == "patient" else ", of patients who are not known"
+    return f"{many(images, 'image')}{of}, {ill} of them with {subject.finding} annotated."
 
 
 def _notices(record: Mapping[str, Any], subject: Subject) -> list[str]:
@@ -131,7 +126,7 @@ def _notices(record: Mapping[str, Any], subject: Subject) -> list[str]:
     for group, missing in zip(groups, ("sensitivity", "specificity"), strict=True):
         if not groups[group]:
             notices.append(f"No {subject.unit} {group} is in this set: {missing} and ROC are not defined.")
-    few = [f"{_many(size, subject.unit)} {group}" for group, size in groups.items() if 0 < size < FEW]
+    few = [f"{many(size, subject.unit)} {group}" for group, size in groups.items() if 0 < size < FEW]
     if few:
         notices.append(f"Only {' and '.join(few)}: what is said about so few is uncertain.")
     if counts["patients"] < 2:
@@ -176,31 +171,6 @@ def _groups(record: Mapping[str, Any]) -> tuple[str, ...]:
     return ("patients", "images") if record["subject"]["unit"] == "patient" else ("images",)
 
 
-def _shown(case: gallery.Shown) -> dict[str, Any]:
-    mistakes = case.mistakes
-    parts = [
-        _many(count, what)
-        for count, what in (
-            (mistakes.missed_lesions, "missed finding"),
-            (mistakes.false_lesions, "false finding"),
-            (mistakes.missed_others, "other missed box"),
-            (mistakes.false_others, "other false box"),
-        )
-        if count
-    ]
-    panels = None
-    if case.truth is not None and case.found is not None:
-        panels = [picture(panel, quality=JPEG_QUALITY) for panel in (case.truth, case.found)]
-    return {
-        "number": case.number,
-        "text": ", ".join(parts) or f"{_many(mistakes.lesions, 'finding')}, no mistake",
-        "annotated": _many(case.annotated, "box"),
-        "detected": _many(case.detected, "box"),
-        "panels": panels,
-        "problem": case.problem,
-    }
-
-
 def _card(card: Mapping[str, Any] | None) -> list[tuple[str, str]] | None:
     if card is None:
         return None
@@ -213,8 +183,3 @@ def _text(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(map(_text, value)) or "not said"
     return "none" if value is None else str(value)
-
-
-def _many(count: int, what: str) -> str:
-    ending = "es" if what.endswith("x") else "s"
-    return f"{count} {what}" if count == 1 else f"{count} {what}{ending}"

@@ -29,82 +29,80 @@ _LOOK: dict[Any, Any] = {
 }
 
 
+@matplotlib.rc_context(_LOOK)
 def precision_recall_plot(curves: Sequence[PrecisionRecall], names: Sequence[str], threshold: float) -> Markup:
     """Precision against recall of each class that has a curve; a dot marks the operating point."""
-    with matplotlib.rc_context(_LOOK):
-        figure, axes = _axes(
-            "Recall: share of the annotated that are found", "Precision: share of the boxes that are right"
-        )
-        for index, (curve, name) in enumerate(zip(curves, names, strict=True)):
-            if len(curve.recall):
-                axes.plot(curve.recall, curve.precision, **_look(index, name))
-                _dot(axes, curve.recall, curve.precision, curve.threshold, threshold, ink_of(index))
-        _legend(axes)
-        return plot(figure)
+    figure, axes = _axes(
+        "Recall: share of the annotated that are found", "Precision: share of the boxes that are right"
+    )
+    for index, (curve, name) in enumerate(zip(curves, names, strict=True)):
+        if len(curve.recall):
+            axes.plot(curve.recall, curve.precision, **_look(index, name))
+            _dot(axes, curve.recall, curve.precision, curve.threshold, threshold, ink_of(index))
+    _legend(axes)
+    return plot(figure)
 
 
+@matplotlib.rc_context(_LOOK)
 def froc_plot(curves: Mapping[str, Froc], bands: Mapping[str, Mapping], threshold: float) -> Markup:
     """Sensitivity against false boxes per image, with the intervals' band."""
-    with matplotlib.rc_context(_LOOK):
-        figure, axes = _axes("False boxes per image (healthy images counted)", "Sensitivity")
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(RATES, ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
-        axes.set_xlim(1 / 16, 9)
-        for index, (name, curve) in enumerate(curves.items()):
-            if np.isnan(curve.sensitivity).any():
-                continue
-            band = bands[name]
-            # Everything left of the axis lies on its edge; from its last point on a curve stays as it is.
-            rate = np.append(np.maximum(curve.rate, 1e-6), max(9.0, curve.rate[-1]))
-            sensitivity = np.append(curve.sensitivity, curve.sensitivity[-1])
-            axes.fill_between(band["rate"], band["low"], band["high"], color=ink_of(index), alpha=0.15, linewidth=0)
-            axes.plot(rate, sensitivity, **_look(index, name))
-            if curve.rate[curve.threshold >= threshold][-1] >= 1 / 16:
-                _dot(axes, curve.rate, curve.sensitivity, curve.threshold, threshold, ink_of(index))
-        _legend(axes)
-        return plot(figure)
+    figure, axes = _axes("False boxes per image (healthy images counted)", "Sensitivity")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(RATES, ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
+    axes.set_xlim(1 / 16, 9)
+    for index, (name, curve) in enumerate(curves.items()):
+        if np.isnan(curve.sensitivity).any():
+            continue
+        band = bands[name]
+        # Everything left of the axis lies on its edge; from its last point on a curve stays as it is.
+        rate = np.append(np.maximum(curve.rate, 1e-6), max(9.0, curve.rate[-1]))
+        sensitivity = np.append(curve.sensitivity, curve.sensitivity[-1])
+        axes.fill_between(band["rate"], band["low"], band["high"], color=ink_of(index), alpha=0.15, linewidth=0)
+        axes.plot(rate, sensitivity, **_look(index, name))
+        if curve.rate[curve.threshold >= threshold][-1] >= 1 / 16:
+            _dot(axes, curve.rate, curve.sensitivity, curve.threshold, threshold, ink_of(index))
+    _legend(axes)
+    return plot(figure)
 
 
+@matplotlib.rc_context(_LOOK)
 def roc_plot(rocs: Mapping[str, Sequence[Mapping]], finding: str, threshold: float) -> Markup:
     """ROC curves of patients and of images, as the record has them; those that are not defined are left out."""
-    with matplotlib.rc_context(_LOOK):
-        figure, axes = _axes(
-            f"Without {finding}, yet flagged (1 − specificity)", f"With {finding}, flagged (sensitivity)"
-        )
-        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
-        axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-        for index, (name, points) in enumerate(rocs.items()):
-            if points:
-                x, y, thresholds = (np.array([point[key] for point in points], dtype=float) for key in points[0])
-                axes.plot(x, y, **_look(index, name))
-                _dot(axes, x, y, thresholds, threshold, ink_of(index))
-        axes.set_xlim(-0.02, 1.02)
-        _legend(axes)
-        return plot(figure)
+    figure, axes = _axes(f"Without {finding}, yet flagged (1 − specificity)", f"With {finding}, flagged (sensitivity)")
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    for index, (name, points) in enumerate(rocs.items()):
+        if points:
+            x, y, thresholds = (np.array([point[key] for point in points], dtype=float) for key in points[0])
+            axes.plot(x, y, **_look(index, name))
+            _dot(axes, x, y, thresholds, threshold, ink_of(index))
+    axes.set_xlim(-0.02, 1.02)
+    _legend(axes)
+    return plot(figure)
 
 
+@matplotlib.rc_context(_LOOK)
 def calibration_plot(bins: Sequence[Mapping]) -> Markup:
     """The reliability diagram above, how many detections stand behind each point below."""
-    with matplotlib.rc_context(_LOOK):
-        figure = Figure(figsize=SIZE)
-        upper, lower = figure.subplots(2, sharex=True, gridspec_kw={"height_ratios": (3, 1), "hspace": 0.12})
-        upper.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
-        upper.plot(
-            [one["mean_score"] for one in bins],
-            [one["share_right"] for one in bins],
-            "o-",
-            color=ink_of(0),
-            markersize=5,
-        )
-        upper.set_ylim(-0.02, 1.02)
-        upper.set_ylabel("Share right")
-        upper.yaxis.set_major_formatter(PercentFormatter(1.0))
-        middles = [(one["from"] + one["to"]) / 2 for one in bins]
-        lower.bar(middles, [one["detections"] for one in bins], width=0.09, color="#b9c0c9")
-        lower.set_xlim(0, 1)
-        lower.set_ylabel("Boxes")
-        lower.set_xlabel("Score")
-        return plot(figure)
+    figure = Figure(figsize=SIZE)
+    upper, lower = figure.subplots(2, sharex=True, gridspec_kw={"height_ratios": (3, 1), "hspace": 0.12})
+    upper.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
+    upper.plot(
+        [one["mean_score"] for one in bins],
+        [one["share_right"] for one in bins],
+        "o-",
+        color=ink_of(0),
+        markersize=5,
+    )
+    upper.set_ylim(-0.02, 1.02)
+    upper.set_ylabel("Share right")
+    upper.yaxis.set_major_formatter(PercentFormatter(1.0))
+    middles = [(one["from"] + one["to"]) / 2 for one in bins]
+    lower.bar(middles, [one["detections"] for one in bins], width=0.09, color="#b9c0c9")
+    lower.set_xlim(0, 1)
+    lower.set_ylabel("Boxes")
+    lower.set_xlabel("Score")
+    return plot(figure)
 
 
 def _look(index: int, name: str) -> dict[str, Any]:
