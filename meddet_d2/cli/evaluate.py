@@ -1,12 +1,13 @@
 """How well a detector reads, for a clinician: a page, a json and tables.
 
     meddet evaluate --config-file configs/meddet.yaml --weights output/meddet/model_final.pth --output reading
+    meddet evaluate --config-file configs/meddet.yaml --detections coco_instances_results.json --output reading
     meddet evaluate --ground-truth test.json --images images --detections coco_instances_results.json \\
         --output reading
 
-The first runs the detector on DATASETS.TEST; the second takes detections that are there already, as
-meddet train leaves them in <OUTPUT_DIR>/inference/<data set>. The folder then has report.html, clinical.json,
-froc.csv, precision_recall.csv and patients.csv. ``KEY VALUE`` pairs at the end override the config.
+The first runs the detector on DATASETS.TEST. The others take detections that are there already, as meddet train leaves
+them in <OUTPUT_DIR>/inference/<data set>: of DATASETS.TEST, or of any COCO json. The folder then has report.html,
+clinical.json, froc.csv, precision_recall.csv and patients.csv. ``KEY VALUE`` pairs at the end override the config.
 docs/how_to/evaluate.md says what each figure means.
 """
 
@@ -16,11 +17,12 @@ import tempfile
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import meddet_d2
 import detectron2
-from detectron2.data import MetadataCatalog
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.logger import setup_logger
 
 from ..command import add_config, add_overrides, guarded, new_parser
@@ -28,12 +30,11 @@ from ..data import cdh_layout, register_datasets
 from ..deploy import ModelCard
 from ..engine import evaluate
 from ..engine.guards import check_config
-from ..evaluation.clinical import Measurement, Settings, Study, read_study
+from ..evaluation.clinical import Measurement, Settings, read_study
 from ..evaluation.clinical.clinical_page import interval, percent, write_page
 from ..evaluation.clinical.figure_files import COLUMNS, RECORD, REPORT, write_figures
-from ..evaluation.clinical.study import sha256
-from ..evaluation.detection_evaluator import NO_PATIENTS, data_note
-from ..files import replacing
+from ..evaluation.detection_evaluator import data_note
+from ..files import checksum, replacing
 from ..layout.data_set import CDH_CLASSES, DataSet
 from ..layout.validate import PATIENT_KEY
 from ..pages import RESEARCH_USE
@@ -41,40 +42,27 @@ from ..places import given_path
 
 # As DetectionEvaluator calls them; beside the report they make it again without the network.
 DETECTIONS = "coco_instances_results.json"
-FROM_FILES = ("ground_truth", "images", "detections")
-
-
-class Source(NamedTuple):
-    """Files of a test set and its detections, and what is known about the network that made them."""
-
-    data_set: DataSet
-    detections: Path
-    name: str
-    findings: tuple[str, ...]
-    config: str | None
-    weights_sha256: str | None
-    trained_on: tuple[str, ...]
 
 
 def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namespace:
     parser = new_parser(__doc__, prog)
     parser.add_argument("--output", required=True, type=given_path, metavar="FOLDER", help="where the files go")
     network = parser.add_argument_group("a network on DATASETS.TEST")
-    add_config(network, help="the yaml that the network was trained by")
+    add_config(network, help="the yaml that the network was trained by, or any that names the test set")
     network.add_argument("--weights", metavar="FILE", help="its checkpoint (default: MODEL.WEIGHTS of the config)")
-    files = parser.add_argument_group("or detections from a file")
-    files.add_argument("--ground-truth", type=given_path, metavar="FILE", help="COCO json of the test set")
-    files.add_argument("--images", type=given_path, metavar="FOLDER", help="its images")
+    files = parser.add_argument_group("or detections from a file, of DATASETS.TEST or of a json")
     files.add_argument(
         "--detections", type=given_path, metavar="FILE", help="COCO results: a list of boxes with scores"
     )
-    files.add_argument("--name", default="a test set", help="what the page calls the data set")
+    files.add_argument("--ground-truth", type=given_path, metavar="FILE", help="COCO json of the test set")
+    files.add_argument("--images", type=given_path, metavar="FOLDER", help="its images")
+    files.add_argument("--name", default="a test set", help="what the page calls it")
     files.add_argument("--patient-key", default=PATIENT_KEY, metavar="KEY", help='of an image record; "": not known')
     parser.add_argument(
         "--finding", action="append", default=[], metavar="CLASS", help="makes a patient positive; may be repeated"
     )
     parser.add_argument("--card", type=given_path, metavar="FILE", help="card.json of meddet export, for the page")
-    parser.add_argument("--iou", type=float, default=0.5, help="overlap from which a disc is found (default: 0.5)")
+    parser.add_argument("--iou", type=float, default=0.5, help="overlap from which a box is found (default: 0.5)")
     parser.add_argument(
         "--threshold", type=float, metavar="SCORE", help="operating point, chosen on other patients (default: 0.3)"
     )
@@ -95,122 +83,120 @@ def run(args: argparse.Namespace) -> None:
         resamples=args.bootstrap,
         seed=args.seed,
     )
-    given = [name for name in FROM_FILES if getattr(args, name) is not None]
-    if bool(args.config_file) == bool(given) or (given and len(given) < len(FROM_FILES)):
-        raise ValueError("Give either --config-file, or --ground-truth, --images and --detections together.")
-    if given and (args.weights or args.opts):
-        raise ValueError("--weights and KEY VALUE pairs belong to --config-file; leave them out, or name the config.")
-    written = [RECORD, *COLUMNS, REPORT, *([] if given else [DETECTIONS])]
-    there = [name for name in written if (args.output / name).exists()]
-    if there and not args.force:
-        raise ValueError(f"{args.output} holds {', '.join(there)} already; add --force to replace them.")
-    card = _read_card(args)
-    card_checked = _card_checked(args, card)
+    written = _check_usage(args)
+    card = ModelCard.read(args.card) if args.card else None
+    # A file of the card's name that is not the card's, byte for byte, is a mistake.
+    card_checked = card is not None and bool(args.weights) and Path(args.weights).name in card.files
+    if card is not None and card_checked:
+        card.check_file(args.weights)
     with tempfile.TemporaryDirectory() as folder:
-        source = _from_files(args) if given else _from_network(args, folder)
-        study = read_study(source.data_set, source.detections, source.findings)
-        _check_card(args, card, study.subject.classes)
+        name, findings, trained_on, detections = args.name, tuple(args.finding), (), args.detections
+        model: dict[str, str | None] = {"config": None, "weights_sha256": None}
+        if args.config_file:
+            cfg = _read_config(args, folder)
+            name, data_set = _test_set(cfg)
+            findings, trained_on = findings or tuple(cfg.TEST.FINDINGS), cfg.DATASETS.TRAIN
+            if not detections:
+                evaluate(cfg)
+                detections = Path(folder) / "inference" / name / DETECTIONS
+                model = {"config": Path(args.config_file).name, "weights_sha256": checksum(cfg.MODEL.WEIGHTS)}
+        else:
+            data_set = DataSet(json_file=args.ground_truth, images=args.images, patient_key=args.patient_key)
+            # A file says nothing about findings; CDH-1848's two classes do.
+            if not findings and data_set.names() == CDH_CLASSES:
+                data_set = replace(cdh_layout(args.ground_truth, args.images), patient_key=args.patient_key)
+        study = read_study(data_set, detections, findings)
+        if card is not None and card.classes != study.subject.classes:
+            raise ValueError(
+                f"{args.card}: a card of a network for {list(card.classes)}; the test set has"
+                f" {list(study.subject.classes)}."
+            )
         measurement = Measurement(study.cases, study.subject, settings)
-        provenance = _provenance(source, study, card, card_checked)
-        record = {**provenance, "tables": list(COLUMNS), **measurement.record}
+        trained_on_these = name in {*trained_on, *(card.trained_on if card else ())}
+        record = {
+            **_provenance(name, data_set, detections, phantom=study.phantom, network=not args.detections),
+            "model": {**model, "trained_on_these": trained_on_these, "card_checked": card_checked},
+            "tables": list(COLUMNS),
+            **measurement.record,
+        }
         page = write_page(measurement, record, study.pictures, asdict(card) if card else None)
         write_figures(measurement, record, args.output)
-        if not given:
+        if not args.detections:
             with replacing(args.output / DETECTIONS) as temporary:
-                shutil.copyfile(source.detections, temporary)
+                shutil.copyfile(detections, temporary)
         with replacing(args.output / REPORT) as temporary:
             temporary.write_text(page, encoding="utf-8")
     _tell(record)
     print(f"{args.output}: {', '.join(written)}")
 
 
-def _from_files(args: argparse.Namespace) -> Source:
-    data_set = DataSet(json_file=args.ground_truth, images=args.images, patient_key=args.patient_key)
-    findings = tuple(args.finding)
-    # A file says nothing about findings; CDH-1848's two classes do.
-    if not findings and data_set.names() == CDH_CLASSES:
-        data_set = replace(cdh_layout(args.ground_truth, args.images), patient_key=args.patient_key)
-    return Source(data_set, args.detections, args.name, findings, None, None, ())
+def _check_usage(args: argparse.Namespace) -> list[str]:
+    """Refuse options that do not go together, and to replace files; returns the names of the files to write."""
+    truth = [args.ground_truth is not None, args.images is not None]
+    if any(truth) if args.config_file else not all([*truth, args.detections]):
+        raise ValueError(
+            "Give either --config-file, or --ground-truth, --images and --detections together; --detections of"
+            " DATASETS.TEST also go with --config-file."
+        )
+    if not args.config_file and (args.weights or args.opts):
+        raise ValueError("--weights and KEY VALUE pairs belong to --config-file; leave them out, or name the config.")
+    if args.detections and args.weights:
+        raise ValueError("--weights are for running the network, but --detections are given; leave one of them out.")
+    written = [RECORD, *COLUMNS, REPORT, *([] if args.detections else [DETECTIONS])]
+    there = [name for name in written if (args.output / name).exists()]
+    if there and not args.force:
+        raise ValueError(f"{args.output} holds {', '.join(there)} already; add --force to replace them.")
+    return written
 
 
-def _from_network(args: argparse.Namespace, folder: str) -> Source:
+def _read_config(args: argparse.Namespace, folder: str) -> CfgNode:
+    """The config, its data sets registered; of a network that will be run, checked."""
     cfg = meddet_d2.load_config(args.config_file, args.opts)
     cfg.MODEL.WEIGHTS = args.weights or cfg.MODEL.WEIGHTS
     cfg.OUTPUT_DIR = folder
     cfg.freeze()
-    if not cfg.MODEL.WEIGHTS:
+    if not args.detections and not cfg.MODEL.WEIGHTS:
         raise ValueError("No weights to evaluate: give --weights, the checkpoint of a trained network.")
     if len(cfg.DATASETS.TEST) != 1:
         raise ValueError(f"DATASETS.TEST names {len(cfg.DATASETS.TEST)} data sets; name the one to report on.")
-    check_config(cfg)
+    if not args.detections:
+        check_config(cfg)
     setup_logger(name="detectron2.evaluation")
     register_datasets(cfg)
+    return cfg
+
+
+def _test_set(cfg: CfgNode) -> tuple[str, DataSet]:
+    """DATASETS.TEST, made if it is one that is made on first use; also one that a plugin registered by its json."""
     (name,) = cfg.DATASETS.TEST
-    evaluate(cfg)
+    DatasetCatalog.get(name)
     metadata = MetadataCatalog.get(name)
-    return Source(
-        data_set=metadata.data_set,
-        findings=tuple(args.finding or cfg.TEST.FINDINGS),
-        detections=Path(folder) / "inference" / name / DETECTIONS,
-        name=name,
-        config=Path(args.config_file).name,
-        weights_sha256=sha256(Path(cfg.MODEL.WEIGHTS)),
-        trained_on=tuple(cfg.DATASETS.TRAIN),
+    data_set = metadata.get("data_set")
+    if data_set is None and not metadata.get("json_file"):
+        raise ValueError(f"DATASETS.TEST: {name} has no COCO json; register it by DATASETS.REGISTER.")
+    return name, data_set or DataSet(
+        json_file=Path(metadata.json_file), images=Path(metadata.image_root), patient_key=cfg.DATASETS.PATIENT_KEY
     )
 
 
-def _provenance(source: Source, study: Study, card: ModelCard | None, card_checked: bool) -> dict[str, Any]:
+def _provenance(name: str, data_set: DataSet, detections: Path, *, phantom: bool, network: bool) -> dict[str, Any]:
     """What stands in the json before the figures; no path and no time, so that the same inputs give the same file."""
     # SPIDER and the phantom under another name stay what they are: known by their folder or by what the json says.
-    folders = source.data_set.json_file.resolve().parent
-    known = "phantom" if study.phantom else f"{folders.parent.name}/{folders.name}"
+    known = ["phantom"] if phantom else data_set.json_file.resolve().parts[-3:-1]
     return {
         "research_use": RESEARCH_USE,
         "made_by": {
             "meddet_d2": meddet_d2.__version__,
-            "detectron2": detectron2.__version__ if source.config else None,
-            **{name: version(name) for name in ("scikit-learn", "pycocotools", "numpy")},
+            "detectron2": detectron2.__version__ if network else None,
+            **{library: version(library) for library in ("scikit-learn", "pycocotools", "numpy")},
         },
         "data": {
-            "name": source.name,
-            "note": _note(source, known),
-            **{f"{key}_sha256": value for key, value in study.checksums.items()},
-        },
-        "model": {
-            "config": source.config,
-            "weights_sha256": source.weights_sha256,
-            "trained_on_these": source.name in {*source.trained_on, *(card.trained_on if card else ())},
-            "card_checked": card_checked,
+            "name": name,
+            "note": data_note("/".join([name, *known]), data_set),
+            "ground_truth_sha256": checksum(data_set.json_file),
+            "detections_sha256": checksum(detections),
         },
     }
-
-
-def _note(source: Source, known: str) -> str:
-    notes = [data_note(source.name) or data_note(known)]
-    if not source.data_set.patient_key and NO_PATIENTS not in notes[0]:
-        notes.append(NO_PATIENTS)
-    return "; ".join(filter(None, notes))
-
-
-def _read_card(args: argparse.Namespace) -> ModelCard | None:
-    if args.card is None:
-        return None
-    return ModelCard.read(args.card)
-
-
-def _check_card(args: argparse.Namespace, card: ModelCard | None, classes: tuple[str, ...]) -> None:
-    if card is not None and card.classes != classes:
-        raise ValueError(
-            f"{args.card}: a card of a network for {list(card.classes)}; the test set has {list(classes)}."
-        )
-
-
-def _card_checked(args: argparse.Namespace, card: ModelCard | None) -> bool:
-    """Whether the weights are a file of the card, byte for byte; a file of its name that is not is a mistake."""
-    if card is None or not args.weights or Path(args.weights).name not in card.files:
-        return False
-    card.check_file(args.weights)
-    return True
 
 
 def _tell(record: dict[str, Any]) -> None:

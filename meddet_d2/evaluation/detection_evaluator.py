@@ -23,6 +23,7 @@ import detectron2
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import COCOEvaluator
 from meddet_d2.files import write_json
+from meddet_d2.layout.data_set import DataSet
 
 from .evaluators import EVALUATOR_REGISTRY
 
@@ -197,10 +198,16 @@ def class_metrics(coco_eval: COCOeval) -> dict[str, list[float]]:
     }
 
 
-def data_note(dataset_name: str) -> str:
-    """What every table on a data set must say about it; empty where there is nothing to say."""
+def data_note(dataset_name: str, data_set: DataSet | None = None) -> str:
+    """What every table on a data set must say about it; empty where there is nothing to say.
+
+    Args:
+        dataset_name: by which data with a note are known.
+        data_set: the one registered by that name, if not given.
+    """
     notes = [note for part, note in NOTES.items() if part in dataset_name][:1]
-    data_set = MetadataCatalog.get(dataset_name).get("data_set") if dataset_name in DatasetCatalog else None
+    if data_set is None and dataset_name in DatasetCatalog:
+        data_set = MetadataCatalog.get(dataset_name).get("data_set")
     if data_set is not None and not data_set.patient_key:
         notes.append(NO_PATIENTS)
     return "; ".join(notes)

@@ -220,7 +220,7 @@ def _annotation_mistakes(
 ) -> Iterator[Mistake]:
     identity, owner = annotation.get("id"), annotation.get("image_id")
     # As pycocotools does, which takes 1.0 for 1 and "1" for nothing.
-    image = images.get(owner) if isinstance(owner, Hashable) and _is_finite(owner) else None
+    image = images.get(owner) if isinstance(owner, Hashable) and is_finite(owner) else None
     if not isinstance(identity, int) or isinstance(identity, bool):
         text = f"an annotation has id {identity!r}; give it an integer of its own."
         yield _mistake("annotation-id", json_file, text, image, annotation)
@@ -246,7 +246,7 @@ def _annotation_mistakes(
     if wrong is not None:
         yield mistake(*wrong)
     for key in ("area", "iscrowd"):
-        if not _is_finite(annotation.get(key)):
+        if not is_finite(annotation.get(key)):
             text = f"has {key} {annotation.get(key)!r}; COCO's evaluation needs a number there."
             yield mistake("annotation-key", text)
     if annotation.get("ignore", 0):
@@ -262,7 +262,7 @@ def box_mistake(box: Any, image: dict) -> tuple[str, str] | None:
 
     The border is not looked at where the record gives no size.
     """
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_finite, box)):
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_finite, box)):
         return "box-malformed", f"has bbox {box!r}; give [x, y, width, height] in pixels, four finite numbers."
     x, y, width, height = box
     if width <= 0 or height <= 0:
@@ -313,7 +313,8 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_finite(value: Any) -> bool:
+def is_finite(value: Any) -> bool:
+    """Whether a value of a json is a finite number."""
     try:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:  # an integer of hundreds of digits

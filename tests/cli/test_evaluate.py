@@ -14,11 +14,13 @@ from PIL import Image
 from tiny_runs import TINY_DATA, TINY_RUN, load_tool, make_cfg
 
 import meddet_d2  # noqa: F401
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import register_coco_instances
 from detectron2.modeling import build_model
 from meddet_d2.deploy import ModelCard
 from meddet_d2.deploy.card import sha256
 from meddet_d2.engine import evaluate as engine_evaluate
+from meddet_d2.files import checksum
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {"clinical.json", "froc.csv", "precision_recall.csv", "patients.csv", "report.html"}
@@ -102,6 +104,11 @@ def test_files_and_figures(evaluate, capsys):
     assert (sensitivity["right"], sensitivity["of"]) == (2, 3) and (specificity["right"], specificity["of"]) == (1, 2)
     assert record["data"]["name"] == "a test set" and record["data"]["note"] == ""
     assert record["made_by"]["detectron2"] is None and "commit" not in json.dumps(record)
+    files = {
+        "ground_truth": folder.parent / "set" / "test.json",
+        "detections": folder.parent / "set" / "detections.json",
+    }
+    assert all(record["data"][f"{name}_sha256"] == checksum(path) for name, path in files.items())
     assert "2 of 3, 66.7\u00a0%" in capsys.readouterr().out
 
     rows = list(csv.DictReader((folder / "patients.csv").open()))
@@ -284,6 +291,8 @@ def test_a_mistake_is_one_line_and_leaves_nothing(evaluate, tool, tmp_path, caps
     assert "Give either --config-file, or" in told(files[:4])
     assert "Give either --config-file, or" in told([*files, "--config-file", "configs/quickstart.yaml"])
     assert "belong to --config-file" in told([*files, "--weights", "model.pth"])
+    both = ["--config-file", "configs/quickstart.yaml", "--detections", detections]
+    assert "leave one of them out" in told([*both, "--weights", "model.pth"])
     assert "The overlap is 0.0" in told([*files, "--iou", "0"])
     assert "The operating point is 2.0" in told([*files, "--threshold", "2"])
     assert "no such model card" in told([*files, "--card", tmp_path / "card.json"])
@@ -332,6 +341,43 @@ def test_a_network_and_its_detections_give_the_same_report(tool, use_datasets_ro
     arguments = ["--config-file", str(ROOT / "configs" / "quickstart.yaml"), "--weights", str(weights), *common]
     assert tool.main([*arguments, "--output", str(tmp_path / "c")]) == 1
     assert "not the file that its model card was written for" in capsys.readouterr().err
+
+
+def test_given_detections_are_judged_by_the_classes_of_a_registered_set(tool, tmp_path):
+    """Its classes are an attribute's: by the json's categories every box would be the wrong one of two."""
+    truth, images, detections = write_set(tmp_path / "set", CASES[:4])
+    content = json.loads(truth.read_text())
+    for image in content["images"]:
+        image["person"] = image.pop("patient_id")
+    for box in content["annotations"]:
+        box["graded"] = {"by us": box["category_id"] % 2}
+    truth.write_text(json.dumps(content))
+    entry = {"name": "necks_test", "json": str(truth), "images": str(images), "patient_key": "person"}
+    entry |= {"class_from": "graded.by us", "class_names": {1: "grade 1", 0: "grade 0"}, "findings": ["grade 1"]}
+    arguments = ["--config-file", ROOT / "configs" / "quickstart.yaml", "--detections", detections, "--bootstrap", 0]
+    arguments += ["--output", tmp_path / "out", "DATASETS.REGISTER", [{**entry, "thing": "joint"}]]
+    arguments += ["DATASETS.TRAIN", "()", "DATASETS.TEST", "('necks_test',)", "VALIDATION.DATASETS", "()"]
+    assert tool.main(list(map(str, arguments))) == 0
+    record = json.loads((tmp_path / "out" / "clinical.json").read_text())
+    assert record["subject"]["classes"] == ["grade 1", "grade 0"] and record["subject"]["findings"] == ["grade 1"]
+    assert record["subject"]["thing"] == "joint" and record["counts"]["patients"] == 3
+    assert record["average_precision"]["grade 0"]["value"] == pytest.approx(1.0)
+    assert record["model"]["config"] is None and record["data"]["name"] == "necks_test"
+    assert not (tmp_path / "out" / "coco_instances_results.json").exists()
+
+
+def test_given_detections_are_judged_on_a_set_that_somebody_registered_by_its_json(tool, tmp_path):
+    truth, images, detections = write_set(tmp_path / "set", CASES)
+    register_coco_instances("somebodys_necks", {}, str(truth), str(images))
+    arguments = ["--config-file", ROOT / "configs" / "quickstart.yaml", "--detections", detections, "--bootstrap", 0]
+    arguments += ["--output", tmp_path / "out", "DATASETS.TEST", "('somebodys_necks',)"]
+    try:
+        assert tool.main(list(map(str, arguments))) == 0
+    finally:
+        DatasetCatalog.remove("somebodys_necks")
+        MetadataCatalog.remove("somebodys_necks")
+    record = json.loads((tmp_path / "out" / "clinical.json").read_text())
+    assert record["counts"]["images"] == 6 and record["patients"]["sensitivity"]["of"] == 4
 
 
 def test_real_images_and_a_reader_who_agrees_with_himself(tool, opened, tmp_path):

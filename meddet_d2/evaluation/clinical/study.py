@@ -1,8 +1,6 @@
 """From COCO's files to cases: a data set's ground truth, and a list of detections."""
 
-import hashlib
 import json
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from meddet_d2.layout.data_set import DataSet, choose_findings
-from meddet_d2.layout.validate import patient_of
+from meddet_d2.layout.validate import is_finite, patient_of
 
 from .cases import Case, Subject
 
@@ -36,14 +34,12 @@ class Study:
         cases: one for each image, by rising image id.
         subject: its classes and findings.
         pictures: of the same images; their paths are for reading and are written nowhere.
-        checksums: sha256 of the files, {"ground_truth", "detections"}.
         phantom: whether the ground truth says of itself that it is this project's phantom.
     """
 
     cases: list[Case]
     subject: Subject
     pictures: list[Picture]
-    checksums: dict[str, str]
     phantom: bool
 
 
@@ -81,7 +77,21 @@ def read_study(data_set: DataSet, detections: Path, findings: Sequence[str] = ()
     cases = []
     for number, image in enumerate(records, start=1):
         patient = patients.setdefault(patient_of(image) or f"image {number}", len(patients) + 1)
-        cases.append(_case(number, patient, annotated[image["id"]], found[image["id"]], labels))
+        truth, boxes = annotated[image["id"]], found[image["id"]]
+        levels = (annotation.get("level") for annotation in truth)
+        cases.append(
+            Case(
+                number=number,
+                patient=patient,
+                boxes=_boxes(truth),
+                labels=_labels(truth, labels),
+                crowd=np.array([bool(annotation["iscrowd"]) for annotation in truth], dtype=bool),
+                levels=tuple(None if level is None else str(level) for level in levels),
+                found_boxes=_boxes(boxes),
+                found_labels=_labels(boxes, labels),
+                found_scores=np.array([record["score"] for record in boxes], dtype=np.float64),
+            )
+        )
     return Study(
         cases=cases,
         subject=subject,
@@ -89,28 +99,7 @@ def read_study(data_set: DataSet, detections: Path, findings: Sequence[str] = ()
             Picture(path=data_set.images / image["file_name"], width=image["width"], height=image["height"])
             for image in records
         ],
-        checksums={"ground_truth": sha256(data_set.json_file), "detections": sha256(detections)},
         phantom=isinstance(info := content.get("info"), dict) and info.get("phantom") is True,
-    )
-
-
-def sha256(path: Path) -> str:
-    """The checksum of a file, as 64 hexadecimal digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _case(number: int, patient: int, annotated: list[dict], found: list[dict], labels: dict[Any, int]) -> Case:
-    levels = (annotation.get("level") for annotation in annotated)
-    return Case(
-        number=number,
-        patient=patient,
-        boxes=_boxes(annotated),
-        labels=_labels(annotated, labels),
-        crowd=np.array([bool(annotation["iscrowd"]) for annotation in annotated], dtype=bool),
-        levels=tuple(None if level is None else str(level) for level in levels),
-        found_boxes=_boxes(found),
-        found_labels=_labels(found, labels),
-        found_scores=np.array([record["score"] for record in found], dtype=np.float64),
     )
 
 
@@ -142,18 +131,15 @@ def _read_detections(
         raise ValueError(f"{path}: not a list of detections; give COCO's results: image_id, category_id, bbox, score.")
     for number, record in enumerate(records):
         _check_record(record, f"{path}: detection {number}")
-    unknown = Counter(repr(record["image_id"]) for record in records if record["image_id"] not in images)
-    if unknown:
-        raise ValueError(
-            f"{path}: {sum(unknown.values())} detections are of images that {ground_truth.name} does not list"
-            f" (image_id {_some(unknown)}); give the detections of these very images, with their ids."
-        )
-    unknown = Counter(repr(record["category_id"]) for record in records if record["category_id"] not in categories)
-    if unknown:
-        raise ValueError(
-            f"{path}: {sum(unknown.values())} detections are of unknown classes (category_id {_some(unknown)});"
-            f" {ground_truth.name} has {', '.join(f'{identity} = {name}' for identity, name in categories.items())}."
-        )
+    others = f"images that {ground_truth.name} does not list"
+    classes = ", ".join(f"{identity} = {name}" for identity, name in categories.items())
+    for key, known, what, then in (
+        ("image_id", images, others, "give the detections of these very images, with their ids."),
+        ("category_id", categories, "unknown classes", f"{ground_truth.name} has {classes}."),
+    ):
+        unknown = Counter(repr(record[key]) for record in records if record[key] not in known)
+        if unknown:
+            raise ValueError(f"{path}: {unknown.total()} detections are of {what} ({key} {_some(unknown)}); {then}")
     found = defaultdict(list)
     for record in records:
         found[record["image_id"]].append(record)
@@ -183,19 +169,14 @@ def _check_record(record: dict, where: str) -> None:
             raise ValueError(f"{where} has {key} {record.get(key)!r}; give COCO's results as a detector writes them.")
     score: Any = record.get("score")
     box = record.get("bbox")
-    if not _is_number(score) or not 0 <= score <= 1:
+    if not is_finite(score) or not 0 <= score <= 1:
         raise ValueError(
             f"{where}, of image {record['image_id']}, has score {score!r}; it must be a number from 0 to 1."
         )
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)) or min(box[2:]) < 0:
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_finite, box)) or min(box[2:]) < 0:
         raise ValueError(
             f"{where}, of image {record['image_id']}, has bbox {box!r}; give [x, y, width, height], finite, in pixels."
         )
-
-
-def _is_number(value: Any) -> bool:
-    # Compared, because math.isfinite cannot take an integer of hundreds of digits.
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _some(counts: Counter) -> str:
