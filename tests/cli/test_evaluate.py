@@ -15,7 +15,6 @@ from tiny_runs import TINY_DATA, TINY_RUN, load_tool, make_cfg
 
 import meddet_d2  # noqa: F401
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.datasets import register_coco_instances
 from detectron2.modeling import build_model
 from meddet_d2.deploy import ModelCard
 from meddet_d2.deploy.card import sha256
@@ -368,7 +367,8 @@ def test_given_detections_are_judged_by_the_classes_of_a_registered_set(tool, tm
 
 def test_given_detections_are_judged_on_a_set_that_somebody_registered_by_its_json(tool, tmp_path):
     truth, images, detections = write_set(tmp_path / "set", CASES)
-    register_coco_instances("somebodys_necks", {}, str(truth), str(images))
+    DatasetCatalog.register("somebodys_necks", list)
+    MetadataCatalog.get("somebodys_necks").set(json_file=str(truth), image_root=str(images))
     arguments = ["--config-file", ROOT / "configs" / "quickstart.yaml", "--detections", detections, "--bootstrap", 0]
     arguments += ["--output", tmp_path / "out", "DATASETS.TEST", "('somebodys_necks',)"]
     try:
