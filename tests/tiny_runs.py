@@ -24,12 +24,18 @@ TINY_DATA = [
     "INPUT.MIN_SIZE_TRAIN", (96,),
     "INPUT.MIN_SIZE_TEST", 96,
 ]  # fmt: skip
+# timm's networks for tests: a tenth of the quickstart's smallest, in time and on the disk.
+TINY_STUDENT, TINY_TEACHERS = "test_efficientnet", ("test_resnet", "test_byobnet", "test_convnext")
+TEACHER_CONFIGS = tuple(
+    f"{ROOT}/configs/quickstart/Base-Quickstart.yaml MODEL.BOTTOM_UP.NAME {name}" for name in TINY_TEACHERS
+)
 TINY_RUN = [
-    "MODEL.BOTTOM_UP.NAME", "mobilenetv2_035",
+    "MODEL.BOTTOM_UP.NAME", TINY_STUDENT,
     "SOLVER.MAX_ITER", 3,
     "SOLVER.IMS_PER_BATCH", 2,
     "SOLVER.WARMUP_ITERS", 1,
     "DISTILL.TRAIN_ALONE", False,
+    "DISTILL.TEACHERS.CONFIGS", TEACHER_CONFIGS,
     "DISTILL.TEACHERS.OPTS", ("SOLVER.MAX_ITER", 2, "SOLVER.IMS_PER_BATCH", 2),
 ]  # fmt: skip
 

@@ -76,7 +76,7 @@ def draw_comparison(
         title = f"{metadata.name}{note and f' ({note})'}"
     sheet = _sheet(cases, names, columns, title, score_threshold)
     with replacing(path) as temporary:
-        sheet.save(temporary, format="PNG", optimize=True)
+        sheet.save(temporary, format="PNG")
 
 
 def draw_test_images(

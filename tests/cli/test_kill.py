@@ -17,8 +17,8 @@ OPTIONS = [
     "MODEL.DEVICE", "cpu",  # where bits are promised
     "DISTILL.TRAIN_ALONE", "False",
     "DISTILL.TEACHERS.EVALUATE", "False",
-    "SOLVER.MAX_ITER", "30",
-    "SOLVER.CHECKPOINT_PERIOD", "5",
+    "SOLVER.MAX_ITER", "24",
+    "SOLVER.CHECKPOINT_PERIOD", "4",
     "SOLVER.CHECKPOINT_KEEP", "2",
     "INPUT.INTENSITY_JITTER", "0.3",
     "DATALOADER.NUM_WORKERS", "2",
@@ -50,8 +50,10 @@ class Run(subprocess.Popen):
 
 
 def wait_for_checkpoint(process: Run, output: Path) -> None:
+    """Until there is one that was not there before."""
     deadline = time.monotonic() + 300
-    while not list(output.glob("model_*.pth")):
+    before = set(output.glob("model_*.pth"))
+    while not set(output.glob("model_*.pth")) - before:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -99,7 +101,7 @@ def test_sigkill(whole, tmp_path, use_datasets_root):
     for _ in range(2):
         process = Run(*command(config, tmp_path))
         wait_for_checkpoint(process, tmp_path)
-        time.sleep(0.5)
+        time.sleep(0.2)
         os.killpg(process.pid, signal.SIGKILL)
         process.end()
     finish(*command(config, tmp_path))
@@ -109,7 +111,7 @@ def test_sigkill(whole, tmp_path, use_datasets_root):
 def test_two_processes_stop_together_and_go_on(whole, tmp_path, use_datasets_root):
     """The signal goes to the process that launched them; each has random numbers of its own."""
     config, _ = whole
-    options = ["SOLVER.MAX_ITER", "16", "DATALOADER.NUM_WORKERS", "1", "DISTILL.METHOD", "MGD"]
+    options = ["SOLVER.MAX_ITER", "12", "DATALOADER.NUM_WORKERS", "1", "DISTILL.METHOD", "MGD"]
     options += ["DISTILL.TEACHERS.USE", "(0,)"]
     commands = [[*command(config, tmp_path / name, *options), "--num-gpus", "2"] for name in ("whole", "parts")]
     # The flags of the launcher come before the overrides.
@@ -133,7 +135,7 @@ def test_the_stages_go_on_where_they_were(finished_run, tmp_path, use_datasets_r
     weights = tuple(str(tmp_path / name / "model_final.pth") for name in "abc")
     options = [
         "DISTILL.TEACHERS.WEIGHTS", str(weights),
-        "DISTILL.TEACHERS.OPTS", "('SOLVER.MAX_ITER', 40, 'SOLVER.IMS_PER_BATCH', 2, 'SOLVER.CHECKPOINT_PERIOD', 2)",
+        "DISTILL.TEACHERS.OPTS", "('SOLVER.MAX_ITER', 20, 'SOLVER.IMS_PER_BATCH', 2, 'SOLVER.CHECKPOINT_PERIOD', 2)",
         "SOLVER.MAX_ITER", "2",
         "DATALOADER.NUM_WORKERS", "0",
     ]  # fmt: skip

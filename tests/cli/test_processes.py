@@ -1,9 +1,11 @@
-"""tools/train_net.py in several processes: on one machine, on two that meet on this one, and under torchrun.
+"""The commands of docs/how_to/several_gpus.md, with two processes in all: on one machine, on two, and under torchrun.
 
-Each way is two processes, so all end with the same bits. Those that wait for ever are ended by a time limit.
+All end with the same bits. Those that wait for ever are ended by a time limit.
 """
 
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -18,7 +20,7 @@ from meddet_d2.engine import launcher
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = "tools/train_net.py"
-LIMIT = 240  # seconds
+LIMIT = 900  # seconds, for a busy machine
 
 
 def free_port():
@@ -27,14 +29,26 @@ def free_port():
         return found.getsockname()[1]
 
 
-def flags(way):
-    """Of each way of starting two processes: what comes before the tool, and its flags, of each command."""
-    if way == "processes":
-        return [([], ["--num-gpus", "2"])]
-    if way == "machines":
-        shared = ["--num-machines", "2", "--dist-url", f"tcp://127.0.0.1:{free_port()}"]
-        return [([], [*shared, "--machine-rank", str(rank)]) for rank in range(2)]
-    return [(["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"], [])]
+# The page's commands in their order: how many of them are one run, and how many machines a command is typed on.
+WAYS = {"processes": (1, 1), "machines": (2, 1), "torchrun": (1, 1), "torchrun on machines": (1, 2)}
+PROGRAMS = {"meddet": ["-m", "meddet_d2"], "torchrun": ["-m", "torch.distributed.run"]}
+
+
+def page_commands(way, config):
+    """The page's commands of one way: two processes in all, which meet on this machine, and this config."""
+    page = (ROOT / "docs" / "how_to" / "several_gpus.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```bash\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    lines = [line for line in block.replace("\\\n", " ").splitlines() if line and not line.startswith("#")]
+    assert len(lines) == sum(count for count, _ in WAYS.values())
+    found = iter(lines)
+    taken = {name: [next(found) for _ in range(count)] for name, (count, _) in WAYS.items()}
+    lines = taken[way] * WAYS[way][1]
+    exchanged = {"HOST": "127.0.0.1", "PORT": str(free_port()), " 4": f" {2 // len(lines)}"}
+    exchanged["configs/meddet.yaml"] = shlex.quote(str(config))
+    for old, new in exchanged.items():
+        lines = [line.replace(old, new) for line in lines]
+    commands = map(shlex.split, lines)
+    return [[sys.executable, *PROGRAMS[program], *arguments] for program, *arguments in commands]
 
 
 class Together:
@@ -71,14 +85,13 @@ def start(finished_run, use_datasets_root, tmp_path):
     config = Path(finished_run[0].OUTPUT_DIR) / "config.yaml"
     common = ["MODEL.DEVICE", "cpu", "DISTILL.TRAIN_ALONE", "False", "DISTILL.TEACHERS.EVALUATE", "False"]
 
-    def run(way, output, *options, extra=(), resume=False):
+    def run(way, output, *options, extra=()):
         folder = tmp_path / output
         folder.mkdir(exist_ok=True)
         commands = []
-        for i, (before, after) in enumerate(flags(way)):
-            tool = [sys.executable, *before, TOOL, "--config-file", str(config), *after, *["--resume"] * resume]
+        for i, command in enumerate(page_commands(way, config)):
             changes = [*common, "OUTPUT_DIR", str(folder), *options, *(extra if i == 0 else ())]
-            commands.append([*tool, *changes])
+            commands.append([*command, *changes])
         return folder, Together(folder, commands)
 
     return run
@@ -86,7 +99,7 @@ def start(finished_run, use_datasets_root, tmp_path):
 
 def test_each_way_of_starting_two_processes_gives_the_same_bits(start):
     found = {}
-    for way in ("processes", "machines", "torchrun"):
+    for way in WAYS:
         folder, run = start(way, way, "SOLVER.MAX_ITER", "2")
         statuses, said = run.end()
         assert not any(statuses), "\n".join(said)[-5000:]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from tiny_runs import TINY_TEACHERS
 
 from detectron2.modeling import build_model
 from meddet_d2.distillation import TeacherBank, TeacherRecord
@@ -144,7 +145,7 @@ def test_a_run_knows_its_teachers(distil_cfg, tmp_path):
 
     content = torch.load(weights[1], weights_only=True)
     torch.save({"model": content["model"]}, weights[1])
-    with pytest.raises(ValueError, match=r"Teacher resnet14t is not the one.*ACCEPT_CHANGED True") as caught:
+    with pytest.raises(ValueError, match=rf"Teacher {TINY_TEACHERS[1]} is not the one.*ACCEPT_CHANGED True") as caught:
         train_detector(cfg, resume=True, trainer_class=DistillationTrainer)
     assert "\n" not in str(caught.value)
     accepted = distil_cfg(*options, "DISTILL.TEACHERS.ACCEPT_CHANGED", True)
