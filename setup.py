@@ -97,6 +97,7 @@ setup(
         "web": ["gradio>=6.31"],
         "test": [
             "pytest>=8",
+            "pytest-xdist>=3.7",  # pytest -n auto: a process for each core
             "hypothesis>=6",
             "setuptools>=69",
             "playwright>=1.45",  # drives a browser that is there already; tests of pages are skipped where none is
