@@ -111,7 +111,7 @@ def find_mistakes(
     yield from category_mistakes(content["categories"], json_file, classes)
     images: dict[int, dict] = {}
     yield from _image_mistakes(content["images"], images, json_file, image_root, patient_key)
-    categories = {record["id"] for record in content["categories"] if _is_integer(record.get("id"))}
+    categories = {record["id"] for record in content["categories"] if is_integer(record.get("id"))}
     seen: set[int] = set()
     for annotation in content["annotations"]:
         yield from _annotation_mistakes(annotation, images, categories, seen, json_file)
@@ -147,7 +147,7 @@ def category_mistakes(categories: list[dict], json_file: Path, classes: Sequence
     if incomplete:
         return
     ids = [category["id"] for category in categories]
-    if not all(map(_is_integer, ids)) or len(set(ids)) != len(ids):
+    if not all(map(is_integer, ids)) or len(set(ids)) != len(ids):
         text = f"category ids are {ids}; give each category an integer of its own."
         yield _mistake("categories", json_file, text)
         return
@@ -182,7 +182,7 @@ def _image_mistakes(
         identity: Any = image.get("id")
         name: Any = image.get("file_name")
         where = f"image {identity} ({name})"
-        if not _is_integer(identity):
+        if not is_integer(identity):
             text = f"image {name} has id {identity!r}; give it an integer of its own."
             yield _mistake("image-id", json_file, text, image)
         elif not isinstance(name, str) or not name:
@@ -207,11 +207,11 @@ def _image_mistakes(
             if leaves_folder(name):
                 text = f"{where} has a file_name that leaves its folder of images; give a name inside that folder."
                 yield _mistake("outside-folder", json_file, text, image)
-            elif folder_is_there and not _is_file(image_root / name):
+            elif folder_is_there and not is_file(image_root / name):
                 action = "add it or drop the record."
                 missing = f"{image_root / name}: no such file, but it is image {identity} of {json_file}; {action}"
                 yield Mistake("file-missing", f"{where}: no such file; {action}", FileNotFoundError(missing), image)
-        if isinstance(identity, int) and _is_integer(identity):
+        if isinstance(identity, int) and is_integer(identity):
             by_id.setdefault(identity, image)
 
 
@@ -293,7 +293,8 @@ def no_patient(image: dict, json_file: Path, key: str) -> Mistake:
     return _mistake("no-patient", json_file, text, image)
 
 
-def _is_file(path: Path) -> bool:
+def is_file(path: Path) -> bool:
+    """Whether a file is there and can be looked for."""
     try:
         return path.is_file()
     except OSError:  # a name that is too long, a folder that may not be entered
@@ -306,10 +307,11 @@ def _is_polygon(points: Any) -> bool:
 
 def is_size(value: Any) -> bool:
     """Whether a value of a json can be the width or height of an image."""
-    return _is_integer(value) and 1 <= value <= LARGEST_SIDE
+    return is_integer(value) and 1 <= value <= LARGEST_SIDE
 
 
-def _is_integer(value: Any) -> bool:
+def is_integer(value: Any) -> bool:
+    """Whether a value of a json can be an id."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 

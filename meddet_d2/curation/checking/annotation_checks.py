@@ -4,7 +4,7 @@ Nothing is trusted: what cannot be used is a finding, and what can be used is ke
 """
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -16,6 +16,8 @@ from ...layout.validate import (
     SPLIT_FILES,
     box_mistake,
     find_mistakes,
+    is_file,
+    is_integer,
     is_size,
     leaves_folder,
     name_mistake,
@@ -151,17 +153,8 @@ def read_splits(
         for mistake in find_mistakes(content, json_file, image_root, patient_key=patient_key):
             image, annotation = mistake.image or {}, mistake.annotation or {}
             file = image.get("file_name")
-            findings.append(
-                Finding(
-                    mistake.kind,
-                    mistake.text,
-                    name,
-                    _integer(image.get("id")),
-                    _integer(annotation.get("id")),
-                    file if isinstance(file, str) else None,
-                    quotes=True,
-                )
-            )
+            where = _integer(image.get("id")), _integer(annotation.get("id")), file if isinstance(file, str) else None
+            findings.append(Finding(mistake.kind, mistake.text, name, *where, quotes=True))
         classes = _classes(content["categories"])
         images, more = _records(content, name, image_root, classes, patient_key)
         findings += more
@@ -184,29 +177,26 @@ def split_names(json_files: Sequence[Path]) -> list[str]:
 
 def find_leaks(splits: Sequence[Split]) -> list[Finding]:
     """Patients of two splits, each by the numbers of its images: an id may be more than a pseudonym."""
-    by_patient = []
-    for split in splits:
-        images: dict[str, list[ImageRecord]] = {}
-        for image in split.images:
-            if image.patient is not None:
-                images.setdefault(image.patient, []).append(image)
-        by_patient.append(images)
-    findings = []
-    for (one, here), (other, there) in combinations(zip(splits, by_patient, strict=True), 2):
-        for patient in here:
-            if patient in there:
-                text = (
-                    f"the patient of {numbers(here[patient])} of {one.name} is also that of {numbers(there[patient])} "
-                    f"of {other.name}; move all images of a patient to one side."
-                )
-                findings.append(there[patient][0].finding("leak", text))
-    return findings
+    by_patient: dict[str, dict[str, list[ImageRecord]]] = defaultdict(lambda: defaultdict(list))
+    for image in (image for split in splits for image in split.images):
+        if image.patient is not None:
+            by_patient[image.split][image.patient].append(image)
+    return [
+        there[patient][0].finding(
+            "leak",
+            f"the patient of {numbers(here[patient])} of {one} is also that of {numbers(there[patient])} of {other}; "
+            "move all images of a patient to one side.",
+        )
+        for (one, here), (other, there) in combinations(by_patient.items(), 2)
+        for patient in here
+        if patient in there
+    ]
 
 
-def numbers(images: Sequence[ImageRecord]) -> str:
-    """Images by their ids, at most ten."""
-    shown = ", ".join(str(image.number) for image in images[:SHOWN]) + (", ..." if len(images) > SHOWN else "")
-    return f"image{'s' * (len(images) > 1)} {shown}"
+def numbers(records: Sequence[ImageRecord] | Sequence[BoxRecord], what: str = "image") -> str:
+    """Images or annotations by their ids, at most ten."""
+    shown = ", ".join(str(record.number) for record in records[:SHOWN]) + (", ..." if len(records) > SHOWN else "")
+    return f"{what}{'s' * (len(records) > 1)} {shown}"
 
 
 def _classes(categories: Sequence[dict]) -> dict[int, str]:
@@ -221,8 +211,8 @@ def _records(
     content: dict[str, Any], name: str, image_root: Path, classes: dict[int, str], patient_key: str
 ) -> tuple[list[ImageRecord], list[Finding]]:
     images: list[ImageRecord] = []
-    by_number: dict[int, tuple[dict, ImageRecord]] = {}
     findings: list[Finding] = []
+    by_number: dict[int, tuple[dict, ImageRecord]] = {}
     owners = (annotation.get("image_id") for annotation in content["annotations"])
     annotated = Counter(owner for owner in owners if isinstance(owner, Hashable))
     for raw in content["images"]:
@@ -260,17 +250,13 @@ def _image(raw: dict, split: str, image_root: Path, annotated: Counter, patient_
     file = raw.get("file_name")
     file = file if isinstance(file, str) else ""
     path = None if not file or leaves_folder(file) else image_root / file
-    try:
-        there = path is not None and path.is_file()
-    except OSError:
-        there = False
     width: Any = raw.get("width")
     height: Any = raw.get("height")
     return ImageRecord(
         split=split,
         number=_integer(raw.get("id")),
         file=file,
-        path=path if there else None,
+        path=path if path is not None and is_file(path) else None,
         patient=patient_of(raw, patient_key) if patient_key else None,
         size=(width, height) if is_size(width) and is_size(height) else None,
         spacing=_spacing(raw.get("spacing")),
@@ -279,12 +265,9 @@ def _image(raw: dict, split: str, image_root: Path, annotated: Counter, patient_
 
 
 def _spacing(value: Any) -> tuple[float, float] | None:
-    if not isinstance(value, list) or len(value) != 2:
+    if not isinstance(value, list) or len(value) != 2 or {type(side) for side in value} - {int, float}:
         return None
-    numbers = [number for number in value if isinstance(number, int | float) and not isinstance(number, bool)]
-    if len(numbers) != 2 or not all(SPACING[0] <= number <= SPACING[1] for number in numbers):
-        return None
-    return float(numbers[0]), float(numbers[1])
+    return (float(value[0]), float(value[1])) if all(SPACING[0] <= side <= SPACING[1] for side in value) else None
 
 
 def _look_up(table: dict, key: Any) -> Any:
@@ -293,7 +276,7 @@ def _look_up(table: dict, key: Any) -> Any:
 
 
 def _integer(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if is_integer(value) else None
 
 
 def _region(content: dict[str, Any]) -> str:

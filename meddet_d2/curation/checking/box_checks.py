@@ -5,13 +5,14 @@ deviation), and with what discs measure, where the pixel's size is known.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations, pairwise
+from itertools import pairwise
 
 import numpy as np
+from pycocotools.mask import iou
 
 from ...layout.data_set import CDH_CLASSES
 from ...layout.levels import DISCS, level_index
-from .annotation_checks import SHOWN, BoxRecord, ImageRecord, Split
+from .annotation_checks import BoxRecord, ImageRecord, Split, numbers
 from .findings import Finding
 
 # Robust z-scores beyond this are named: among a thousand boxes of a normal distribution none is.
@@ -105,19 +106,15 @@ def millimetres(image: ImageRecord, box: BoxRecord) -> tuple[float, float] | Non
     return box.size[0] * between_columns, box.size[1] * between_rows
 
 
-def overlap(one: BoxRecord, other: BoxRecord) -> float:
-    """Intersection over union."""
-    (ax0, ay0, ax1, ay1), (bx0, by0, bx1, by1) = one.corners, other.corners
-    shared = max(min(ax1, bx1) - max(ax0, bx0), 0.0) * max(min(ay1, by1) - max(ay0, by0), 0.0)
-    return shared / (np.prod(one.size) + np.prod(other.size) - shared)
-
-
 def _overlaps(image: ImageRecord) -> Iterator[Finding]:
-    for one, other in combinations(_single(image), 2):
-        iou = overlap(one, other)
-        if iou > SAME_DISC:
-            text = f"overlaps annotation {one.number} with an IoU of {iou:.2f}; keep one box for a disc."
-            yield image.finding("overlap", text, annotation=other.number)
+    boxes = _single(image)
+    corners = np.array([(*box.corner, *box.size) for box in boxes])
+    for place, one in enumerate(boxes[:-1], start=1):
+        (shares,) = iou(corners[place - 1 : place], corners[place:], np.zeros(len(boxes) - place))
+        for other, share in zip(boxes[place:], shares, strict=True):
+            if share > SAME_DISC:
+                text = f"overlaps annotation {one.number} with an IoU of {share:.2f}; keep one box for a disc."
+                yield image.finding("overlap", text, annotation=other.number)
 
 
 def _number(image: ImageRecord, region: str) -> Iterator[Finding]:
@@ -170,5 +167,4 @@ def _at_border(image: ImageRecord, box: BoxRecord) -> bool:
 
 
 def _annotations(boxes: Sequence[BoxRecord]) -> str:
-    shown = ", ".join(str(box.number) for box in boxes[:SHOWN]) + (", ..." if len(boxes) > SHOWN else "")
-    return f"{len(boxes)} box{'es' * (len(boxes) > 1)} (annotation{'s' * (len(boxes) > 1)} {shown})"
+    return f"{len(boxes)} box{'es' * (len(boxes) > 1)} ({numbers(boxes, 'annotation')})"

@@ -4,8 +4,8 @@ On the page stand numbers, the splits' names, classes and levels. File names, pa
 stay on the terminal and in findings.json: a name may be in them.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -21,7 +21,7 @@ from ...formats import read_image
 from . import data_plots as plots
 from .annotation_checks import ImageRecord
 from .data_report import Report
-from .findings import Code, Finding, count
+from .findings import Finding, count
 
 # Images on the page: those with findings in all, and of each split so many with boxes and so many healthy ones.
 FLAGGED, WITH_BOXES, HEALTHY = 36, 8, 4
@@ -46,26 +46,6 @@ _FIGURES = (
 )
 
 
-@dataclass(frozen=True)
-class Thumbnail:
-    """An image on the page: an address for <img>, its number, its split and its findings' codes."""
-
-    address: str
-    number: int | None
-    split: str
-    boxes: int
-    codes: list[str]
-
-
-@dataclass(frozen=True)
-class Group:
-    """The findings of one code: those shown, and how many there are."""
-
-    code: Code
-    shown: list[Finding]
-    total: int
-
-
 def write_page(report: Report, path: Path) -> None:
     """Write the page.
 
@@ -86,7 +66,8 @@ def write_page(report: Report, path: Path) -> None:
         lead=_lead(report),
         notices=[NOTICES[region] for region in dict.fromkeys(s.region for s in report.splits) if region],
         counts=count(report.findings),
-        groups=_groups(report.findings),
+        groups=[(code, list(found)) for code, found in groupby(report.findings, key=lambda finding: finding.code)],
+        most=ROWS,
         rows=_rows(report),
         splits=list(report.counts),
         figures=_figures(report),
@@ -110,11 +91,6 @@ def _lead(report: Report) -> str:
     patients = len({image.patient for split in report.splits for image in split.images} - {None})
     names = ", ".join(report.counts) or "none that can be read"
     return f"Splits: {names}. {images} images, {patients} patients, {boxes} boxes."
-
-
-def _groups(findings: Sequence[Finding]) -> list[Group]:
-    groups = [(code, list(found)) for code, found in groupby(findings, key=lambda finding: finding.code)]
-    return [Group(code, found[:ROWS], len(found)) for code, found in groups]
 
 
 def _rows(report: Report) -> list[tuple[str, list[str]]]:
@@ -172,19 +148,19 @@ def _figures(report: Report) -> list[dict[str, Any]]:
     return [{"svg": plot(figure, caption), "caption": caption} for figure, caption in drawn if figure is not None]
 
 
-def _flagged(report: Report, frame: int) -> tuple[list[Thumbnail], int]:
+def _flagged(report: Report, frame: int) -> tuple[list[dict[str, Any]], int]:
     """Images with findings, errors first, and how many of them are not shown."""
-    by_image: dict[tuple, list[Finding]] = {}
+    by_image: dict[tuple, list[Finding]] = defaultdict(list)
     for finding in report.findings:
         if finding.image is not None:
-            by_image.setdefault((finding.split, finding.image), []).append(finding)
+            by_image[finding.split, finding.image].append(finding)
     readable = {(image.split, image.number): image for image in report.readable}
     chosen = [key for key in by_image if key in readable][:FLAGGED]
     shown = [thumb for key in chosen for thumb in _thumbnail(readable[key], by_image[key], frame)]
     return shown, len(by_image) - len(shown)
 
 
-def _sample(report: Report, images: Sequence[ImageRecord], frame: int) -> list[Thumbnail]:
+def _sample(report: Report, images: Sequence[ImageRecord], frame: int) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
     readable = {id(image) for image in report.readable}
     chosen: list[ImageRecord] = []
@@ -195,8 +171,8 @@ def _sample(report: Report, images: Sequence[ImageRecord], frame: int) -> list[T
     return [thumb for image in chosen for thumb in _thumbnail(image, [], frame)]
 
 
-def _thumbnail(image: ImageRecord, findings: Sequence[Finding], frame: int) -> list[Thumbnail]:
-    """One, or none if the file has gone since it was measured; ``frame`` is the number of classes."""
+def _thumbnail(image: ImageRecord, findings: Sequence[Finding], frame: int) -> list[dict[str, Any]]:
+    """An image as the template shows it, or none if its file has gone; ``frame`` is the number of classes."""
     assert image.path is not None, "it was measured"
     try:
         pixels = read_image(image.path)
@@ -212,4 +188,5 @@ def _thumbnail(image: ImageRecord, findings: Sequence[Finding], frame: int) -> l
             boxes.append(Box((x0 - gap, y0 - gap, x1 + gap, y1 + gap), frame))
     codes = list(dict.fromkeys(f"{finding.code.code} {finding.name}" for finding in findings))
     address = picture(draw_panel(pixels, boxes, PANEL), quality=QUALITY)
-    return [Thumbnail(address, image.number, image.split, len(image.boxes), codes)]
+    shown = {"number": image.number, "split": image.split, "boxes": len(image.boxes), "codes": codes}
+    return [{"address": address, **shown}]

@@ -1,6 +1,7 @@
 """The figures of the page: what the boxes of a data set are like."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from meddet_d2.drawing import COLORS, color_of
 from ...layout.levels import DISCS, level_index
 from .annotation_checks import OTHER, Split
 from .box_checks import millimetres
-from .data_statistics import boxes_of
+from .data_statistics import boxes_of, boxes_per_image
 
 INK, GRID = "#1a1d21", "#e4e6ea"
 SIZE = 9
@@ -25,12 +26,10 @@ MARKERS = "os^DvP*X<>"
 
 def plot_boxes(splits: Sequence[Split], *, millimetre: bool = False) -> Figure | None:
     """Widths and heights in pixels or millimetres, one dot a box; None where there are none."""
-    by_class: dict[str, list[tuple[float, float]]] = {}
-    for split in splits:
-        for image, box in boxes_of(split):
-            size = millimetres(image, box) if millimetre else box.size
-            if size is not None:
-                by_class.setdefault(box.name, []).append(size)
+    by_class: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for image, box in (pair for split in splits for pair in boxes_of(split)):
+        if (size := millimetres(image, box) if millimetre else box.size) is not None:
+            by_class[box.name].append(size)
     if not by_class:
         return None
     figure, axes = _figure()
@@ -58,9 +57,7 @@ def class_list(splits: Sequence[Split]) -> list[str]:
 
 def plot_classes(splits: Sequence[Split]) -> Figure | None:
     """The shares of the classes in each split, with their counts."""
-    counts = {split.name: [box.name for _, box in boxes_of(split)] for split in splits}
-    counts = {name: boxes for name, boxes in counts.items() if boxes}
-    if not counts:
+    if not (counts := _by_split(splits, lambda split: [box.name for _, box in boxes_of(split)])):
         return None
     figure, axes = _figure(height=1.0 + 0.45 * len(counts))
     names = class_list(splits)
@@ -100,9 +97,7 @@ def plot_levels(splits: Sequence[Split]) -> Figure | None:
 
 def plot_per_image(splits: Sequence[Split]) -> Figure | None:
     """How many boxes an image has, as shares of each split's images."""
-    numbers = {split.name: [len([box for box in i.boxes if not box.crowd]) for i in split.images] for split in splits}
-    numbers = {name: values for name, values in numbers.items() if values}
-    if not numbers:
+    if not (numbers := _by_split(splits, boxes_per_image)):
         return None
     figure, axes = _figure()
     greatest = max(max(values) for values in numbers.values())
@@ -118,8 +113,7 @@ def plot_per_image(splits: Sequence[Split]) -> Figure | None:
 
 def plot_aspects(splits: Sequence[Split]) -> Figure | None:
     """Width divided by height, as shares of each split's boxes."""
-    aspects = {s.name: np.array([box.size[0] / box.size[1] for _, box in boxes_of(s)]) for s in splits}
-    aspects = {name: values for name, values in aspects.items() if values.size}
+    aspects = _by_split(splits, lambda split: [box.size[0] / box.size[1] for _, box in boxes_of(split)])
     if not aspects:
         return None
     figure, axes = _figure()
@@ -131,6 +125,11 @@ def plot_aspects(splits: Sequence[Split]) -> Figure | None:
         color, style = SPLIT_COLORS[place % len(SPLIT_COLORS)], STYLES[place % len(STYLES)]
         axes.stairs(100 * counts / len(values), bins, color=color, linestyle=style, linewidth=1.6, label=name)
     return _finished(figure, axes, "width / height", "% of the split's boxes", room=True, ncols=4)
+
+
+def _by_split(splits: Sequence[Split], values_of: Callable[[Split], list]) -> dict[str, list]:
+    """By the names of the splits that have any values."""
+    return {split.name: values for split in splits if (values := values_of(split))}
 
 
 def _figure(height: float = 3.1) -> tuple[Figure, Axes]:

@@ -27,7 +27,7 @@ def count_split(split: Split) -> dict[str, Any]:
         "spacing_mm", "width_pixels", "height_pixels", "width_mm", "height_mm" and "aspect"; None where there are none.
     """
     pairs = boxes_of(split)
-    per_image = Counter(len([box for box in image.boxes if not box.crowd]) for image in split.images)
+    per_image = Counter(boxes_per_image(split))
     # By their place in the body; what is no disc's name comes last.
     places = [level_index(box.level) for _, box in pairs if box.level is not None]
     levels = Counter(len(DISCS) if place is None else place for place in places)
@@ -36,7 +36,7 @@ def count_split(split: Split) -> dict[str, Any]:
     in_pixels = np.array([box.size for _, box in pairs]).reshape(-1, 2)
     return {
         "images": len(split.images),
-        "patients": len({image.patient for image in split.images if image.patient is not None}),
+        "patients": len({image.patient for image in split.images} - {None}),
         "healthy_images": sum(image.annotated == 0 for image in split.images),
         "boxes": len(pairs),
         "crowds": sum(box.crowd for image in split.images for box in image.boxes),
@@ -60,15 +60,17 @@ def boxes_of(split: Split) -> list[tuple[ImageRecord, BoxRecord]]:
     return [(image, box) for image in split.images for box in image.boxes if not box.crowd]
 
 
+def boxes_per_image(split: Split) -> list[int]:
+    """How many boxes each image has, those with iscrowd left out."""
+    return [sum(not box.crowd for box in image.boxes) for image in split.images]
+
+
 def quantiles(values: Sequence[float] | np.ndarray) -> dict[str, float] | None:
     """The 0th, 5th, 50th, 95th and 100th percentiles; None of nothing."""
     if len(values) == 0:
         return None
     names = ("least", "p5", "median", "p95", "greatest")
-    return {
-        name: round(float(value), 4)
-        for name, value in zip(names, np.percentile(values, (0, 5, 50, 95, 100)), strict=True)
-    }
+    return dict(zip(names, np.percentile(values, (0, 5, 50, 95, 100)).round(4).tolist(), strict=True))
 
 
 def compare_splits(splits: Sequence[Split]) -> list[Finding]:

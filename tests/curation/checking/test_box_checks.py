@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from meddet_d2.curation.checking.annotation_checks import BoxRecord, ImageRecord, Split
-from meddet_d2.curation.checking.box_checks import check_boxes, millimetres, overlap, robust_z
+from meddet_d2.curation.checking.box_checks import check_boxes, millimetres, robust_z
 from meddet_d2.layout.data_set import CDH_CLASSES
 from meddet_d2.layout.levels import DISCS, level_index
 
@@ -39,10 +39,12 @@ def test_robust_scores_do_not_feel_an_outlier_and_have_a_least_spread():
     assert robust_z(np.array([1.0, 1.0, 1.0, 1.1])) == pytest.approx([0, 0, 0, 0.1 / 0.05])
 
 
-def test_overlap_by_hand():
-    assert overlap(box(), box()) == 1
-    assert overlap(box(), box(x=20.0)) == pytest.approx(100 / 300)
-    assert overlap(box(), box(x=30.0)) == 0
+@pytest.mark.parametrize(("x", "share"), [(10.0, "1.00"), (16.0, "0.54"), (17.0, None), (30.0, None)])
+def test_overlap_by_hand(x, share):
+    image = record(box(), box(x=x, number=2), box(y=100.0, number=3))
+    texts = [one.text for one in check_boxes([Split("train", None, None, [image], "", CDH_CLASSES)])]
+    expected = f"overlaps annotation 1 with an IoU of {share}; keep one box for a disc."
+    assert texts == ([] if share is None else [expected])
 
 
 def test_millimetres_take_rows_for_heights():
