@@ -19,7 +19,7 @@ from .dicom_groups import GROUPS, acquisition, display_functions
 from .dicom_pixels import PIXEL_DATA, PLAIN, check_decodable, measured_values, set_transfer_syntax, to_picture
 from .dicom_series import Frame, copy_key, in_order, middle_first, series_of
 from .identity import CODES, NUMBERS, Pseudonyms, allowed_tags, file_digest, numbers
-from .quiet import quiet
+from .quiet import quiet, reading
 from .records import MAX_PIXELS, MRSlice, ReadError
 from .windowing import constant_remarks
 
@@ -31,6 +31,7 @@ IDENTITY = (
     *("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "SeriesNumber"),
 )
 DESCRIPTION = ("ImageType", "BurnedInAnnotation", "InstanceNumber", "NumberOfFrames")
+COLOURS = ("Red", "Green", "Blue")
 # What decoding and display take; the lists of palettes and overlays that pydicom does not need here are left out.
 DISPLAY = (
     "SamplesPerPixel", "PlanarConfiguration", "BitsAllocated", "HighBit", "PixelRepresentation",
@@ -38,11 +39,8 @@ DISPLAY = (
     "PixelPresentation", "PresentationLUTShape",
     "RescaleIntercept", "RescaleSlope", "ModalityLUTSequence",
     "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence",
-    "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor",
-    "BluePaletteColorLookupTableDescriptor",
-    "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
-    "SegmentedRedPaletteColorLookupTableData", "SegmentedGreenPaletteColorLookupTableData",
-    "SegmentedBluePaletteColorLookupTableData",
+    *(f"{colour}PaletteColorLookupTable{part}" for colour in COLOURS for part in ("Descriptor", "Data")),
+    *(f"Segmented{colour}PaletteColorLookupTableData" for colour in COLOURS),
     "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
 )  # fmt: skip
 HEADER_TAGS = list(map(Tag, [*IDENTITY, *DESCRIPTION, *NUMBERS, *CODES, *DISPLAY, *GEOMETRY, *GROUPS]))
@@ -60,14 +58,9 @@ def read_frames(path: Path) -> list[Frame]:
         ReadError: it is no DICOM file, has no pixels, or they are of a kind that is not read.
     """
     dataset = _read(path, with_pixels=False)
-    with quiet():
-        try:
-            return _frames(dataset, path)
-        except ReadError as error:
-            raise ReadError(error.reason, path) from None
-        except Exception:
-            # pydicom converts a value when it is first asked for, and a damaged one raises whatever it likes.
-            raise ReadError(DAMAGED, path) from None
+    # pydicom converts a value when it is first asked for.
+    with reading(path, lambda _: DAMAGED):
+        return _frames(dataset, path)
 
 
 class Decoder:
@@ -112,22 +105,17 @@ def decode(dataset: Dataset, frame: Frame) -> tuple[np.ndarray, list[str]]:
     Raises:
         ReadError: it cannot be decoded.
     """
-    with quiet():
-        try:
-            check_decodable(dataset)
-            functions = display_functions(dataset, frame.index)
-            values, remarks = measured_values(dataset, frame.index, functions)
-            picture, more = to_picture(values, dataset, functions)
-            return picture, remarks + more
-        except ReadError as error:
-            raise ReadError(error.reason, frame.path) from None
-        except Exception as error:
-            # pydicom and its decoders have no common type; their text may quote the file, so the type alone is told.
-            # A UID that is none of a transfer syntax has no is_compressed.
-            compressed = dataset.file_meta.TransferSyntaxUID not in PLAIN
-            why = ", damaged, or compressed in a rare way (then save it uncompressed)" if compressed else " or damaged"
-            reason = f"its pixels cannot be decoded ({type(error).__name__}): it is truncated{why}; fetch it again."
-            raise ReadError(reason, frame.path) from None
+    # A UID that is none of a transfer syntax has no is_compressed.
+    compressed = dataset.file_meta.TransferSyntaxUID not in PLAIN
+    why = ", damaged, or compressed in a rare way (then save it uncompressed)" if compressed else " or damaged"
+    with reading(
+        frame.path, lambda name: f"its pixels cannot be decoded ({name}): it is truncated{why}; fetch it again."
+    ):
+        check_decodable(dataset)
+        functions = display_functions(dataset, frame.index)
+        values, remarks = measured_values(dataset, frame.index, functions)
+        picture, more = to_picture(values, dataset, functions)
+        return picture, remarks + more
 
 
 def read_values(path: Path, index: int = 0) -> np.ndarray:
@@ -140,23 +128,17 @@ def read_values(path: Path, index: int = 0) -> np.ndarray:
 
 def _read(path: Path, *, with_pixels: bool) -> Dataset:
     tags = [*HEADER_TAGS, *OVERLAY_TAGS, *map(Tag, PIXEL_DATA)] if with_pixels else HEADER_TAGS
-    with quiet():
-        try:
-            content, meta = inflated(path)
-            source = path if content is None else content
-            dataset = dcmread(source, force=True, stop_before_pixels=not with_pixels, specific_tags=tags)
-            if meta is not None:
-                dataset.file_meta = meta
-            set_transfer_syntax(dataset)
-            if dataset.get("NumberOfFrames") == 0:
-                # Some write it of a single image. More frames would not fit.
-                del dataset.NumberOfFrames
-            return dataset
-        except ReadError as error:
-            raise ReadError(error.reason, path) from None
-        except Exception:
-            # Damaged files raise anything from KeyError to zlib.error, and the text quotes the file.
-            raise ReadError(DAMAGED, path) from None
+    with reading(path, lambda _: DAMAGED):
+        content, meta = inflated(path)
+        source = path if content is None else content
+        dataset = dcmread(source, force=True, stop_before_pixels=not with_pixels, specific_tags=tags)
+        if meta is not None:
+            dataset.file_meta = meta
+        set_transfer_syntax(dataset)
+        if dataset.get("NumberOfFrames") == 0:
+            # Some write it of a single image. More frames would not fit.
+            del dataset.NumberOfFrames
+        return dataset
 
 
 def _frames(dataset: Dataset, path: Path) -> list[Frame]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
+from ..files import checksum
 from ..places import config_folder
 
 SALT_VARIABLE = "MEDDET_SALT"
@@ -163,9 +164,5 @@ def _make_salt(path: Path) -> None:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content: what an image is known by that has no identifier of its own."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return f"sha256:{digest.hexdigest()}"
+    """SHA-256 of a file's content: what an image is known by that has no identifier."""
+    return f"sha256:{checksum(path)}"

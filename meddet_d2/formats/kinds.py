@@ -10,6 +10,7 @@ from typing import BinaryIO, cast
 from .records import ReadError
 
 HEAD = 352
+PAIRS = (b"ni1", b"ni2")
 GZIP = b"\x1f\x8b"
 # Value representations that the first element of a DICOM file without preamble can have.
 FIRST_VRS = (b"UL", b"UI", b"CS", b"OB", b"LO", b"SH", b"DA", b"TM")
@@ -32,12 +33,12 @@ def kind_of(path: Path) -> str:
     if not head:
         raise ReadError("is empty (0 bytes); copy it again or leave it out.", path)
     if head[:2] == GZIP:
-        if not is_nifti(_start(path)) and header_of(path) is None:
+        if not nifti_magic(_start(path)) and header_of(path) is None:
             raise ReadError("is compressed with gzip and is no sound NIfTI; unpack it or fetch it again.", path)
         return "nifti"
     if head[128:132] == b"DICM" or _is_bare_dicom(head):
         return "dicom"
-    if is_nifti(head) or header_of(path) is not None:
+    if nifti_magic(head) or header_of(path) is not None:
         return "nifti"
     return "picture"
 
@@ -51,8 +52,8 @@ def opened(path: Path) -> BinaryIO:
 
 def header_of(path: Path) -> Path | None:
     """The NIfTI header beside an .img file, which holds no more than voxels; None for all other files."""
-    header = other_half(path) if ".img" in path.name.lower()[-7:] and not is_nifti(_start(path)) else None
-    return header if header is not None and is_pair(_start(header)) else None
+    header = other_half(path) if ".img" in path.name.lower()[-7:] and not nifti_magic(_start(path)) else None
+    return header if header is not None and nifti_magic(_start(header)) in PAIRS else None
 
 
 def other_half(path: Path) -> Path | None:
@@ -66,19 +67,11 @@ def other_half(path: Path) -> Path | None:
     return next((half for half in map(path.with_name, names) if half.is_file()), None)
 
 
-def is_nifti(head: bytes) -> bool:
-    """NIfTI-1 and NIfTI-2, in one file or two, of either byte order."""
-    return head[344:348] in (b"n+1\0", b"ni1\0") or is_second(head)
-
-
-def is_second(head: bytes) -> bool:
-    """NIfTI-2."""
-    return head[4:8] in (b"n+2\0", b"ni2\0")
-
-
-def is_pair(head: bytes) -> bool:
-    """A NIfTI header whose voxels are in another file."""
-    return head[344:348] == b"ni1\0" or head[4:8] == b"ni2\0"
+def nifti_magic(head: bytes) -> bytes:
+    """n+1 or n+2 by NIfTI's version, ni1 or ni2 where the voxels are in another file; nothing of another file."""
+    if head[4:8] in (b"n+2\0", b"ni2\0"):
+        return head[4:7]
+    return head[344:347] if head[344:348] in (b"n+1\0", b"ni1\0") else b""
 
 
 def _start(path: Path) -> bytes:

@@ -11,21 +11,20 @@ import numpy as np
 from nibabel.arrayproxy import ArrayProxy
 
 from .identity import Pseudonyms, file_digest
-from .kinds import HEAD, header_of, is_pair, is_second, opened, other_half
+from .kinds import HEAD, PAIRS, header_of, nifti_magic, opened, other_half
 from .nifti_geometry import FOOT_HEAD, FRONT_BACK, LEFT_RIGHT, VolumeGeometry, geometry_of
-from .quiet import quiet
+from .quiet import reading
 from .records import MAX_PIXELS, MAX_VOXELS, MRSlice, ReadError
 from .spacing import sane_spacing, spacing_remarks
 from .windowing import constant_remarks, window
 
 # Intents of a matrix of the brain's surface, which NIfTI's header holds too.
 CIFTI = range(3000, 3100)
-# By version (whether the second) and files (whether one).
 KINDS = {
-    (False, False): nibabel.nifti1.Nifti1PairHeader,
-    (False, True): nibabel.Nifti1Header,
-    (True, False): nibabel.nifti2.Nifti2PairHeader,
-    (True, True): nibabel.Nifti2Header,
+    b"ni1": nibabel.nifti1.Nifti1PairHeader,
+    b"n+1": nibabel.Nifti1Header,
+    b"ni2": nibabel.nifti2.Nifti2PairHeader,
+    b"n+2": nibabel.Nifti2Header,
 }
 # Bytes before the voxels: the header and its extensions.
 MAX_HEAD = 2**26
@@ -82,18 +81,10 @@ def read_middle(path: Path) -> np.ndarray:
 
 def read_planes(path: Path, *, middle: bool) -> list[Plane]:
     """The slices' values as they are displayed, before any window; raises as `read_nifti` does, but not for NaN."""
-    with quiet():
-        try:
-            header, geometry, voxels = _header(path)
-            with opened(voxels) as file:
-                values, axis, first, count = _canonical(file, header, geometry, middle)
-        except ReadError as error:
-            raise ReadError(error.reason, path) from None
-        except Exception as error:
-            # nibabel raises a dozen types on damaged files; their text may quote the header.
-            raise ReadError(
-                f"cannot be read as NIfTI ({type(error).__name__}): it is truncated or damaged; fetch it again.", path
-            ) from None
+    with reading(path, lambda name: f"cannot be read as NIfTI ({name}): it is truncated or damaged; fetch it again."):
+        header, geometry, voxels = _header(path)
+        with opened(voxels) as file:
+            values, axis, first, count = _canonical(file, header, geometry, middle)
     remarks = list(geometry.remarks)
     volumes = math.prod(header.get_data_shape()[3:])
     if volumes > 1:
@@ -118,7 +109,7 @@ def _halves(path: Path) -> list[Path]:
     """
     header = header_of(path) or path
     with opened(header) as file:
-        if not is_pair(file.read(HEAD)):
+        if nifti_magic(file.read(HEAD)) not in PAIRS:
             return [header]
     voxels = path if path != header else other_half(path)
     if voxels is None:
@@ -132,8 +123,7 @@ def _header(path: Path) -> tuple[nibabel.Nifti1Header, VolumeGeometry, Path]:
     halves = _halves(path)
     with opened(halves[0]) as file:
         head = file.read(nibabel.Nifti2Header.sizeof_hdr)
-    single = len(halves) == 1
-    kind = KINDS[is_second(head), single]
+    kind = KINDS[nifti_magic(head)]
     head = head[: kind.sizeof_hdr]
     header = kind(head)
     if header["intent_code"] in CIFTI:
@@ -147,7 +137,7 @@ def _header(path: Path) -> tuple[nibabel.Nifti1Header, VolumeGeometry, Path]:
         raise ReadError("has not the shape of an image or a volume; convert it again.")
     if math.prod(shape[:3]) > MAX_VOXELS:
         raise ReadError(f"has more than {MAX_VOXELS // 10**6} million voxels; cut out the part that matters.")
-    if not (kind.sizeof_hdr if single else 0) <= start <= MAX_HEAD:
+    if not (kind.sizeof_hdr if len(halves) == 1 else 0) <= start <= MAX_HEAD:
         raise ReadError(f"says that its voxels begin in its header, or behind {MAX_HEAD >> 20} MB; convert it again.")
     return header, geometry_of(header, kind(head, check=False)["pixdim"]), halves[-1]
 

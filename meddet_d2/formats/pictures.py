@@ -97,14 +97,9 @@ def _load(path: Path) -> tuple[np.ndarray, bool]:
     except Image.DecompressionBombError:
         raise ReadError(TOO_LARGE, path) from None
     except Exception as error:
-        raise _damaged(error, path) from None
-
-
-def _damaged(error: Exception, path: Path) -> ReadError:
-    """For the dozen types that Pillow raises on a damaged file. Their text may quote it, so only the type is told."""
-    return ReadError(
-        f"cannot be read as an image ({type(error).__name__}): it is truncated or damaged; replace it.", path
-    )
+        # Pillow raises a dozen types on a damaged file. Their text may quote it.
+        name = type(error).__name__
+        raise ReadError(f"cannot be read as an image ({name}): it is truncated or damaged; replace it.", path) from None
 
 
 def _values(image: Image.Image, tags: Mapping[int, Any] | None, inverted: bool) -> np.ndarray:

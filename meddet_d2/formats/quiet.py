@@ -1,11 +1,17 @@
-"""What the file libraries say while they read does not get out: they quote the file, and a file names its patient."""
+"""What the file libraries say while they read does not get out: they quote the file, and a file names its patient.
+
+Nor do their errors, which have dozens of types.
+"""
 
 import logging
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+from .records import ReadError
 
 # Their loggers; what is below them ends at them.
 LIBRARIES = ("pydicom", "nibabel", "nibabel.global", "PIL")
@@ -34,6 +40,26 @@ def quiet() -> Iterator[None]:
             for logger, (disabled, propagate) in zip(loggers, before, strict=True):
                 logger.disabled, logger.propagate = disabled, propagate
                 logger.removeHandler(nowhere)
+
+
+@contextmanager
+def reading(path: Path, damaged: Callable[[str], str]) -> Iterator[None]:
+    """In the block, which is `quiet`, every error becomes a ReadError that names the file.
+
+    Args:
+        path: the file.
+        damaged: a reason for an error of a library, by its type's name. The error's text may quote the file.
+
+    Raises:
+        ReadError: with the block's own reason, or that of ``damaged``.
+    """
+    with quiet():
+        try:
+            yield
+        except ReadError as error:
+            raise ReadError(error.reason, path) from None
+        except Exception as error:
+            raise ReadError(damaged(type(error).__name__), path) from None
 
 
 def _not_shown(*_: Any, **__: Any) -> None:
