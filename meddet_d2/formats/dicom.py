@@ -14,8 +14,7 @@ from pydicom.uid import MediaStorageDirectoryStorage
 
 from .dicom_bits import OVERLAY_TAGS
 from .dicom_deflated import inflated
-from .dicom_geometry import GEOMETRY, geometry_of
-from .dicom_groups import GROUPS, acquisition, display_functions
+from .dicom_groups import GEOMETRY, GROUPS, acquisition, display_functions, geometry_of
 from .dicom_pixels import PIXEL_DATA, PLAIN, check_decodable, measured_values, set_transfer_syntax, to_picture
 from .dicom_series import Frame, copy_key, in_order, middle_first, series_of
 from .identity import CODES, NUMBERS, Pseudonyms, allowed_tags, file_digest, numbers
@@ -129,8 +128,7 @@ def read_values(path: Path, index: int = 0) -> np.ndarray:
 def _read(path: Path, *, with_pixels: bool) -> Dataset:
     tags = [*HEADER_TAGS, *OVERLAY_TAGS, *map(Tag, PIXEL_DATA)] if with_pixels else HEADER_TAGS
     with reading(path, lambda _: DAMAGED):
-        content, meta = inflated(path)
-        source = path if content is None else content
+        source, meta = inflated(path)
         dataset = dcmread(source, force=True, stop_before_pixels=not with_pixels, specific_tags=tags)
         if meta is not None:
             dataset.file_meta = meta

@@ -17,8 +17,8 @@ PIECE = 2**15
 PREAMBLE = 128
 
 
-def inflated(path: Path) -> tuple[BytesIO, FileMetaDataset] | tuple[None, None]:
-    """What a deflated file holds behind its file meta information, and that; (None, None) for any other file.
+def inflated(path: Path) -> tuple[BytesIO | Path, FileMetaDataset | None]:
+    """What a deflated file holds behind its file meta information, and that; any other file's path and None.
 
     The transfer syntax in it is changed to Explicit VR Little Endian, which the unpacked content is in.
 
@@ -33,7 +33,7 @@ def inflated(path: Path) -> tuple[BytesIO, FileMetaDataset] | tuple[None, None]:
             read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag.group != 2)
         )
         if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-            return None, None
+            return path, None
         unpacker = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
         content = BytesIO()
         while not unpacker.eof and (piece := file.read(PIECE)):

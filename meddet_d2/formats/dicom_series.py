@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .dicom_geometry import Geometry
+from .dicom_groups import Geometry
 
 # Directions of one series differ by no more than this in any of their six numbers: scanners round them.
 SAME_DIRECTION = 0.01

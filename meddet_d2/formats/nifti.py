@@ -14,9 +14,8 @@ from .identity import Pseudonyms, file_digest
 from .kinds import HEAD, PAIRS, header_of, nifti_magic, opened, other_half
 from .nifti_geometry import FOOT_HEAD, FRONT_BACK, LEFT_RIGHT, VolumeGeometry, geometry_of
 from .quiet import reading
-from .records import MAX_PIXELS, MAX_VOXELS, MRSlice, ReadError
-from .spacing import sane_spacing, spacing_remarks
-from .windowing import constant_remarks, window
+from .records import MAX_PIXELS, MAX_VOXELS, MRSlice, ReadError, sane_spacing, spacing_remarks
+from .windowing import constant_remarks, to_rgb
 
 # Intents of a matrix of the brain's surface, which NIfTI's header holds too.
 CIFTI = range(3000, 3100)
@@ -60,7 +59,7 @@ def read_nifti(path: Path, *, pseudonyms: Pseudonyms, slices: str) -> Iterator[M
     planes = read_planes(path, middle=slices == "middle")
     digest = "".join(map(file_digest, _halves(path)))
     for plane in planes:
-        pixels = _picture(plane, path)
+        pixels = to_rgb(plane.values, path)
         yield MRSlice(
             pixels=pixels,
             image_id=pseudonyms.image(f"{digest}#{plane.number}"),
@@ -76,7 +75,7 @@ def read_nifti(path: Path, *, pseudonyms: Pseudonyms, slices: str) -> Iterator[M
 def read_middle(path: Path) -> np.ndarray:
     """(H, W, 3) uint8, the mid-sagittal slice; raises as `read_nifti` does."""
     (plane,) = read_planes(path, middle=True)
-    return _picture(plane, path)
+    return to_rgb(plane.values, path)
 
 
 def read_planes(path: Path, *, middle: bool) -> list[Plane]:
@@ -179,11 +178,3 @@ def _canonical(
     part = np.asanyarray(proxy[tuple(place)])
     turned = nibabel.orientations.apply_orientation(part.reshape((*part.shape, 1)[:3]), axes)
     return turned, axis, first, count
-
-
-def _picture(plane: Plane, path: Path) -> np.ndarray:
-    try:
-        grey = plane.values if plane.values.dtype == np.uint8 else window(plane.values)
-    except ValueError as error:
-        raise ReadError(f"{error}; write the file again with finite values.", path) from None
-    return np.repeat(grey[:, :, None], 3, axis=2)

@@ -16,7 +16,7 @@ from PIL.TiffImagePlugin import SAMPLEFORMAT
 from .quiet import quiet
 from .records import MAX_PIXELS, ReadError
 from .tiff import PREFIXES, black_is_zero
-from .windowing import window
+from .windowing import to_rgb
 
 # Those that Pillow decodes by itself. Its list has others that start programs (EPS) or are no pictures of anything.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")
@@ -32,7 +32,7 @@ def read_picture(path: Path) -> np.ndarray:
     """Read a picture as 8-bit RGB, upright as its EXIF orientation says.
 
     Grey images get three equal channels, palettes their colours, CMYK is converted, transparent parts become black.
-    Images of 16 or 32 bits or of floats are windowed by `window`.
+    Images of 16 or 32 bits or of floats are windowed.
 
     Args:
         path: a file of one of FORMATS.
@@ -45,12 +45,7 @@ def read_picture(path: Path) -> np.ndarray:
             holds NaN or infinity.
     """
     values, inverted = _load(path)
-    if values.dtype != np.uint8:
-        try:
-            values = window(values)
-        except ValueError as error:
-            raise ReadError(f"{error}; write the file again with finite values.", path) from None
-    picture = np.repeat(values[:, :, None], 3, axis=2) if values.ndim == 2 else values
+    picture = to_rgb(values, path)
     return 255 - picture if inverted else picture
 
 

@@ -10,8 +10,7 @@ import numpy as np
 from .identity import Pseudonyms, file_digest
 from .kinds import kind_of
 from .pictures import read_deep_grey, read_picture
-from .records import MRSlice, ReadError
-from .spacing import spacing_remarks
+from .records import MRSlice, ReadError, spacing_remarks
 from .windowing import constant_remarks
 
 PACKAGES = {"dicom": "pydicom pylibjpeg pylibjpeg-openjpeg python-gdcm", "nifti": "nibabel"}

@@ -1,4 +1,7 @@
-"""What reading gives: a slice, a problem, or an error. None of them holds a patient's name, number or date."""
+"""What reading gives: a slice, a problem, or an error; and which spacing is believed.
+
+None of them holds a patient's name, number or date.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +12,10 @@ import numpy as np
 # is larger is refused by its header, before memory is given to it.
 MAX_PIXELS = 64_000_000
 MAX_VOXELS = 512_000_000
+# Millimetres of a pixel.
+MIN_SPACING, MAX_SPACING = 0.01, 50.0
+# Sides of a pixel that differ by more than this factor are worth a remark.
+SQUARE = 1.05
 
 
 class ReadError(ValueError):
@@ -64,3 +71,20 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.source}: {self.reason}"
+
+
+def sane_spacing(spacing: tuple[float, ...] | None) -> tuple[float, float] | None:
+    """Millimetres from row to row and from column to column, or None where they make no sense."""
+    if spacing is None or not all(MIN_SPACING <= side <= MAX_SPACING for side in spacing):
+        return None
+    down, across = spacing
+    return down, across
+
+
+def spacing_remarks(spacing: tuple[float, float] | None) -> list[str]:
+    """What is said of a spacing in `MRSlice.warnings`."""
+    if spacing is None:
+        return ["the pixel spacing is not stated, so nothing can be given in millimetres"]
+    if max(spacing) > SQUARE * min(spacing):
+        return [f"the pixels are not square ({spacing[0]:.2f} x {spacing[1]:.2f} mm); they are kept as they are"]
+    return []

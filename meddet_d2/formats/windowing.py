@@ -1,6 +1,10 @@
 """From measured values to 8 bits: the robust range of an image, and whether a file's own window is worth its use."""
 
+from pathlib import Path
+
 import numpy as np
+
+from .records import ReadError
 
 # The window of images of more than 8 bits: these percentiles become 0 and 255. Half a percent at each end is cut off,
 # so that a few bright pixels (vessels, spikes) do not darken everything else.
@@ -47,6 +51,19 @@ def window(values: np.ndarray, measured: np.ndarray | None = None) -> np.ndarray
     return np.rint(np.clip((values - low) / (high - low), 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
+def to_rgb(values: np.ndarray, path: Path) -> np.ndarray:
+    """A picture, (H, W, 3) uint8, of grey (H, W) or colours (H, W, 3), windowed unless it has 8 bits.
+
+    Raises:
+        ReadError: a value is NaN or infinite; it names the file ``path``.
+    """
+    try:
+        shown = values if values.dtype == np.uint8 else window(values)
+    except ValueError as error:
+        raise ReadError(f"{error}; write the file again with finite values.", path) from None
+    return np.repeat(shown[:, :, None], 3, axis=2) if shown.ndim == 2 else shown
+
+
 def why_not(values: np.ndarray, shown: np.ndarray) -> str | None:
     """Why a file's own window does not suit its image; None if it does.
 
@@ -59,7 +76,9 @@ def why_not(values: np.ndarray, shown: np.ndarray) -> str | None:
     """
     low, high = np.percentile(values, WINDOW_PERCENTILES)
     tissue = values > low + AIR * (high - low)
-    lost = (_lost(values[tissue & (shown <= 0)]) + _lost(values[tissue & (shown >= 255)])) / values.size
+    ends = [values[tissue & end] for end in (shown <= 0, shown >= 255)]
+    # Of the pixels that become one grey level, those that had another value than most of them.
+    lost = sum(end.size - np.unique(end, return_counts=True)[1].max(initial=0) for end in ends) / values.size
     if lost > MAX_LOST:
         return f"the file's display window would cut off {lost:.0%} of the pixels; percentiles were used instead"
     low, high = np.percentile(shown, WINDOW_PERCENTILES)
@@ -73,8 +92,3 @@ def why_not(values: np.ndarray, shown: np.ndarray) -> str | None:
 def constant_remarks(pixels: np.ndarray) -> list[str]:
     """What is to be said of (H, W, 3) pixels that all have one colour; nothing of others."""
     return [] if (pixels != pixels[:1, :1]).any() else ["all of its pixels are alike: it shows nothing"]
-
-
-def _lost(values: np.ndarray) -> int:
-    """How many of the pixels that become one grey level had another value than most of them."""
-    return values.size - np.unique(values, return_counts=True)[1].max(initial=0)

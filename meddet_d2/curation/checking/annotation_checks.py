@@ -89,6 +89,11 @@ class ImageRecord:
     annotated: int
     boxes: list[BoxRecord] = field(default_factory=list)
 
+    @property
+    def judged(self) -> list[BoxRecord]:
+        """The boxes without iscrowd."""
+        return [box for box in self.boxes if not box.crowd]
+
     def finding(self, name: str, text: str, *, annotation: int | None = None, quotes: bool = False) -> Finding:
         """Something found in this image."""
         return Finding(name, text, self.split, self.number, annotation, self.file or None, quotes)

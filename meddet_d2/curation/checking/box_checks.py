@@ -35,30 +35,20 @@ BORDER = 0.5
 def check_boxes(splits: Sequence[Split]) -> list[Finding]:
     """All findings about boxes; those with iscrowd are counted and not judged."""
     images = [image for split in splits for image in split.images]
-    judged = [(image, box) for image in images for box in _single(image)]
-    findings = [*_unusual(judged)]
+    findings = [*_unusual([(image, box) for image in images for box in image.judged])]
     for split in splits:
         # What is known of discs is not held against other things.
         discs = set(split.classes) <= set(CDH_CLASSES)
         for image in split.images:
             findings += [*_overlaps(image), *_levels(image)]
             if discs:
-                pairs = [(image, box) for box in _single(image)]
-                findings += [*_unusual_millimetres(pairs), *_number(image, split.region)]
+                findings += [*_unusual_millimetres(image), *_number(image, split.region)]
         findings += _notes(split)
     return findings
 
 
-def _single(image: ImageRecord) -> list[BoxRecord]:
-    return [box for box in image.boxes if not box.crowd]
-
-
 def robust_z(values: np.ndarray) -> np.ndarray:
-    """(value - median) / spread, with the spread (1.4826 times the median absolute deviation) at least LEAST_SPREAD.
-
-    Args:
-        values: (N,), N at least 1.
-    """
+    """(N,), N at least 1: (value - median) / spread, 1.4826 times the median absolute deviation or LEAST_SPREAD."""
     deviation = values - np.median(values)
     return deviation / max(1.4826 * float(np.median(np.abs(deviation))), LEAST_SPREAD)
 
@@ -85,8 +75,8 @@ def _unusual(judged: Sequence[tuple[ImageRecord, BoxRecord]]) -> Iterator[Findin
             yield image.finding(name, text, annotation=box.number)
 
 
-def _unusual_millimetres(judged: Sequence[tuple[ImageRecord, BoxRecord]]) -> Iterator[Finding]:
-    for image, box in judged:
+def _unusual_millimetres(image: ImageRecord) -> Iterator[Finding]:
+    for box in image.judged:
         if (size := millimetres(image, box)) is None:
             continue
         width, height = size
@@ -107,7 +97,7 @@ def millimetres(image: ImageRecord, box: BoxRecord) -> tuple[float, float] | Non
 
 
 def _overlaps(image: ImageRecord) -> Iterator[Finding]:
-    boxes = _single(image)
+    boxes = image.judged
     corners = np.array([(*box.corner, *box.size) for box in boxes])
     for place, one in enumerate(boxes[:-1], start=1):
         (shares,) = iou(corners[place - 1 : place], corners[place:], np.zeros(len(boxes) - place))
@@ -119,7 +109,7 @@ def _overlaps(image: ImageRecord) -> Iterator[Finding]:
 
 def _number(image: ImageRecord, region: str) -> Iterator[Finding]:
     where, most = ("lumbar", MOST_LUMBAR_DISCS) if region == "lumbar" else ("cervical", MOST_DISCS)
-    count = len(_single(image))
+    count = len(image.judged)
     if count > most:
         text = f"{count} boxes; a {where} slice shows {most} discs at most. Is each of them one disc?"
         yield image.finding("many-boxes", text)
@@ -127,7 +117,7 @@ def _number(image: ImageRecord, region: str) -> Iterator[Finding]:
 
 def _levels(image: ImageRecord) -> Iterator[Finding]:
     seen: dict[int, BoxRecord] = {}
-    for box in _single(image):
+    for box in image.judged:
         index = None if box.level is None else level_index(box.level)
         if index is None:
             if box.level is not None:
@@ -150,11 +140,10 @@ def _levels(image: ImageRecord) -> Iterator[Finding]:
 
 def _notes(split: Split) -> Iterator[Finding]:
     """One line for what is not wrong in itself."""
-    pairs = [(image, box) for image in split.images for box in image.boxes]
-    crowds = [box for _, box in pairs if box.crowd]
+    crowds = [box for image in split.images for box in image.boxes if box.crowd]
     if crowds:
         yield Finding("crowd", f"{_annotations(crowds)} with iscrowd: left out of training.", split.name)
-    cut = [box for image, box in pairs if not box.crowd and _at_border(image, box)]
+    cut = [box for image in split.images for box in image.judged if _at_border(image, box)]
     if cut:
         text = f"{_annotations(cut)} at the border of the image: if the picture cuts the discs off, that is right."
         yield Finding("at-border", text, split.name)

@@ -47,13 +47,7 @@ _FIGURES = (
 
 
 def write_page(report: Report, path: Path) -> None:
-    """Write the page.
-
-    Images are chosen by chance with a fixed seed, so that the same data set gives the same page on one day.
-
-    Args:
-        report: of `check_data`.
-        path: data.html.
+    """Write data.html. Images are drawn with a fixed seed: on one day a data set has one page.
 
     Raises:
         OSError: it cannot be written.

@@ -14,7 +14,7 @@ from meddet_d2.drawing import COLORS, color_of
 from ...layout.levels import DISCS, level_index
 from .annotation_checks import OTHER, Split
 from .box_checks import millimetres
-from .data_statistics import boxes_of, boxes_per_image
+from .data_statistics import boxes_of
 
 INK, GRID = "#1a1d21", "#e4e6ea"
 SIZE = 9
@@ -97,7 +97,7 @@ def plot_levels(splits: Sequence[Split]) -> Figure | None:
 
 def plot_per_image(splits: Sequence[Split]) -> Figure | None:
     """How many boxes an image has, as shares of each split's images."""
-    if not (numbers := _by_split(splits, boxes_per_image)):
+    if not (numbers := _by_split(splits, lambda split: [len(image.judged) for image in split.images])):
         return None
     figure, axes = _figure()
     greatest = max(max(values) for values in numbers.values())

@@ -27,7 +27,7 @@ def count_split(split: Split) -> dict[str, Any]:
         "spacing_mm", "width_pixels", "height_pixels", "width_mm", "height_mm" and "aspect"; None where there are none.
     """
     pairs = boxes_of(split)
-    per_image = Counter(boxes_per_image(split))
+    per_image = Counter(len(image.judged) for image in split.images)
     # By their place in the body; what is no disc's name comes last.
     places = [level_index(box.level) for _, box in pairs if box.level is not None]
     levels = Counter(len(DISCS) if place is None else place for place in places)
@@ -57,12 +57,7 @@ def count_split(split: Split) -> dict[str, Any]:
 
 def boxes_of(split: Split) -> list[tuple[ImageRecord, BoxRecord]]:
     """A split's boxes with their images, those with iscrowd left out."""
-    return [(image, box) for image in split.images for box in image.boxes if not box.crowd]
-
-
-def boxes_per_image(split: Split) -> list[int]:
-    """How many boxes each image has, those with iscrowd left out."""
-    return [sum(not box.crowd for box in image.boxes) for image in split.images]
+    return [(image, box) for image in split.images for box in image.judged]
 
 
 def quantiles(values: Sequence[float] | np.ndarray) -> dict[str, float] | None:

@@ -93,12 +93,7 @@ def measure(path: Path) -> ImageFacts:
 
 
 def measure_all(images: Sequence[ImageRecord], *, progress: bool) -> list[tuple[ImageRecord, ImageFacts | str]]:
-    """The facts of every image that has a file, or why it cannot be read; in order.
-
-    Args:
-        images: those without a file are left out.
-        progress: show a bar.
-    """
+    """The facts of every image that has a file, or why it cannot be read; in order, with a bar for ``progress``."""
     there = [image for image in images if image.path is not None]
     # One after the other: threads were no faster, with one image or four at a time.
     with warnings.catch_warnings():
