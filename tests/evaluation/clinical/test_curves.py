@@ -1,4 +1,4 @@
-"""FROC against a slow reference that matches anew at every threshold, against MONAI, and by hand."""
+"""Curves: FROC against a slow reference that matches anew at every threshold, against MONAI, and by hand."""
 
 import numpy as np
 import pytest
