@@ -41,9 +41,9 @@ SLOW_MODULES = {
 
 def pytest_configure(config: pytest.Config) -> None:
     """With ``-n`` each process has its share of the cores, and so has what its tests start."""
-    processes = config.getoption("numprocesses", None)
+    processes = config.getoption("tx", None)
     if processes:
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // len(processes))))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
