@@ -4,10 +4,10 @@ r"""Find the discs on MR images: pictures, folders, DICOM series, NIfTI volumes.
         --output found
     meddet predict /data/series1 scan.nii.gz slice.png --onnx exported/model.onnx --output found
 
-``--output`` then has overlays/*.png, predictions.json (COCO), discs.csv (one line a disc), images.csv and problems.csv,
-with pseudonyms instead of names. ``--onnx`` needs neither torch nor Detectron2. The exit status is 0 also when some
-files could not be read; they are counted and named. It is 1 when none could, or with ``--strict`` when there was any
-problem, and 2 for a wrong command. docs/how_to/predict.md says the rest. Research use only.
+``--output`` then has overlays/*.png, predictions.json (COCO), findings.csv (one line a box), images.csv and
+problems.csv, with pseudonyms instead of names. ``--onnx`` needs neither torch nor Detectron2. The exit status is 0 also
+when some files could not be read; they are counted and named. It is 1 when none could, or with ``--strict`` when there
+was any problem, and 2 for a wrong command. docs/how_to/predict.md says the rest. Research use only.
 """
 
 import argparse

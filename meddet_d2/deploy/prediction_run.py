@@ -129,7 +129,7 @@ class PredictionRun:
                     self._problem(item.source, item.reason)
                 else:
                     self._read(item, folder)
-                bar.set_postfix(findings=len(self.results.discs), problems=len(self.results.problems), refresh=False)
+                bar.set_postfix(findings=len(self.results.findings), problems=len(self.results.problems), refresh=False)
                 bar.update()
 
     def _read(self, mr_slice: MRSlice, folder: Path) -> None:
@@ -185,7 +185,7 @@ class PredictionRun:
         """The table at the end, and what to do next."""
         output, results = self.settings.output, self.results
         lines = [
-            (label, f"{self.thresholds[label]:g}", sum(disc["label"] == label for disc in results.discs),
+            (label, f"{self.thresholds[label]:g}", sum(line["label"] == label for line in results.findings),
              sum(line[f"findings_{label}"] > 0 for line in results.images))
             for label in results.classes
         ]  # fmt: skip

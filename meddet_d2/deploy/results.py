@@ -1,4 +1,4 @@
-"""Readings as files: pictures, a COCO json, and tables with a line for each disc, image and problem.
+"""Readings as files: pictures, a COCO json, and tables with a line for each finding, image and problem.
 
 Files name images, patients and input files by pseudonyms only.
 """
@@ -18,12 +18,12 @@ from ..files import replacing, write_json
 from .card import INTENDED_USE
 from .reading import Finding, Reading, disc_numbers
 
-PREDICTIONS, DISCS, IMAGES, PROBLEMS = "predictions.json", "discs.csv", "images.csv", "problems.csv"
+PREDICTIONS, FINDINGS, IMAGES, PROBLEMS = "predictions.json", "findings.csv", "images.csv", "problems.csv"
 OVERLAYS, DICOM, DICOM_IDENTIFIED = "overlays", "dicom", "dicom_identified"
-# The json is put into place last: a folder that has it is whole.
-NAMES = (OVERLAYS, DICOM, DICOM_IDENTIFIED, DISCS, IMAGES, PROBLEMS, PREDICTIONS)
+# The json is put into place last: a folder that has it is whole. discs.csv is FINDINGS' former name.
+NAMES = (OVERLAYS, DICOM, DICOM_IDENTIFIED, "discs.csv", FINDINGS, IMAGES, PROBLEMS, PREDICTIONS)
 
-DISC_COLUMNS = (
+FINDING_COLUMNS = (
     *("image_id", "patient_id", "disc", "label", "score", "x0_px", "y0_px", "x1_px", "y1_px"),
     *("x0_mm", "y0_mm", "x1_mm", "y1_mm", "width_mm", "height_mm", "row_spacing_mm", "column_spacing_mm"),
 )
@@ -35,7 +35,7 @@ class Results:
 
     Attributes:
         images: a dict for each image that was read, the line of images.csv.
-        discs: a dict for each finding, the line of discs.csv.
+        findings: a dict for each finding, the line of findings.csv.
         problems: a dict for each file or image that was left out, the line of problems.csv.
     """
 
@@ -46,7 +46,7 @@ class Results:
         """
         self.classes = tuple(classes)
         self.images: list[dict[str, Any]] = []
-        self.discs: list[dict[str, Any]] = []
+        self.findings: list[dict[str, Any]] = []
         self.problems: list[dict[str, str]] = []
         self._coco_images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
@@ -71,7 +71,7 @@ class Results:
             }
         )
         for disc, finding in zip(numbers, reading.findings, strict=True):
-            self.discs.append(_disc_line(reading, disc, finding))
+            self.findings.append(_finding_line(reading, disc, finding))
             x0, y0, x1, y1 = finding.box
             self._annotations.append(
                 {
@@ -104,7 +104,7 @@ class Results:
             folder: where they go.
             info: of the run (model, thresholds, version); goes into the json together with the intended use.
         """
-        _write_table(folder / DISCS, DISC_COLUMNS, self.discs)
+        _write_table(folder / FINDINGS, FINDING_COLUMNS, self.findings)
         _write_table(folder / IMAGES, self._image_columns(), self.images)
         _write_table(folder / PROBLEMS, _PROBLEM_COLUMNS, self.problems)
         content = {
@@ -208,7 +208,7 @@ def write_key(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
         _fill_table(temporary, ("pseudonym", "patient_id", "source", "frame"), lines)
 
 
-def _disc_line(reading: Reading, disc: int, finding: Finding) -> dict[str, Any]:
+def _finding_line(reading: Reading, disc: int, finding: Finding) -> dict[str, Any]:
     spacing = reading.slice.spacing
     line = {
         "image_id": reading.slice.image_id,

@@ -20,7 +20,7 @@ from ..formats import MRSlice, Pseudonyms, ReadError, read_slices
 from ..pages import picture, render
 from .predictor import Detections
 from .reading import Detector, Reading, disc_numbers, overlay, read_slice
-from .results import DISC_COLUMNS, Results
+from .results import FINDING_COLUMNS, Results
 
 logger = logging.getLogger(__name__)
 
@@ -161,12 +161,12 @@ def _contents(reading: Reading, threshold: float) -> dict:
 
 
 def csv_of(reading: Reading) -> str:
-    """The discs.csv of tools/predict.py for one slice: a line a finding."""
+    """The findings.csv of tools/predict.py for one slice: a line a finding."""
     results, buffer = Results(reading.classes), io.StringIO()
     results.add(reading)
-    writer = csv.DictWriter(buffer, DISC_COLUMNS)
+    writer = csv.DictWriter(buffer, FINDING_COLUMNS)
     writer.writeheader()
-    writer.writerows(results.discs)
+    writer.writerows(results.findings)
     return buffer.getvalue()
 
 

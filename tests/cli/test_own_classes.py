@@ -90,7 +90,7 @@ def test_predictions_have_the_names(own, trained, exported, source, capsys):
     assert load_tool("predict").main([picture, *network, "--threshold", "0", "--output", str(output)]) == 0
     categories = json.loads((output / "predictions.json").read_text())["categories"]
     assert categories == [{"id": number, "name": name} for number, name in enumerate(FIVE_NAMES, start=1)]
-    with open(output / "discs.csv") as file:
+    with open(output / "findings.csv") as file:
         labels = {line["label"] for line in csv.DictReader(file)}
     assert labels and labels <= set(FIVE_NAMES)
     told = capsys.readouterr().out

@@ -145,7 +145,7 @@ def test_the_export_predicts_without_the_plugin_and_the_checkpoint_with_it(own, 
         run("predict", "slices/20.png", *network, "--threshold", "0", "--output", output, plugin=plugin)
         categories = json.loads((folder / output / "predictions.json").read_text())["categories"]
         assert categories == [{"id": number, "name": name} for number, name in enumerate(FIVE_NAMES, start=1)]
-        with open(folder / output / "discs.csv", encoding="utf-8") as file:
+        with open(folder / output / "findings.csv", encoding="utf-8") as file:
             labels = {line["label"] for line in csv.DictReader(file)}
         assert labels and labels <= set(FIVE_NAMES)
 

@@ -100,12 +100,12 @@ def test_pictures_in_readings_out(run, tmp_path):
     status, out, err = run(tmp_path / "in")
     assert status == 0
     assert err.count("problem: ") == 1 and "Brief an Hans.txt" in err
-    images, discs = table(tmp_path / "out" / "images.csv"), table(tmp_path / "out" / "discs.csv")
+    images, discs = table(tmp_path / "out" / "images.csv"), table(tmp_path / "out" / "findings.csv")
     assert len(images) == 3 and sum(int(line["findings"]) for line in images) == len(discs) > 3
     assert sorted(path.stem for path in (tmp_path / "out" / "overlays").iterdir()) == sorted(
         line["image_id"] for line in images
     )
-    assert "3 images read" in out and "1 problem" in out and "Research use only" in out and "discs.csv" in out
+    assert "3 images read" in out and "1 problem" in out and "Research use only" in out and "findings.csv" in out
     (problem,) = table(tmp_path / "out" / "problems.csv")
     assert problem["file"].startswith("i") and problem["reason"]
     content = coco(tmp_path / "out")
@@ -161,7 +161,7 @@ def test_a_folder_of_mixed_series(run, tmp_path, slices, images):
     save(tmp_path / "in" / "a.png")
     status, *_ = run(tmp_path / "in", "--slices", slices)
     assert status == 0 and len(table(tmp_path / "out" / "images.csv")) == images
-    scanned = [line for line in table(tmp_path / "out" / "discs.csv") if line["patient_id"]]
+    scanned = [line for line in table(tmp_path / "out" / "findings.csv") if line["patient_id"]]
     assert scanned
     for line in scanned:
         assert (line["row_spacing_mm"], line["column_spacing_mm"]) == ("0.5", "0.25")
@@ -174,7 +174,7 @@ def test_thresholds(run, tmp_path):
     counts = []
     for options in ([], ["--threshold", "0.45"], ["--threshold", "1", "--class-threshold", "protrusion=0.45"]):
         assert run(source, "--force", *options)[0] == 0
-        discs = table(tmp_path / "out" / "discs.csv")
+        discs = table(tmp_path / "out" / "findings.csv")
         counts.append([sum(line["label"] == name for line in discs) for name in ("protrusion", "non-protrusion")])
         assert all(float(line["score"]) >= 0.45 for line in discs) or not options
     assert sum(counts[0]) > sum(counts[1]) > 0 and counts[2] == [counts[1][0], 0]
@@ -182,7 +182,7 @@ def test_thresholds(run, tmp_path):
 
 def test_no_overlays(run, tmp_path):
     assert run(save(tmp_path / "a.png"), "--no-overlays")[0] == 0
-    assert sorted(files_of(tmp_path / "out")) == ["discs.csv", "images.csv", "predictions.json", "problems.csv"]
+    assert sorted(files_of(tmp_path / "out")) == ["findings.csv", "images.csv", "predictions.json", "problems.csv"]
 
 
 def test_the_key_leads_back(run, tmp_path):
@@ -310,7 +310,7 @@ def test_odd_colours_are_read(run, tmp_path, mode, suffix):
 def test_dicom_without_spacing_has_no_millimetres(run, tmp_path):
     status, out, _ = run(write_dicom(tmp_path / "a.dcm", deep(), PixelSpacing=None))
     assert status == 0 and "Remark on 1 image: " in out and "spacing" in out
-    (image,), discs = table(tmp_path / "out" / "images.csv"), table(tmp_path / "out" / "discs.csv")
+    (image,), discs = table(tmp_path / "out" / "images.csv"), table(tmp_path / "out" / "findings.csv")
     assert "spacing" in image["warnings"] and image["row_spacing_mm"] == ""
     assert discs and all(line["width_mm"] == "" == line["x0_mm"] for line in discs)
 
@@ -470,7 +470,7 @@ def test_boxes_of_the_report_are_those_of_the_table(run, tmp_path):
     assert status == 0
     ((name, _),) = [item for item in files_of(tmp_path / "out").items() if item[0].endswith(".sr.dcm")]
     report = hd.sr.srread(tmp_path / "out" / name)
-    lines = table(tmp_path / "out" / "discs.csv")
+    lines = table(tmp_path / "out" / "findings.csv")
     groups = report.content.get_planar_roi_measurement_groups()
     assert len(groups) == len(lines) > 0
     for group, line in zip(groups, lines, strict=True):

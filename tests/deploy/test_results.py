@@ -52,7 +52,7 @@ def written(tmp_path):
 
 
 def test_one_line_a_disc(written):
-    lines = table(written / "discs.csv")
+    lines = table(written / "findings.csv")
     assert lines[0] == {
         "image_id": "i0000000000000001", "patient_id": "p1", "disc": "1", "label": "non-protrusion", "score": "0.8123",
         "x0_px": "10.0", "y0_px": "20.0", "x1_px": "30.5", "y1_px": "28.0",
@@ -138,7 +138,7 @@ def test_results_come_all_at_once_or_not_at_all(tmp_path):
     with pytest.raises(RuntimeError), staged(output) as folder:
         fill(folder, "two")
         raise RuntimeError
-    assert (output / "discs.csv").read_text() == "one" == (output / "overlays" / "a.png").read_text()
+    assert (output / "findings.csv").read_text() == "one" == (output / "overlays" / "a.png").read_text()
     with staged(output) as folder:
         (folder / "predictions.json").write_text("three")
     assert sorted(path.name for path in output.iterdir()) == ["mine.txt", "predictions.json"], "nothing old is left"
