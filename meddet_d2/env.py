@@ -76,12 +76,18 @@ def cpu_name() -> str:
 
 def report() -> str:
     """The whole report. It holds paths of this user, and no secret."""
+    commit, changed = source_commit()
+    source = f" (commit {commit}{', with changes' if changed else ''})" if commit else ""
+    titles = {group: "libraries" if group == "needed" else f"extra [{group}]" for group in LIBRARIES}
     lines = [
-        f"meddet_d2 {meddet_d2.__version__}{_source()} from {Path(__file__).parent}",
+        f"meddet_d2 {meddet_d2.__version__}{source} from {Path(__file__).parent}",
         f"runs on {describe_engine()}",
         f"Python {platform.python_version()} ({sys.executable}) on {platform.platform()}, {cpu_name()}",
         "",
-        *_libraries(),
+        *(
+            f"{titles[group]}: {', '.join(f'{name} {version_of(name)}' for name in names)}"
+            for group, names in LIBRARIES.items()
+        ),
         "",
         *(f"{name}: {value}" for name, value in _places()),
         "",
@@ -115,17 +121,6 @@ def version_of(name: str) -> str:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
-
-
-def _source() -> str:
-    commit, changed = source_commit()
-    return f" (commit {commit}{', with changes' if changed else ''})" if commit else ""
-
-
-def _libraries() -> Iterator[str]:
-    for group, names in LIBRARIES.items():
-        title = "libraries" if group == "needed" else f"extra [{group}]"
-        yield f"{title}: " + ", ".join(f"{name} {version_of(name)}" for name in names)
 
 
 def _places() -> Iterator[tuple[str, str]]:

@@ -2,16 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-
-import torch
-from torch import nn
 
 from detectron2.modeling import build_model
 from meddet_d2.config import load_config
 from meddet_d2.evaluation.complexity import count
-from meddet_d2.evaluation.timing import Throughput, interleaved_seconds, noise_batch
+from meddet_d2.evaluation.timing import Throughput, noise_batch, throughputs
 from meddet_d2.files import write_json
 
 from ..provenance import describe_hardware, hardware, provenance_now
@@ -43,20 +39,6 @@ class NetworkCost:
     paper: Mapping[str, float]
 
 
-def measure(models: Mapping[str, nn.Module], batch: list[dict], *, rounds: int = 11) -> dict[str, Throughput]:
-    """Images per second of several detectors, from tensors to boxes, interleaved.
-
-    Args:
-        models: by name, on their device; put into eval mode.
-        batch: what each is called with.
-        rounds: timed calls of each.
-    """
-    calls = {name: partial(model.eval(), batch) for name, model in models.items()}
-    with torch.no_grad():
-        seconds = interleaved_seconds(calls, rounds=rounds)
-    return {name: Throughput.of(values, len(batch)) for name, values in seconds.items()}
-
-
 def compare(rows: Sequence[Row], *, size: int = 512, images: int = 1, rounds: int = 11) -> list[NetworkCost]:
     """Build the networks of some rows with random weights, count them and time them side by side.
 
@@ -75,7 +57,7 @@ def compare(rows: Sequence[Row], *, size: int = 512, images: int = 1, rounds: in
         cfg = load_config(str(row.config))
         cfg.MODEL.BOTTOM_UP.PRETRAINED = False  # the values do not matter
         models[row.name] = build_model(cfg)
-    speeds = measure(models, batch, rounds=rounds)
+    speeds = throughputs(models, batch, rounds=rounds)
     counted = {name: count(model, size, size) for name, model in models.items()}
     return [
         NetworkCost(

@@ -6,11 +6,11 @@ import meddet_d2
 from detectron2.modeling import build_model
 from meddet_d2.data import register_datasets
 from meddet_d2.engine import MedDetTrainer
+from meddet_d2.evaluation.timing import throughputs
 from meddet_d2.files import write_json
 from meddet_d2.modeling.weights import load_detector_weights
 
 from ..provenance import hardware
-from .efficiency import measure
 from .plan import config_hash
 from .report_parts import read_json
 from .results_folder import ResultsFolder
@@ -44,7 +44,7 @@ def measure_latency(folder: ResultsFolder, rounds: int = 11) -> dict[str, dict]:
         if not batch:
             register_datasets(cfg)
             batch = next(iter(MedDetTrainer.build_test_loader(cfg, cfg.DATASETS.TEST[0])))
-    speeds = measure(models, batch, rounds=rounds) if models else {}
+    speeds = throughputs(models, batch, rounds=rounds) if models else {}
     rates = {key: vars(speeds[network]) for key, network in network_of.items()}
     write_json(folder.path / LATENCY, {"hardware": hardware(), "rounds": rounds, "images_per_second": rates})
     return rates

@@ -3,7 +3,7 @@
 from .comparison_pictures import draw_comparison, draw_test_images
 from .detection_evaluator import DetectionEvaluator
 from .evaluators import EVALUATOR_REGISTRY, evaluator_for, first_metrics
-from .summary import NetworkRow, measure_throughput
+from .summary import NetworkRow
 
 __all__ = [
     "EVALUATOR_REGISTRY",
@@ -13,5 +13,4 @@ __all__ = [
     "draw_test_images",
     "evaluator_for",
     "first_metrics",
-    "measure_throughput",
 ]

@@ -1,16 +1,12 @@
 """Predictions beside the ground truth, as one picture of several cases.
 
-Every case is two panels of one size: the annotated boxes on the left, the detected ones on the right. Nothing covers
-the discs: a class is told by colour and line (solid, dashed), and a score stands beside its box. A case has a number,
-never a file name or a patient's id: such pictures are passed on.
-
-Drawn with Pillow instead of Detectron2's ``Visualizer``, whose labels lie on the boxes and whose lines are as thick as
-a fifth of a disc; so the picture is also the same on either engine.
+Every case is two panels of one size: the annotated boxes on the left, the detected ones on the right. A case has a
+number, never a file name or a patient's id: such pictures are passed on. Detectron2's ``Visualizer`` does not serve:
+its labels lie on the boxes, and its lines are as thick as a fifth of a disc.
 """
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,6 +20,7 @@ from meddet_d2.files import replacing
 from meddet_d2.formats import read_image
 
 from .detection_evaluator import data_note
+from .timing import inferring
 
 # Pixels: around the sheet and between cases; between the panels of a case.
 MARGIN, GAP = 16, 4
@@ -63,13 +60,18 @@ def draw_comparison(
             " give it at least one image and one prediction for each."
         )
     names = list(metadata.thing_classes)
-    cases = []
+    cases: list[list[tuple[str, Image.Image]]] = []
     for record, instances in zip(dataset_dicts, predictions, strict=True):
-        truth, found = _annotated(record), _detected(instances, score_threshold)
-        _check_classes([*truth, *found], names)
         image = read_image(record["file_name"])
+        truth, found = _annotated(record), _detected(instances, score_threshold)
+        for box in [*truth, *found]:
+            if not 0 <= box.label < len(names):
+                raise ValueError(
+                    f"A box has class {box.label}, but the data set's classes are {names}; is it the right model?"
+                )
+        texts = f"Case {len(cases) + 1}: {_count(truth)} annotated", f"{_count(found)} detected"
         cases.append(
-            _Case(draw_panel(image, truth, panel_size), draw_panel(image, found, panel_size), len(truth), len(found))
+            [(text, draw_panel(image, boxes, panel_size)) for text, boxes in zip(texts, (truth, found), strict=True)]
         )
     if title is None:
         note = data_note(metadata.name)
@@ -104,23 +106,10 @@ def draw_test_images(
     records = {record["image_id"]: record for record in DatasetCatalog.get(dataset_name)}
     count = min(num_images, len(mapped))
     inputs = [mapped[round(i * (len(mapped) - 1) / max(count - 1, 1))] for i in range(count)]
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            predictions = [model([one])[0]["instances"] for one in inputs]
-    finally:
-        model.train(training)
+    with inferring(model):
+        predictions = [model([one])[0]["instances"] for one in inputs]
     images = [records[one["image_id"]] for one in inputs]
     draw_comparison(images, predictions, MetadataCatalog.get(dataset_name), path, score_threshold=score_threshold)
-
-
-@dataclass(frozen=True)
-class _Case:
-    truth: Image.Image
-    prediction: Image.Image
-    num_truth: int
-    num_found: int
 
 
 def _annotated(record: Mapping) -> list[Box]:
@@ -137,22 +126,19 @@ def _detected(instances: Instances, score_threshold: float) -> list[Box]:
     return [Box(tuple(corners), label, score) for corners, label, score in found if score >= score_threshold]
 
 
-def _check_classes(boxes: Sequence[Box], names: Sequence[str]) -> None:
-    for box in boxes:
-        if not 0 <= box.label < len(names):
-            raise ValueError(
-                f"A box has class {box.label}, but the data set's classes are {names}; is it the right model?"
-            )
-
-
 def _sheet(
-    cases: Sequence[_Case], names: Sequence[str], columns: int, title: str, score_threshold: float
+    cases: Sequence[Sequence[tuple[str, Image.Image]]],
+    names: Sequence[str],
+    columns: int,
+    title: str,
+    score_threshold: float,
 ) -> Image.Image:
-    """All cases in a grid below the title and the legend."""
+    """All cases in a grid below the title and the legend; each is two panels of one size with a text above."""
     columns = max(1, min(columns, len(cases)))
     rows = -(-len(cases) // columns)
-    cell_width = max(case.truth.width + GAP + case.prediction.width for case in cases)
-    cell_height = max(case.truth.height for case in cases) + CAPTION
+    sizes = [panel.size for case in cases for _, panel in case]
+    cell_width = 2 * max(width for width, _ in sizes) + GAP
+    cell_height = max(height for _, height in sizes) + CAPTION
     grid = columns * (cell_width + MARGIN) - MARGIN
     panels = f"left: ground truth    right: predictions with a score of at least {score_threshold:.2f}"
     heading, caption, legend = font_of(19), font_of(14), draw_legend(names, panels, width=max(grid, LEGEND))
@@ -165,13 +151,12 @@ def _sheet(
     for index, case in enumerate(cases):
         left = MARGIN + (index % columns) * (cell_width + MARGIN)
         top = header + (index // columns) * (cell_height + MARGIN)
-        middle = left + case.truth.width + GAP
-        draw.text((left, top + 4), f"Case {index + 1}: {_count(case.num_truth)} annotated", fill=FAINT, font=caption)
-        draw.text((middle, top + 4), f"{_count(case.num_found)} detected", fill=FAINT, font=caption)
-        sheet.paste(case.truth, (left, top + CAPTION))
-        sheet.paste(case.prediction, (middle, top + CAPTION))
+        for text, panel in case:
+            draw.text((left, top + 4), text, fill=FAINT, font=caption)
+            sheet.paste(panel, (left, top + CAPTION))
+            left += panel.width + GAP
     return sheet
 
 
-def _count(number: int) -> str:
-    return f"{number} box" if number == 1 else f"{number} boxes"
+def _count(boxes: Sequence[Box]) -> str:
+    return "1 box" if len(boxes) == 1 else f"{len(boxes)} boxes"

@@ -12,6 +12,7 @@ Two ways of counting, neither of which multiplies by two:
 import copy
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -74,15 +75,12 @@ def count(model: Any, height: int, width: int, run: Callable[[Any, Tensor], obje
     for name, parameter in network.model.named_parameters():
         parts[part_of(name)]["params"] += parameter.numel()
 
-    def add_to(part: str) -> Callable[..., None]:
-        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            parts[part]["macs_mmcv"] += elementwise_cost(layer, inputs[0], output)
-
-        return hook
+    def add_to(part: Counter[str], layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        part["macs_mmcv"] += elementwise_cost(layer, inputs[0], output)
 
     for name, module in network.model.named_modules():
         if isinstance(module, (*_CONVOLUTIONS, *_NORMS, *_ACTIVATIONS, *_POOLS)):
-            module.register_forward_hook(add_to(part_of(name)))
+            module.register_forward_hook(partial(add_to, parts[part_of(name)]))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(torch.empty(1, 3, *(-(-side // divisor) * divisor for side in (height, width)), device="meta"))
 

@@ -145,14 +145,17 @@ class DetectionEvaluator(COCOEvaluator):
             )
         return list(class_names)
 
+    def _boxes(self) -> list[dict]:
+        """The annotated boxes of the evaluated images, without crowds."""
+        return self._coco_api.loadAnns(self._coco_api.getAnnIds(imgIds=self._image_ids, iscrowd=False))
+
     def _counts(self) -> dict[str, dict[str, int]]:
         """``{class: {"images": with at least one box of it, "boxes": all of them}}`` of the evaluated images."""
-        counts = {}
-        for name, category in zip(self._class_names(), sorted(self._coco_api.cats), strict=True):
-            ids = self._coco_api.getAnnIds(imgIds=self._image_ids, catIds=[category], iscrowd=False)
-            boxes = self._coco_api.loadAnns(ids)
-            counts[name] = {"images": len({box["image_id"] for box in boxes}), "boxes": len(boxes)}
-        return counts
+        images = {
+            name: [box["image_id"] for box in self._boxes() if box["category_id"] == category]
+            for name, category in zip(self._class_names(), sorted(self._coco_api.cats), strict=True)
+        }
+        return {name: {"images": len(set(found)), "boxes": len(found)} for name, found in images.items()}
 
     def _log_table(self, results: dict[str, float], names: Sequence[str]) -> None:
         counts = self._counts()
@@ -163,14 +166,12 @@ class DetectionEvaluator(COCOEvaluator):
         logger.info("%s, %d images%s:\n%s", self._dataset_name, len(self._image_ids), note and f" ({note})", table)
 
     def _record(self, metrics: dict[str, float]) -> dict:
-        annotations = self._coco_api.getAnnIds(imgIds=self._image_ids, iscrowd=False)
-        annotated = {box["image_id"] for box in self._coco_api.loadAnns(annotations)}
         return {
             "dataset": self._dataset_name,
             "note": data_note(self._dataset_name),
             "engine": f"detectron2 {detectron2.__version__}",
             "images": len(self._image_ids),
-            "images_without_boxes": len(set(self._image_ids) - annotated),
+            "images_without_boxes": len(set(self._image_ids) - {box["image_id"] for box in self._boxes()}),
             "classes": self._counts(),
             "metrics": metrics,
         }
@@ -185,17 +186,12 @@ def class_metrics(coco_eval: COCOeval) -> dict[str, list[float]]:
     Returns:
         ``{metric: K values}``.
     """
-    precision = coco_eval.eval["precision"][:, :, :, 0, -1]  # (T, R, K)
-    recall = coco_eval.eval["recall"][:, :, 0, -1]  # (T, K)
+    precision = np.moveaxis(coco_eval.eval["precision"][:, :, :, 0, -1], -1, 0)  # (K, T, R)
+    recall = coco_eval.eval["recall"][:, :, 0, -1].T  # (K, T)
     thresholds = np.asarray(coco_eval.params.iouThrs)
     at50, at75 = (int(np.abs(thresholds - threshold).argmin()) for threshold in (0.5, 0.75))
-    classes = range(precision.shape[2])
-    return {
-        "AP": [_percent(precision[:, :, k]) for k in classes],
-        "AP50": [_percent(precision[at50, :, k]) for k in classes],
-        "AP75": [_percent(precision[at75, :, k]) for k in classes],
-        "recall50": [_percent(recall[at50, k]) for k in classes],
-    }
+    values = precision, precision[:, at50], precision[:, at75], recall[:, at50]
+    return {metric: [_percent(one) for one in of_classes] for metric, of_classes in zip(METRICS, values, strict=True)}
 
 
 def data_note(dataset_name: str, data_set: DataSet | None = None) -> str:

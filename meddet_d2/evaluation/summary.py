@@ -14,7 +14,7 @@ from meddet_d2.files import replacing, write_json
 
 from .detection_evaluator import data_note
 from .evaluators import first_metrics
-from .timing import Throughput, interleaved_seconds
+from .timing import Throughput, throughputs
 
 HEADERS = ("network", "AP50", "AP", "recall50", "parameters", "images/s", "(quartiles)")
 
@@ -54,49 +54,19 @@ class NetworkRow:
             ap=metrics.get("AP", math.nan),
             recall50=metrics.get("recall50", math.nan),
             parameters=sum(parameter.numel() for parameter in model.parameters()),
-            throughput=measure_throughput(model, inputs),
+            throughput=throughputs({name: model}, list(inputs), max_seconds=10.0)[name],
         )
 
 
-def measure_throughput(
-    model: nn.Module,
-    inputs: Sequence[dict],
-    *,
-    warmup: int = 2,
-    repeats: int = 11,
-    max_seconds: float = 10.0,
-) -> Throughput:
-    """Time a network's inference, from decoded images to boxes.
-
-    Args:
-        model: a detector that takes a list of dicts; it is left in the mode it was in.
-        inputs: a batch.
-        warmup, repeats, max_seconds: rounds and time, as in :func:`interleaved_seconds`.
-
-    Raises:
-        ValueError: no inputs, or fewer than 3 repeats.
-    """
-    if not inputs:
-        raise ValueError("measure_throughput got an empty batch; give it at least one image.")
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            call = {"": lambda: model(inputs)}
-            seconds = interleaved_seconds(call, rounds=repeats, warmup=warmup, max_seconds=max_seconds)
-    finally:
-        model.train(training)
-    return Throughput.of(seconds[""], len(inputs))
-
-
-def text_table(rows: Sequence[NetworkRow]) -> str:
-    """The table for a terminal."""
-    return tabulate([_cells(row) for row in rows], headers=HEADERS, tablefmt="simple", disable_numparse=True)
-
-
-def markdown_table(rows: Sequence[NetworkRow]) -> str:
-    """The table for a README."""
-    return tabulate([_cells(row) for row in rows], headers=HEADERS, tablefmt="pipe", disable_numparse=True)
+def table(rows: Sequence[NetworkRow], layout: str = "simple") -> str:
+    """The table for a terminal, or in another layout of tabulate's ("pipe" for a README)."""
+    cells = []
+    for row in rows:
+        percents = ("n/a" if math.isnan(value) else f"{value:.1f}" for value in (row.ap50, row.ap, row.recall50))
+        speed = row.throughput
+        rate = f"{speed.median:.1f}", f"({speed.low:.1f} to {speed.high:.1f})"
+        cells.append([row.name, *percents, f"{row.parameters / 1e6:.2f} M", *rate])
+    return tabulate(cells, headers=HEADERS, tablefmt=layout, disable_numparse=True)
 
 
 def write(rows: Sequence[NetworkRow], output_dir: str | os.PathLike, *, dataset_name: str) -> str:
@@ -107,32 +77,13 @@ def write(rows: Sequence[NetworkRow], output_dir: str | os.PathLike, *, dataset_
     """
     output_dir = Path(output_dir)
     note = data_note(dataset_name)
-    origin = f"{dataset_name}{note and f' ({note})'}; speed on {_hardware()}, one process."
+    threads = f"{torch.get_num_threads()} CPU thread(s)"
+    hardware = torch.cuda.get_device_name() if torch.cuda.is_initialized() else threads
+    origin = f"{dataset_name}{note and f' ({note})'}; speed on {hardware}, one process."
     write_json(
         output_dir / "summary.json",
-        {"dataset": dataset_name, "note": note, "hardware": _hardware(), "networks": [asdict(row) for row in rows]},
+        {"dataset": dataset_name, "note": note, "hardware": hardware, "networks": [asdict(row) for row in rows]},
     )
     with replacing(output_dir / "summary.md") as temporary:
-        temporary.write_text(f"{markdown_table(rows)}\n\n{origin}\n", encoding="utf-8")
-    return f"{text_table(rows)}\n{origin}"
-
-
-def _cells(row: NetworkRow) -> list[str]:
-    speed = row.throughput
-    return [
-        row.name,
-        *(_percent(value) for value in (row.ap50, row.ap, row.recall50)),
-        f"{row.parameters / 1e6:.2f} M",
-        f"{speed.median:.1f}",
-        f"({speed.low:.1f} to {speed.high:.1f})",
-    ]
-
-
-def _percent(value: float) -> str:
-    return "n/a" if math.isnan(value) else f"{value:.1f}"
-
-
-def _hardware() -> str:
-    if torch.cuda.is_initialized():
-        return torch.cuda.get_device_name()
-    return f"{torch.get_num_threads()} CPU thread(s)"
+        temporary.write_text(f"{table(rows, 'pipe')}\n\n{origin}\n", encoding="utf-8")
+    return f"{table(rows)}\n{origin}"

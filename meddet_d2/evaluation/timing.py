@@ -7,10 +7,13 @@ other, each with warm-up calls of its own, and cannot do this.
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
 # Fewer values have no quartiles.
@@ -25,11 +28,50 @@ class Throughput:
     low: float
     high: float
 
-    @classmethod
-    def of(cls, seconds: Sequence[float], images: int) -> "Throughput":
-        """The throughput of calls that took some seconds each, for some images each."""
-        low, median, high = statistics.quantiles([images / value for value in seconds], n=4, method="inclusive")
-        return cls(median=median, low=low, high=high)
+
+@contextmanager
+def inferring(*models: nn.Module) -> Iterator[None]:
+    """In the block the models are in eval mode, and no gradients are kept; then each is in the mode it was in."""
+    training = [model.training for model in models]
+    for model in models:
+        model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for model, mode in zip(models, training, strict=True):
+            model.train(mode)
+
+
+def throughputs(
+    models: Mapping[str, nn.Module],
+    batch: list[dict],
+    *,
+    rounds: int = 11,
+    warmup: int = 2,
+    max_seconds: float = float("inf"),
+) -> dict[str, Throughput]:
+    """Images per second of several detectors, from decoded images to boxes, interleaved.
+
+    Args:
+        models: by name, on their device; each is left in the mode it was in.
+        batch: what each is called with.
+        rounds, warmup, max_seconds: as in :func:`interleaved_seconds`.
+
+    Raises:
+        ValueError: an empty batch, fewer than 3 rounds, or no model.
+    """
+    if not batch:
+        raise ValueError("Timing got an empty batch; give it at least one image.")
+    with inferring(*models.values()):
+        calls = {name: partial(model, batch) for name, model in models.items()}
+        seconds = interleaved_seconds(calls, rounds=rounds, warmup=warmup, max_seconds=max_seconds)
+    found = {}
+    for name, values in seconds.items():
+        rates = [len(batch) / value for value in values]
+        low, median, high = statistics.quantiles(rates, n=4, method="inclusive")
+        found[name] = Throughput(median=median, low=low, high=high)
+    return found
 
 
 def interleaved_seconds(

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import meddet_d2  # noqa: F401
-from meddet_d2.evaluation import NetworkRow, measure_throughput, summary
+from meddet_d2.evaluation import NetworkRow, summary, timing
 
 
 class Recorder(nn.Module):
@@ -24,12 +24,16 @@ class Recorder(nn.Module):
         return [{} for _ in inputs]
 
 
+def throughput_of(model, inputs, **options):
+    return timing.throughputs({"": model}, inputs, **options)[""]
+
+
 RESULTS = {"bbox": {"AP": 41.25, "AP50": 77.125, "recall50": 97.0}}
 
 
 def test_throughput_runs_in_eval_mode_without_gradients_and_restores_the_mode():
     model = Recorder().train()
-    rate = measure_throughput(model, [{}, {}], warmup=1, repeats=5)
+    rate = throughput_of(model, [{}, {}], warmup=1, rounds=5)
     assert model.training and len(model.calls) == 6
     assert set(model.calls) == {(False, False)}
     assert 0 < rate.low <= rate.median <= rate.high
@@ -37,14 +41,14 @@ def test_throughput_runs_in_eval_mode_without_gradients_and_restores_the_mode():
 
 def test_throughput_counts_the_images_of_a_batch_and_takes_the_median(monkeypatch):
     seconds = {"": [1.0, 4.0, 2.0]}
-    monkeypatch.setattr(summary, "interleaved_seconds", lambda *_, **__: seconds)
-    rate = measure_throughput(Recorder(), [{}] * 8, warmup=0, repeats=3)
+    monkeypatch.setattr(timing, "interleaved_seconds", lambda *_, **__: seconds)
+    rate = throughput_of(Recorder(), [{}] * 8, warmup=0, rounds=3)
     assert (rate.low, rate.median, rate.high) == (3.0, 4.0, 6.0)
 
 
 def test_throughput_stops_after_its_time_but_not_before_three_calls():
     model = Recorder()
-    measure_throughput(model, [{}], warmup=0, repeats=50, max_seconds=0.0)
+    throughput_of(model, [{}], warmup=0, rounds=50, max_seconds=0.0)
     assert len(model.calls) == 3
 
 
@@ -52,14 +56,14 @@ def test_throughput_restores_the_mode_after_an_error():
     model = Recorder().train()
     model.forward = None
     with pytest.raises(TypeError):
-        measure_throughput(model, [{}])
+        throughput_of(model, [{}])
     assert model.training
 
 
-@pytest.mark.parametrize(("inputs", "repeats"), [([], 5), ([{}], 2)])
-def test_throughput_refuses_what_it_cannot_measure(inputs, repeats):
+@pytest.mark.parametrize(("inputs", "rounds"), [([], 5), ([{}], 2)])
+def test_throughput_refuses_what_it_cannot_measure(inputs, rounds):
     with pytest.raises(ValueError, match="at least"):
-        measure_throughput(Recorder(), inputs, repeats=repeats)
+        throughput_of(Recorder(), inputs, rounds=rounds)
 
 
 @pytest.mark.parametrize("results", [RESULTS, {"first": RESULTS, "second": {"bbox": {"AP": 0.0}}}])
@@ -70,7 +74,7 @@ def test_row_takes_metrics_and_counts_parameters(results):
 
 def test_row_without_results_is_not_a_zero():
     row = NetworkRow.measure("student", Recorder(), {}, [{}])
-    assert math.isnan(row.ap50) and "n/a" in summary.text_table([row])
+    assert math.isnan(row.ap50) and "n/a" in summary.table([row])
 
 
 def test_written_tables(tmp_path):
