@@ -26,6 +26,10 @@ from .timing import inferring
 MARGIN, GAP = 16, 4
 # Pixels: a legend of many classes is broken here, where the cases are not wider.
 LEGEND = 1000
+# Pixels of a panel's longer side: smaller images are enlarged and larger ones reduced.
+PANEL = 480
+# Cases in a row, and at most.
+COLUMNS, MOST = 2, 8
 
 
 def draw_comparison(
@@ -35,21 +39,15 @@ def draw_comparison(
     path: str | os.PathLike,
     *,
     score_threshold: float = 0.3,
-    columns: int = 2,
-    panel_size: int = 480,
-    title: str | None = None,
 ) -> None:
     """Draw every image twice, with its annotated and with its detected boxes, into one PNG.
 
     Args:
         dataset_dicts: images in Detectron2's format, with ``file_name`` and ``annotations`` (none for a healthy image).
         predictions: one for each image, in pixels of the image as it is on disk, on any device.
-        metadata: has ``thing_classes``.
-        path: the PNG; written beside and renamed.
+        metadata: has ``name``, which heads the picture, and ``thing_classes``.
+        path: the PNG.
         score_threshold: detections below it are not drawn.
-        columns: cases in a row.
-        panel_size: the longer side of a panel in pixels; smaller images are enlarged and larger ones reduced.
-        title: first line of the picture; the data set's name by default.
 
     Raises:
         ValueError: no image, another number of predictions than images, or a class that ``metadata`` does not name.
@@ -71,12 +69,10 @@ def draw_comparison(
                 )
         texts = f"Case {len(cases) + 1}: {_count(truth)} annotated", f"{_count(found)} detected"
         cases.append(
-            [(text, draw_panel(image, boxes, panel_size)) for text, boxes in zip(texts, (truth, found), strict=True)]
+            [(text, draw_panel(image, boxes, PANEL)) for text, boxes in zip(texts, (truth, found), strict=True)]
         )
-    if title is None:
-        note = data_note(metadata.name)
-        title = f"{metadata.name}{note and f' ({note})'}"
-    sheet = _sheet(cases, names, columns, title, score_threshold)
+    note = data_note(metadata.name)
+    sheet = _sheet(cases, names, f"{metadata.name}{note and f' ({note})'}", score_threshold)
     with replacing(path) as temporary:
         sheet.save(temporary, format="PNG")
 
@@ -86,9 +82,6 @@ def draw_test_images(
     data_loader: torch.utils.data.DataLoader,
     dataset_name: str,
     path: str | os.PathLike,
-    *,
-    num_images: int = 8,
-    score_threshold: float = 0.3,
 ) -> None:
     """Run a detector on some images of a data set and draw them by :func:`draw_comparison`.
 
@@ -99,17 +92,15 @@ def draw_test_images(
         data_loader: the data set's test loader; its ``dataset`` is read by index.
         dataset_name: a registered data set.
         path: the PNG.
-        num_images: at most so many.
-        score_threshold: detections below it are not drawn.
     """
     mapped: Any = data_loader.dataset
     records = {record["image_id"]: record for record in DatasetCatalog.get(dataset_name)}
-    count = min(num_images, len(mapped))
+    count = min(MOST, len(mapped))
     inputs = [mapped[round(i * (len(mapped) - 1) / max(count - 1, 1))] for i in range(count)]
     with inferring(model):
         predictions = [model([one])[0]["instances"] for one in inputs]
     images = [records[one["image_id"]] for one in inputs]
-    draw_comparison(images, predictions, MetadataCatalog.get(dataset_name), path, score_threshold=score_threshold)
+    draw_comparison(images, predictions, MetadataCatalog.get(dataset_name), path)
 
 
 def _annotated(record: Mapping) -> list[Box]:
@@ -127,14 +118,10 @@ def _detected(instances: Instances, score_threshold: float) -> list[Box]:
 
 
 def _sheet(
-    cases: Sequence[Sequence[tuple[str, Image.Image]]],
-    names: Sequence[str],
-    columns: int,
-    title: str,
-    score_threshold: float,
+    cases: Sequence[Sequence[tuple[str, Image.Image]]], names: Sequence[str], title: str, score_threshold: float
 ) -> Image.Image:
     """All cases in a grid below the title and the legend; each is two panels of one size with a text above."""
-    columns = max(1, min(columns, len(cases)))
+    columns = min(COLUMNS, len(cases))
     rows = -(-len(cases) // columns)
     sizes = [panel.size for case in cases for _, panel in case]
     cell_width = 2 * max(width for width, _ in sizes) + GAP

@@ -100,9 +100,10 @@ def test_a_leftover_panel_shape_mix_and_healthy_images(make_record, tmp_path):
         make_record(2, 700, 1100, boxes=((5, 5, 1090, 690, 1),)),
     ]
     found = [instances(), instances(size=(90, 40)), instances((900, 20, 1095, 60, 0, 1.0), size=(700, 1100))]
-    draw_comparison(records, found, METADATA, tmp_path / "mixed.png", columns=2, panel_size=240, title="t" * 40)
+    long = SimpleNamespace(name="t" * 40, thing_classes=METADATA.thing_classes)
+    draw_comparison(records, found, long, tmp_path / "mixed.png")
     sheet = Image.open(tmp_path / "mixed.png")
-    assert sheet.width >= 2 * (2 * 240 + pictures.GAP) and sheet.height >= 2 * 240
+    assert sheet.width >= 2 * (2 * 480 + pictures.GAP) and sheet.height >= 2 * 306
     assert [file.name for file in tmp_path.glob(".*")] == []
 
 
@@ -133,10 +134,12 @@ def test_test_images_are_spread_over_the_set_and_the_mode_is_restored(make_recor
     loader = SimpleNamespace(dataset=[{"image_id": record["image_id"]} for record in records])
     try:
         model = Blind().train()
-        draw_test_images(model, loader, name, tmp_path / "x.png", num_images=4)
+        monkeypatch.setattr(pictures, "MOST", 4)
+        draw_test_images(model, loader, name, tmp_path / "x.png")
         assert [image["image_id"] for image in drawn] == [0, 3, 6, 9] and model.training
         drawn.clear()
-        draw_test_images(model, loader, name, tmp_path / "x.png", num_images=20)
+        monkeypatch.setattr(pictures, "MOST", 20)
+        draw_test_images(model, loader, name, tmp_path / "x.png")
         assert [image["image_id"] for image in drawn] == list(range(10))
     finally:
         DatasetCatalog.remove(name)

@@ -87,13 +87,8 @@ def calibration_plot(bins: Sequence[Mapping]) -> Markup:
     figure = Figure(figsize=SIZE)
     upper, lower = figure.subplots(2, sharex=True, gridspec_kw={"height_ratios": (3, 1), "hspace": 0.12})
     upper.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
-    upper.plot(
-        [one["mean_score"] for one in bins],
-        [one["share_right"] for one in bins],
-        "o-",
-        color=ink_of(0),
-        markersize=5,
-    )
+    scores, shares = [one["mean_score"] for one in bins], [one["share_right"] for one in bins]
+    upper.plot(scores, shares, "o-", color=ink_of(0), markersize=5)
     upper.set_ylim(-0.02, 1.02)
     upper.set_ylabel("Share right")
     upper.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -3,8 +3,6 @@
 Detections name no level, so there is no false box of a level and no average precision: only what was found.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from meddet_d2.layout.levels import DISCS, find_level
@@ -37,27 +35,22 @@ def by_level(agnostic: Matches, findings: Matches, threshold: float) -> list[dic
         class, those whose box has the right class, and findings ("lesions") found by a box of a finding. Empty
         where the ground truth names no level at all.
     """
-    discs = _names(agnostic.truth_level)
-    lesions = _names(findings.truth_level)
+    names = np.array([level_name(level) for level in agnostic.truth_level], dtype=object)
+    lesions = np.array([level_name(level) for level in findings.truth_level], dtype=object)
     found = agnostic.found(threshold)
     right = found.copy()
     kept = agnostic.hit & (agnostic.score >= threshold)
     right[agnostic.truth[kept]] = agnostic.label[kept] == agnostic.truth_label[agnostic.truth[kept]]
-    found_lesions = findings.found(threshold)
+    columns = {
+        "discs": names,
+        "discs_found": names[found],
+        "class_right": names[right],
+        "lesions": lesions,
+        "lesions_found": lesions[findings.found(threshold)],
+    }
     rows = [
-        {
-            "level": level,
-            "discs": int((discs == level).sum()),
-            "discs_found": int(found[discs == level].sum()),
-            "class_right": int(right[discs == level].sum()),
-            "lesions": int((lesions == level).sum()),
-            "lesions_found": int(found_lesions[lesions == level].sum()),
-        }
+        {"level": level, **{key: int((column == level).sum()) for key, column in columns.items()}}
         for level in (*DISCS, UNKNOWN, UNNAMED)
-        if (discs == level).any()
+        if level in names
     ]
     return rows if any(row["level"] != UNNAMED for row in rows) else []
-
-
-def _names(levels: Sequence[str | None]) -> np.ndarray:
-    return np.array([level_name(level) for level in levels], dtype=object)
