@@ -64,6 +64,8 @@ def guarded(
     plugins: Sequence[str] = (),
     mistake: int | Callable[[], int] = 1,
     stopped: str | Callable[[], str] = "Stopped.",
+    keep_traceback: Callable[[], object] | None = None,
+    terminable: bool = True,
 ) -> int:
     """Run a command's work and return its exit status.
 
@@ -75,10 +77,12 @@ def guarded(
         plugins: loaded first.
         mistake: the exit status after a mistake.
         stopped: said after Ctrl-C.
+        keep_traceback: returns the file in which it has put what a bug report needs; what is said names it.
+        terminable: SIGTERM is a Ctrl-C; otherwise it does what it did before.
     """
     printable_streams()
     try:
-        with _terminating():
+        with _terminating() if terminable else contextlib.nullcontext():
             load_plugins(plugins)
             status = work() or 0
             sys.stdout.flush()
@@ -89,8 +93,14 @@ def guarded(
     except MISTAKES as error:
         if isinstance(error, BrokenPipeError) and _stdout_is_closed():
             return CUT_OFF
-        print(f"error: {message_of(error)}", file=sys.stderr)
+        place = f" (traceback: {keep_traceback()})" if keep_traceback else ""
+        print(f"error: {message_of(error)}{place}", file=sys.stderr)
         return mistake if isinstance(mistake, int) else mistake()
+    except Exception:
+        # A bug, not a mistake: the terminal gets all of it, too.
+        if keep_traceback:
+            print(f"What a bug report needs is in {keep_traceback()}; look for names in it first.", file=sys.stderr)
+        raise
 
 
 def printable_streams() -> None:

@@ -18,7 +18,7 @@ from detectron2.evaluation import verify_results
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from ..command import MISTAKES, add_plugins, message_of, printable_streams
+from ..command import add_plugins, guarded
 from ..data import register_datasets
 from ..engine import evaluate, run_distillation, train_detector
 from ..engine.guards import check_config
@@ -58,22 +58,19 @@ def run(args: argparse.Namespace) -> dict:
     return train_detector(cfg, resume=args.resume).results
 
 
-def guarded_run(args: argparse.Namespace) -> dict:
-    """:func:`run`, with a mistake told in one line and its traceback kept in a file."""
-    printable_streams()
-    try:
-        results = run(args)
+def run_process(args: argparse.Namespace) -> None:
+    """:func:`run`; after a mistake, of which one line is said, the process ends with its exit status."""
+
+    def work() -> None:
+        try:
+            run(args)
+        except Stopped:
+            leave_group()
+            raise
         leave_group()
-        return results
-    except Stopped:
-        leave_group()
-        raise
-    except MISTAKES as error:
-        sys.exit(f"error: {message_of(error)} (traceback: {keep_traceback()})")
-    except Exception:
-        # A bug, not a mistake: the terminal gets all of it, too.
-        print(f"What a bug report needs is in {keep_traceback()}; look for names in it first.", file=sys.stderr)
-        raise
+
+    if status := guarded(work, keep_traceback=keep_traceback, terminable=False):
+        sys.exit(status)
 
 
 def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namespace:
@@ -85,11 +82,5 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
 
 def main(arguments: list[str], prog: str | None = None) -> int:
     """Run the command line; returns the exit status."""
-    try:
-        run_processes(guarded_run, parse_args(arguments, prog))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
-        return 130
-    return 0
+    args = parse_args(arguments, prog)
+    return guarded(lambda: run_processes(run_process, args))

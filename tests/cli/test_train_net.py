@@ -1,5 +1,7 @@
 """The command line: one word for each mistake, and the promise of --eval-only."""
 
+import contextlib
+import io
 import subprocess
 import sys
 import tempfile
@@ -14,15 +16,15 @@ QUICKSTART = str(ROOT / "configs" / "quickstart.yaml")
 
 
 def run(train_net, *arguments):
-    return train_net.guarded_run(train_net.parse_args([str(a) for a in arguments]))
+    return train_net.run_process(train_net.parse_args([str(a) for a in arguments]))
 
 
 def told(train_net, *arguments) -> str:
     """The one line that a mistaken command ends with."""
-    with pytest.raises(SystemExit) as caught:
+    with contextlib.redirect_stderr(io.StringIO()) as said, pytest.raises(SystemExit) as caught:
         run(train_net, *arguments)
-    message = caught.value.code
-    assert message.startswith("error: ") and "\n" not in message
+    *_, message = said.getvalue().splitlines()
+    assert caught.value.code == 1 and message.startswith("error: ")
     return message
 
 
