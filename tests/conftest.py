@@ -51,6 +51,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = set(getattr(item, "fixturenames", ()))
         if fixtures & SLOW_FIXTURES or item.path.stem in SLOW_MODULES:
             item.add_marker("slow")
+        if "cuda" in fixtures:
+            item.add_marker("gpu")
         if "browser_page" in fixtures:
             item.add_marker("browser")
             item.add_marker("slow")
@@ -70,6 +72,16 @@ def browser_page():
         browser = playwright.chromium.launch(executable_path=executable, args=BROWSER_ARGUMENTS)
         yield browser.new_page(viewport={"width": 1280, "height": 900})
         browser.close()
+
+
+@pytest.fixture
+def cuda(monkeypatch) -> str:
+    """The device of tests that compare a GPU with the CPU, in single precision in full; skips where there is none."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device on this machine")
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    return "cuda"
 
 
 def pytest_report_header() -> str:

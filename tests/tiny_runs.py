@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import meddet_d2
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
 from meddet_d2.data import register_datasets
 from meddet_d2.engine import run_distillation
@@ -60,6 +62,26 @@ def bare_environment(folder: Path, names: Sequence[str]) -> dict[str, str]:
                 target.symlink_to(beside)
     (packages / "meddet_d2").symlink_to(ROOT / "meddet_d2")
     return {**os.environ, "PYTHONPATH": str(packages)}
+
+
+def smooth_noise(height: int = 96, width: int = 120, seed: int = 0) -> np.ndarray:
+    """uint8 (height, width, 3), smooth, so that resizing does not flatten it."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (height // 6 + 1, width // 6 + 1, 3), np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def default_cfg() -> CfgNode:
+    """The project's keys at their defaults, not frozen, for the CPU."""
+    cfg = get_cfg()
+    meddet_d2.add_meddet_config(cfg)
+    cfg.MODEL.DEVICE = "cpu"
+    return cfg
+
+
+@pytest.fixture
+def cfg():
+    """:func:`default_cfg`; a module that wants other values derives a fixture of the same name from it."""
+    return default_cfg()
 
 
 @pytest.fixture(scope="session")

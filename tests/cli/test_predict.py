@@ -18,7 +18,7 @@ import pytest
 from dicom_files import CANARIES, canary_dicom, write_dicom
 from PIL import Image
 from pydicom.uid import MRImageStorage
-from tiny_runs import ROOT, bare_environment, load_tool
+from tiny_runs import ROOT, bare_environment, load_tool, smooth_noise
 
 from meddet_d2.deploy import Predictor, prediction_run
 from meddet_d2.deploy.card import sha256
@@ -59,20 +59,14 @@ def run(predict, tmp_path, onnx_model, capsys):
     return command
 
 
-def noise(height=96, width=120, seed=0) -> np.ndarray:
-    """Smooth, so that resizing does not flatten it."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (height // 6 + 1, width // 6 + 1, 3), np.uint8)
-    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
-
-
 def deep(seed=0, **size) -> np.ndarray:
     """The same as a scanner gives it: grey, 12 bits."""
-    return noise(seed=seed, **size)[:, :, 0].astype(np.uint16) * 16
+    return smooth_noise(seed=seed, **size)[:, :, 0].astype(np.uint16) * 16
 
 
 def save(path: Path, seed=0, mode="RGB", **options) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(noise(seed=seed)).convert(mode).save(path, **options)
+    Image.fromarray(smooth_noise(seed=seed)).convert(mode).save(path, **options)
     return path
 
 
@@ -266,7 +260,7 @@ def truncated(path: Path) -> None:
 
 
 def animated(path: Path) -> None:
-    frames = [Image.fromarray(noise(seed=seed)) for seed in range(3)]
+    frames = [Image.fromarray(smooth_noise(seed=seed)) for seed in range(3)]
     frames[0].save(path, "GIF", save_all=True, append_images=frames[1:])
 
 
@@ -277,7 +271,7 @@ BAD = {
     "no image": lambda path: path.write_text("what is this"),
     "enormous": enormous,
     "no pixels": lambda path: write_dicom(path, deep(), PixelData=None, Rows=None),
-    "too small": lambda path: Image.fromarray(noise(31, 40)).save(path, "PNG"),
+    "too small": lambda path: Image.fromarray(smooth_noise(31, 40)).save(path, "PNG"),
     "missing": lambda path: None,
     "a broken link": lambda path: path.symlink_to("nowhere"),
 }
@@ -330,7 +324,7 @@ def test_nan_is_a_problem_of_its_image(run, tmp_path, exported, monkeypatch):
     # One image alone: the other is read, and the first is not among those without a finding.
     broken, whole = (Predictor(exit_[0] / "model.onnx") for exit_ in ((folder,), (exported[0],)))
     monkeypatch.setattr(
-        Predictor, "__call__", lambda self, image: (broken if image[0, 0, 0] == noise(seed=1)[0, 0, 0] else
+        Predictor, "__call__", lambda self, image: (broken if image[0, 0, 0] == smooth_noise(seed=1)[0, 0, 0] else
                                                             whole).predict_batch([image])[0]
     )  # fmt: skip
     status, out, err = run(good, bad)

@@ -3,8 +3,6 @@
 import pytest
 from class_sets import write_coco
 
-from meddet_d2 import add_meddet_config
-from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from meddet_d2.data import datasets_root, register_datasets
 
@@ -22,12 +20,10 @@ NAMES = {
 
 
 @pytest.fixture
-def cfg(tmp_path, monkeypatch):
+def cfg(cfg, tmp_path, monkeypatch):
     """Small phantoms under tmp_path; what was registered before is put back afterwards."""
     before = {name: (DatasetCatalog[name], MetadataCatalog.get(name)) for name in NAMES}
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    cfg = get_cfg()
-    add_meddet_config(cfg)
     phantom = cfg.DATASETS.PHANTOM
     phantom.SIZE, phantom.TRAIN_PATIENTS, phantom.TEST_PATIENTS = 64, 2, 1
     yield cfg

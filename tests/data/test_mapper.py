@@ -10,8 +10,6 @@ import torch
 from fvcore.transforms.transform import CropTransform
 from PIL import Image
 
-from meddet_d2 import add_meddet_config
-from detectron2.config import get_cfg
 from detectron2.data import transforms as T
 from detectron2.structures import BoxMode
 from meddet_d2.data import MedDetDatasetMapper
@@ -173,9 +171,7 @@ def test_errors_name_the_file(record, tmp_path):
 
 
 @pytest.fixture
-def cfg():
-    cfg = get_cfg()
-    add_meddet_config(cfg)
+def cfg(cfg):
     cfg.INPUT.FORMAT = "RGB"
     cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TEST = (120,), 90
     cfg.INPUT.RANDOM_FLIP = "horizontal"

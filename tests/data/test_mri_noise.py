@@ -8,8 +8,6 @@ import pytest
 import torch
 from PIL import Image
 
-from meddet_d2 import add_meddet_config
-from detectron2.config import get_cfg
 from detectron2.data import transforms as T
 from detectron2.structures import BoxMode
 from meddet_d2.data import MedDetDatasetMapper, MRINoiseTransform, PhantomParams, RandomMRINoise
@@ -217,9 +215,7 @@ def test_the_seed_of_an_image():
 
 
 @pytest.fixture
-def cfg():
-    cfg = get_cfg()
-    add_meddet_config(cfg)
+def cfg(cfg):
     cfg.INPUT.FORMAT = "RGB"
     cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TEST = (160,), 160
     cfg.INPUT.RANDOM_FLIP = "none"

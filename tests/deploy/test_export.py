@@ -12,19 +12,13 @@ import onnxruntime
 import pytest
 import torch
 from PIL import Image
-from tiny_runs import ROOT, bare_environment, make_cfg, tiny_options
+from tiny_runs import ROOT, bare_environment, make_cfg, smooth_noise, tiny_options
 
 from detectron2.modeling import build_model
 from meddet_d2.deploy import Predictor
 from meddet_d2.deploy.gfl_export import network_graph
 from meddet_d2.deploy.predictor import resized
 from meddet_d2.modeling.weights import load_detector_weights
-
-
-def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Smooth noise, so that resizing does not flatten it."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (height // 6 + 1, width // 6 + 1, 3), np.uint8)
-    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
 
 def by_torch(detector, predictor, image):
@@ -37,7 +31,7 @@ def by_torch(detector, predictor, image):
 def test_same_detections_as_torch(exported, size):
     folder, detector, _ = exported
     predictor = Predictor(folder / "model.onnx")
-    image = picture(*size)
+    image = smooth_noise(*size)
     found, expected = predictor(image), by_torch(detector, predictor, image)
     assert len(found) == len(expected) >= 5
     np.testing.assert_allclose(found.boxes, expected.pred_boxes.tensor, rtol=0, atol=0.01)
@@ -48,7 +42,7 @@ def test_same_detections_as_torch(exported, size):
 def test_a_batch_is_its_images(exported):
     folder, _, _ = exported
     predictor = Predictor(folder / "model.onnx", threads=1)
-    images = [picture(96, 120, seed) for seed in range(3)]
+    images = [smooth_noise(96, 120, seed) for seed in range(3)]
     together = predictor.predict_batch(images)
     assert len({len(found) for found in together}) > 1 and predictor.predict_batch([]) == []
     for found, image in zip(together, images, strict=True):
@@ -71,7 +65,7 @@ def test_int8_is_smaller_and_close(exported):
     folder, detector, _ = exported
     quantised = Predictor(folder / "model.int8.onnx")
     assert (folder / "model.int8.onnx").stat().st_size < 0.6 * (folder / "model.onnx").stat().st_size
-    image = picture(96, 96)
+    image = smooth_noise(96, 96)
     found, expected = quantised(image), by_torch(detector, quantised, image)
     # The best detection of the one is among those of the other.
     distance = np.abs(expected.pred_boxes.tensor.numpy() - found.boxes[0]).max(axis=1)
@@ -118,7 +112,7 @@ def test_no_torch_and_no_detectron2_are_needed(exported, tmp_path):
     folder, _, _ = exported
     needed = ("numpy", "PIL", "cv2", "onnxruntime", "flatbuffers", "google", "packaging")
     environment = bare_environment(tmp_path, needed)
-    Image.fromarray(picture(96, 96)).save(tmp_path / "slice.png")
+    Image.fromarray(smooth_noise(96, 96)).save(tmp_path / "slice.png")
     code = (
         "import sys\n"
         "from meddet_d2.data import read_image\n"
@@ -131,7 +125,7 @@ def test_no_torch_and_no_detectron2_are_needed(exported, tmp_path):
         [sys.executable, "-S", "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout.split()[-1]) == len(Predictor(folder / "model.onnx")(picture(96, 96)))
+    assert int(done.stdout.split()[-1]) == len(Predictor(folder / "model.onnx")(smooth_noise(96, 96)))
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------
@@ -201,10 +195,10 @@ def test_an_onnx_file_of_another_version(copied):
 def test_images_that_cannot_be_served(exported):
     predictor = Predictor(exported[0] / "model.onnx")
     with pytest.raises(ValueError, match=r"^The image is 40 x 31 pixels; its sides must be at least 32\.$"):
-        predictor(picture(31, 40))
+        predictor(smooth_noise(31, 40))
     for image, found in (
-        (picture(96, 96)[:, :, 0], "uint8 of shape"),
-        (picture(96, 96) / 255, "float64"),
+        (smooth_noise(96, 96)[:, :, 0], "uint8 of shape"),
+        (smooth_noise(96, 96) / 255, "float64"),
         ("x", "str"),
     ):
         with pytest.raises(ValueError, match=f"^An image must be uint8 of shape .* but this is {found}"):
@@ -212,7 +206,7 @@ def test_images_that_cannot_be_served(exported):
     with pytest.raises(
         ValueError, match=r"^A batch must be of one size, but these pictures come to 96 x 96, 144 x 96 "
     ):
-        predictor.predict_batch([picture(96, 96), picture(96, 144)])
+        predictor.predict_batch([smooth_noise(96, 96), smooth_noise(96, 144)])
 
 
 def test_nan_is_no_healthy_patient(exported, export_model, copied):
@@ -224,7 +218,7 @@ def test_nan_is_no_healthy_patient(exported, export_model, copied):
     onnx.save(model, copied / "model.onnx")
     change_card(copied, files={"model.onnx": sha256(copied / "model.onnx")})
     with pytest.raises(FloatingPointError, match="NaN for 1 of 1"):
-        Predictor(copied / "model.onnx")(picture(96, 96))
+        Predictor(copied / "model.onnx")(smooth_noise(96, 96))
 
 
 def test_the_command_refuses_in_one_line(exported, export_model, use_datasets_root, capsys, tmp_path):

@@ -33,6 +33,19 @@ def test_the_exported_detector_and_this_one_agree(predictors, size):
     np.testing.assert_array_equal(found.classes, expected.classes)
 
 
+def test_the_gpu_finds_what_the_cpu_finds(predictors, exported, cuda):
+    by_torch, _, cfg = predictors
+    changed = cfg.clone()
+    changed.defrost()
+    changed.MODEL.DEVICE = cuda
+    image = noise(150, 111)
+    found, expected = TorchPredictor(changed, str(exported[0] / "model.safetensors"))(image), by_torch(image)
+    assert len(found) == len(expected) >= 1
+    np.testing.assert_allclose(found.boxes, expected.boxes, rtol=0, atol=0.05)
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(found.classes, expected.classes)
+
+
 def test_the_channels_are_in_the_order_of_the_config(predictors, exported):
     by_torch, _, cfg = predictors
     changed = cfg.clone()

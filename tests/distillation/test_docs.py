@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from meddet_d2 import add_meddet_config
-from detectron2.config import get_cfg
 from meddet_d2.distillation import DISTILLER_REGISTRY, DistillationModel, build_distiller
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how_to" / "distil.md"
@@ -24,9 +22,7 @@ def example(monkeypatch):
     return names
 
 
-def test_the_example_is_a_method_like_any_other(example, detector, trained_bank, batch):
-    cfg = get_cfg()
-    add_meddet_config(cfg)
+def test_the_example_is_a_method_like_any_other(cfg, example, detector, trained_bank, batch):
     cfg.DISTILL.METHOD = "PKD"
     student = detector(12)
     method = build_distiller(cfg, student, trained_bank)

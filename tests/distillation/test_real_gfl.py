@@ -4,9 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tiny_runs import default_cfg
 
-from meddet_d2 import add_meddet_config
-from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from meddet_d2.distillation import DistillationModel, TeacherBank, TeacherHeads, build_distiller, teacher_configs
@@ -34,8 +33,7 @@ def write_config(tmp_path):
 
 
 def read(path, *options):
-    cfg = get_cfg()
-    add_meddet_config(cfg)
+    cfg = default_cfg()
     cfg.merge_from_file(path)
     cfg.merge_from_list(["MODEL.DEVICE", "cpu", *options])
     return cfg

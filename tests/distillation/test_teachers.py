@@ -7,17 +7,13 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from meddet_d2 import add_meddet_config, load_config
-from detectron2.config import get_cfg
+from meddet_d2 import load_config
 from meddet_d2.distillation import TeacherBank, TeacherHeads, build_distiller, teacher_configs
 from meddet_d2.modeling.weights import load_detector_weights
 
 
 @pytest.fixture
-def cfg(tmp_path):
-    cfg = get_cfg()
-    add_meddet_config(cfg)
-    cfg.MODEL.DEVICE = "cpu"
+def cfg(cfg, tmp_path):
     config = tmp_path / "gfl_r50.yaml"
     config.write_text("MODEL:\n  META_ARCHITECTURE: GFL\n")
     cfg.DISTILL.TEACHERS.CONFIGS = (str(config),)

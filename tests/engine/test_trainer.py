@@ -77,6 +77,21 @@ def test_resume_restores_student_distiller_and_discriminator(distil_cfg):
     assert a and all(torch.equal(a[key]["exp_avg"], b[key]["exp_avg"]) for key in a)
 
 
+def test_a_steps_losses_on_the_gpu_are_the_cpus(distil_cfg, cuda):
+    weights, losses = {}, []
+    for device in ("cpu", cuda):
+        options = ["MODEL.DEVICE", device, "DISTILL.PRECISION", "fp32", "DISTILL.MEDDET.AATM.WARMUP", 0.0]
+        trainer = DistillationTrainer(distil_cfg(*options))
+        for name, part in learners(trainer).items():
+            part.load_state_dict(weights.setdefault(name, copy(part)))
+        trainer.distillation.progress = 0.5
+        # The same images with the same augmentations: they go by the seed.
+        losses.append(trainer.distillation(next(iter(trainer._trainer.data_loader))))
+        assert {loss.device.type for loss in losses[-1].values()} == {device}
+    expected, found = ({name: loss.item() for name, loss in each.items()} for each in losses)
+    assert len(expected) > 5 and found == pytest.approx(expected, rel=2e-3, abs=1e-4)
+
+
 def test_distillation_switched_off_is_plain_training_to_the_bit(tiny_cfg):
     options = ["DISTILL.ENABLED", False, "MODEL.DEVICE", "cpu"]
     first = copy(train_detector(tiny_cfg(*options)).detector)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_runs import default_cfg
 from torch import nn
 
 import meddet_d2
-from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from meddet_d2.distillation.tasks import TASK_REGISTRY, BoxesGFL
 from meddet_d2.evaluation.complexity import count, format_table
@@ -27,11 +27,9 @@ STUDENT = 2_223_872 + 3_311_616 + 8 * (256 * 256 * 9 + 512) + (256 * 9 + 1) * (2
 
 def detector(*overrides, name="mobilenet_v2", width_mult=1.0):
     """A GFL detector whose weights are never written, so that a ResNet-152 is built in a moment."""
-    cfg = get_cfg()
-    meddet_d2.add_meddet_config(cfg)
+    cfg = default_cfg()
     cfg.MODEL.META_ARCHITECTURE = "GFL"
     cfg.MODEL.BACKBONE.NAME = "build_gfl_fpn_backbone"
-    cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.BOTTOM_UP.NAME = name
     cfg.MODEL.BOTTOM_UP.WIDTH_MULT = width_mult
     cfg.MODEL.BOTTOM_UP.PRETRAINED = False

@@ -9,10 +9,9 @@ from urllib.error import URLError
 import pytest
 import timm
 import torch
+from tiny_runs import default_cfg
 from torch import nn
 
-import meddet_d2
-from detectron2.config import get_cfg
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, build_backbone
 from meddet_d2.modeling import bodies
@@ -33,8 +32,7 @@ def num_params(module: nn.Module) -> int:
 
 
 def config(**bottom_up):
-    cfg = get_cfg()
-    meddet_d2.add_meddet_config(cfg)
+    cfg = default_cfg()
     cfg.MODEL.BACKBONE.NAME = "build_gfl_fpn_backbone"
     cfg.MODEL.BACKBONE.FREEZE_AT = 0
     cfg.MODEL.BOTTOM_UP.PRETRAINED = False

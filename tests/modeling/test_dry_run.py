@@ -2,16 +2,14 @@
 
 import pytest
 import torch
+from tiny_runs import default_cfg
 
-from meddet_d2 import add_meddet_config
-from detectron2.config import get_cfg
 from detectron2.modeling import build_model
 from meddet_d2.modeling.dry_run import check_forward
 
 
 def network(*options):
-    cfg = get_cfg()
-    add_meddet_config(cfg)
+    cfg = default_cfg()
     cfg.MODEL.DEVICE, cfg.MODEL.META_ARCHITECTURE = "meta", "GFL"
     cfg.MODEL.BACKBONE.NAME, cfg.MODEL.BACKBONE.FREEZE_AT = "build_gfl_fpn_backbone", 0
     cfg.MODEL.BOTTOM_UP.PRETRAINED = False

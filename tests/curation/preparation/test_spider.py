@@ -6,10 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_runs import load_tool
+from tiny_runs import default_cfg, load_tool
 
-from meddet_d2 import add_meddet_config
-from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from meddet_d2.data import load_cdh_layout, register_datasets
 
@@ -255,8 +253,7 @@ def test_all_gradings_are_kept_and_make_the_data_sets_of_the_same_files(prepare_
     assert originals["spider_001", "L2/3"] == {**zeros, "Disc bulging": 1}
     for catalog in (DatasetCatalog, MetadataCatalog):  # what was registered before is put back
         monkeypatch.setattr(catalog, "data", dict(catalog.data))
-    cfg = get_cfg()
-    add_meddet_config(cfg)
+    cfg = default_cfg()
     register_datasets(cfg)
     graded = [box for split in ("train", "val") for box in boxes_of(f"spider_bulging_{split}")]
     assert len(graded) == 40 and sum(box["category_id"] == 0 for box in graded) == 20

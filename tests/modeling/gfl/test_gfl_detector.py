@@ -2,15 +2,14 @@ import math
 
 import pytest
 import torch
+from tiny_runs import default_cfg
 from torch import nn
 from torch.nn import functional as F
 
 import meddet_d2.modeling.gfl.gfl_detector as gfl_module
-from detectron2.config import get_cfg
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone, build_model
 from detectron2.structures import Boxes, Instances
-from meddet_d2.config import add_meddet_config
 from meddet_d2.modeling.boxes import pairwise_iou
 from meddet_d2.modeling.gfl.decoding import top_candidates
 
@@ -51,9 +50,7 @@ class GFLTestPyramid(Backbone):
 
 
 def config(**gfl_keys):
-    cfg = get_cfg()
-    add_meddet_config(cfg)
-    cfg.MODEL.DEVICE = "cpu"
+    cfg = default_cfg()
     cfg.MODEL.META_ARCHITECTURE = "GFL"
     cfg.MODEL.BACKBONE.NAME = "GFLTestPyramid"
     cfg.MODEL.PIXEL_MEAN = [100.0, 110.0, 120.0]

@@ -3,9 +3,7 @@ import math
 import pytest
 import torch
 
-from detectron2.config import get_cfg
 from detectron2.layers import ShapeSpec
-from meddet_d2.config import add_meddet_config
 from meddet_d2.modeling.gfl.gfl_head import GFLHead, Integral
 
 NMODE = {
@@ -174,9 +172,7 @@ def test_integral_is_the_expectation():
     assert not Integral(8).state_dict() and not list(Integral(8).parameters())
 
 
-def test_from_config():
-    cfg = get_cfg()
-    add_meddet_config(cfg)
+def test_from_config(cfg):
     cfg.MODEL.GFL.NUM_CLASSES = 5
     cfg.MODEL.GFL.CHANNELS = 16
     cfg.MODEL.GFL.REG_MAX = 7

@@ -40,6 +40,21 @@ def test_values_and_slopes_against_a_strict_solver(kind, t_end, bound, dtype):
     assert (slope.double() - expected_slope).abs().max() <= 1e-3 * expected_slope.abs().max()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_block_on_the_gpu_is_the_cpus(kind, cuda):
+    torch.manual_seed(0)
+    block, x, found = build_nmode(channels=8, kind=kind, solver="flow_map"), 3 * torch.randn(2, 8, 13, 17), []
+    for device in ("cpu", cuda):
+        own, given = copy.deepcopy(block).to(device), x.to(device).requires_grad_()
+        y = own(given)
+        y.square().mean().backward()
+        assert y.device.type == device
+        found.append((y.detach().cpu(), given.grad.cpu(), own.w.grad.cpu(), own.b.grad.cpu()))
+    for expected, value in zip(*found, strict=True):
+        assert expected.abs().max() > 1e-4
+        torch.testing.assert_close(value, expected, rtol=1e-3, atol=1e-5)
+
+
 def test_single_precision_rounds_a_large_gamma():
     table, exact = flow_table("nmode2", 1.0), flow_table("nmode2", 1.0, torch.float64)
     for size, bound in ((4.0, 1e-6), (50.0, 1e-5)):

@@ -7,8 +7,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import meddet_d2
-from detectron2.config import get_cfg
 from meddet_d2.modeling.nmode import nmode_block as nmode
 from meddet_d2.modeling.nmode.nmode_block import READOUTS, build_nmode, nmode_kwargs
 from meddet_d2.modeling.nmode.nmode_solvers import FLOWS, odeint_solve, rk4_solve
@@ -248,9 +246,7 @@ def test_wrong_arguments_name_the_key(argument, value):
         build_nmode(channels=1, **{argument: value})
 
 
-def test_kwargs_come_from_the_config_and_build_a_block():
-    cfg = get_cfg()
-    meddet_d2.add_meddet_config(cfg)
+def test_kwargs_come_from_the_config_and_build_a_block(cfg):
     assert nmode_kwargs(cfg, "head") is None
     cfg.MODEL.NMODE.KIND = "nmode"
     cfg.MODEL.NMODE.T_END = 0.75
