@@ -12,7 +12,7 @@ from .validate import (
     PATIENT_KEY,
     SPLIT_FILES,
     category_mistakes,
-    check_layout,
+    find_mistakes,
     name_mistake,
     no_patient,
     patient_of,
@@ -90,7 +90,8 @@ class DataSet:
             FileNotFoundError, ValueError: as in layout/validate.py, one line each; or annotations without a class.
         """
         content = read_json(self.json_file)
-        check_layout(content, self.json_file, self.images, classes=self.classes, patient_key=self.patient_key)
+        for mistake in find_mistakes(content, self.images, classes=self.classes, patient_key=self.patient_key):
+            raise mistake.error(self.json_file)
         beside = [self.json_file.with_name(name) for name in SPLIT_FILES if self.json_file.name in SPLIT_FILES]
         others = {path: replace(self, json_file=path) for path in beside} | {one.json_file: one for one in apart_from}
         for path, other in others.items():
@@ -126,7 +127,7 @@ class DataSet:
         there = set()
         for image in read_json(other.json_file)["images"]:
             if (identity := owner(image, other)) is None:
-                raise no_patient(image, other.json_file, other_key).error
+                raise no_patient(image, other_key).error(other.json_file)
             there.add(identity)
         both = sorted(here[identity] for identity in here.keys() & there)
         if not both:
@@ -206,6 +207,6 @@ def choose_findings(classes: Sequence[str], chosen: Sequence[str], declared: Seq
 def _names_in(json_file: Path, changed: int, size: int) -> tuple[str, ...]:
     """The categories' names in a json; read again when the file has changed."""
     categories = read_json(json_file)["categories"]
-    for mistake in category_mistakes(categories, json_file):
-        raise mistake.error
+    for mistake in category_mistakes(categories):
+        raise mistake.error(json_file)
     return tuple(category["name"] for category in sorted(categories, key=lambda category: category["id"]))

@@ -31,16 +31,22 @@ class Mistake:
     Attributes:
         kind: the name of the check, for example "box-outside"; the kinds are a fixed set.
         text: one line that names image and annotation but neither the json nor its folder.
-        error: what loading raises: the same with the path of the json.
         image: the image's record, None where the mistake is of no one image.
         annotation: the annotation's record, None where it is of none.
+        missing: the file or folder that is not there, where that is the mistake.
     """
 
     kind: str
     text: str
-    error: ValueError | FileNotFoundError
     image: dict | None = None
     annotation: dict | None = None
+    missing: Path | None = None
+
+    def error(self, json_file: Path) -> ValueError | FileNotFoundError:
+        """What loading raises: the same with the path of the json."""
+        if self.missing is None:
+            return ValueError(f"{json_file}: {self.text}")
+        return FileNotFoundError(f"{self.missing}: not there, but {json_file} needs it: {self.text}")
 
 
 def read_json(json_file: Path) -> dict[str, Any]:
@@ -69,32 +75,8 @@ def read_json(json_file: Path) -> dict[str, Any]:
     return content
 
 
-def check_layout(
-    content: dict[str, Any],
-    json_file: Path,
-    image_root: Path,
-    *,
-    classes: Sequence[str] = (),
-    patient_key: str = PATIENT_KEY,
-) -> None:
-    """Check what `read_json` returned; arguments as for `find_mistakes`.
-
-    Raises:
-        FileNotFoundError: the image folder or an image file is missing.
-        ValueError: anything else: categories, duplicate or missing ids, a missing patient_id, a file name that leaves
-            the image folder, a box outside its image or without area.
-    """
-    for mistake in find_mistakes(content, json_file, image_root, classes=classes, patient_key=patient_key):
-        raise mistake.error
-
-
 def find_mistakes(
-    content: dict[str, Any],
-    json_file: Path,
-    image_root: Path,
-    *,
-    classes: Sequence[str] = (),
-    patient_key: str = PATIENT_KEY,
+    content: dict[str, Any], image_root: Path, *, classes: Sequence[str] = (), patient_key: str = PATIENT_KEY
 ) -> Iterator[Mistake]:
     """All mistakes of what `read_json` returned, in the order of the file.
 
@@ -103,18 +85,17 @@ def find_mistakes(
 
     Args:
         content: as `read_json` returns it.
-        json_file: named in the errors; not opened.
         image_root: the folder its file names are relative to; no file in it is opened.
         classes: names that the categories must have, in the order of their ids; any if empty.
         patient_key: the key of an image record that names its patient; "" where the data set names none.
     """
-    yield from category_mistakes(content["categories"], json_file, classes)
+    yield from category_mistakes(content["categories"], classes)
     images: dict[int, dict] = {}
-    yield from _image_mistakes(content["images"], images, json_file, image_root, patient_key)
+    yield from _image_mistakes(content["images"], images, image_root, patient_key)
     categories = {record["id"] for record in content["categories"] if is_integer(record.get("id"))}
     seen: set[int] = set()
     for annotation in content["annotations"]:
-        yield from _annotation_mistakes(annotation, images, categories, seen, json_file)
+        yield from _annotation_mistakes(annotation, images, categories, seen)
 
 
 def patient_of(image: dict, key: str = PATIENT_KEY) -> str | None:
@@ -139,104 +120,92 @@ def name_mistake(name: Any) -> str | None:
     return "is what tables call the mean of all classes" if name in RESERVED_NAMES else None
 
 
-def category_mistakes(categories: list[dict], json_file: Path, classes: Sequence[str] = ()) -> Iterator[Mistake]:
+def category_mistakes(categories: list[dict], classes: Sequence[str] = ()) -> Iterator[Mistake]:
     """Mistakes of a json's categories; arguments as for `find_mistakes`."""
     incomplete = [category for category in categories if "id" not in category or "name" not in category]
     for category in incomplete:
-        yield _mistake("categories", json_file, f"category {category} has no 'id' or no 'name'; give it both.")
+        yield Mistake("categories", f"category {category} has no 'id' or no 'name'; give it both.")
     if incomplete:
         return
     ids = [category["id"] for category in categories]
     if not all(map(is_integer, ids)) or len(set(ids)) != len(ids):
-        text = f"category ids are {ids}; give each category an integer of its own."
-        yield _mistake("categories", json_file, text)
+        yield Mistake("categories", f"category ids are {ids}; give each category an integer of its own.")
         return
     names = [category["name"] for category in sorted(categories, key=lambda category: category["id"])]
     if classes and names != list(classes):
         text = f"categories in the order of their ids are {names}; they must be {list(classes)}."
-        yield _mistake("categories", json_file, text)
+        yield Mistake("categories", text)
         return
     if not names:
-        yield _mistake("categories", json_file, "it lists no categories; a detector needs at least one class.")
+        yield Mistake("categories", "it lists no categories; a detector needs at least one class.")
     for index, name in enumerate(names):
-        wrong = name_mistake(name)
-        if wrong is None and name in names[:index]:
-            wrong = "is the name of two categories"
+        wrong = "is the name of two categories" if name in names[:index] else name_mistake(name)
         if wrong is not None:
-            yield _mistake("categories", json_file, f"category name {name!r} {wrong}; give it another.")
+            yield Mistake("categories", f"category name {name!r} {wrong}; give it another.")
 
 
 def _image_mistakes(
-    images: list[dict], by_id: dict[int, dict], json_file: Path, image_root: Path, patient_key: str
+    images: list[dict], by_id: dict[int, dict], image_root: Path, patient_key: str
 ) -> Iterator[Mistake]:
     """Fills ``by_id`` with every image that an annotation can name."""
     if not images:
-        yield _mistake("no-images", json_file, "it lists no images; a split needs at least one.")
+        yield Mistake("no-images", "it lists no images; a split needs at least one.")
     folder_is_there = image_root.is_dir()
     if images and not folder_is_there:
-        missing = f"{image_root}: no such folder; {json_file.name} expects its images there."
         text = "its folder of images is not there; put it beside the json."
-        yield Mistake("folder-missing", text, FileNotFoundError(missing))
+        yield Mistake("folder-missing", text, missing=image_root)
     names: set[str] = set()
     for image in images:
         identity: Any = image.get("id")
         name: Any = image.get("file_name")
         where = f"image {identity} ({name})"
         if not is_integer(identity):
-            text = f"image {name} has id {identity!r}; give it an integer of its own."
-            yield _mistake("image-id", json_file, text, image)
+            yield Mistake("image-id", f"image {name} has id {identity!r}; give it an integer of its own.", image)
         elif not isinstance(name, str) or not name:
-            text = f"image {identity} has no 'file_name'; give the file's name in "
-            yield Mistake(
-                "file-name", f"{text}its folder of images.", ValueError(f"{json_file}: {text}{image_root}."), image
-            )
+            text = f"image {identity} has no 'file_name'; give the file's name in its folder of images."
+            yield Mistake("file-name", text, image)
         elif identity in by_id:
-            text = f"image id {identity} ({name}) is used twice; give each image its own."
-            yield _mistake("image-id", json_file, text, image)
+            yield Mistake("image-id", f"image id {identity} ({name}) is used twice; give each image its own.", image)
         elif name in names:
-            text = f"file {name} is listed twice (again as image {identity}); keep one."
-            yield _mistake("file-twice", json_file, text, image)
+            yield Mistake("file-twice", f"file {name} is listed twice (again as image {identity}); keep one.", image)
         for key in ("width", "height"):
             if not is_size(image.get(key)):
-                text = f"{where} has {key} {image.get(key)!r}; give its size in pixels."
-                yield _mistake("image-size", json_file, text, image)
+                yield Mistake("image-size", f"{where} has {key} {image.get(key)!r}; give its size in pixels.", image)
         if patient_key and patient_of(image, patient_key) is None:
-            yield no_patient(image, json_file, patient_key)
+            yield no_patient(image, patient_key)
         if isinstance(name, str) and name:
             names.add(name)
             if leaves_folder(name):
                 text = f"{where} has a file_name that leaves its folder of images; give a name inside that folder."
-                yield _mistake("outside-folder", json_file, text, image)
+                yield Mistake("outside-folder", text, image)
             elif folder_is_there and not is_file(image_root / name):
-                action = "add it or drop the record."
-                missing = f"{image_root / name}: no such file, but it is image {identity} of {json_file}; {action}"
-                yield Mistake("file-missing", f"{where}: no such file; {action}", FileNotFoundError(missing), image)
+                text = f"{where}: no such file; add it or drop the record."
+                yield Mistake("file-missing", text, image, missing=image_root / name)
         if isinstance(identity, int) and is_integer(identity):
             by_id.setdefault(identity, image)
 
 
 def _annotation_mistakes(
-    annotation: dict, images: dict[Any, dict], categories: set[int], seen: set[int], json_file: Path
+    annotation: dict, images: dict[Any, dict], categories: set[int], seen: set[int]
 ) -> Iterator[Mistake]:
     identity, owner = annotation.get("id"), annotation.get("image_id")
     # As pycocotools does, which takes 1.0 for 1 and "1" for nothing.
     image = images.get(owner) if isinstance(owner, Hashable) and is_finite(owner) else None
     if not isinstance(identity, int) or isinstance(identity, bool):
         text = f"an annotation has id {identity!r}; give it an integer of its own."
-        yield _mistake("annotation-id", json_file, text, image, annotation)
+        yield Mistake("annotation-id", text, image, annotation)
     elif identity in seen:
         text = f"annotation id {identity} is used twice; give each annotation its own."
-        yield _mistake("annotation-id", json_file, text, image, annotation)
+        yield Mistake("annotation-id", text, image, annotation)
     else:
         seen.add(identity)
     if image is None:
         text = f"annotation {identity} is of image {owner!r}, which is not listed; correct its image_id."
-        yield _mistake("no-such-image", json_file, text, None, annotation)
+        yield Mistake("no-such-image", text, None, annotation)
         return
 
     def mistake(kind: str, text: str) -> Mistake:
-        where = f"annotation {identity} of {image.get('file_name')}"
-        return _mistake(kind, json_file, f"{where} {text}", image, annotation)
+        return Mistake(kind, f"annotation {identity} of {image.get('file_name')} {text}", image, annotation)
 
     category = annotation.get("category_id")
     if not isinstance(category, Hashable) or category not in categories:
@@ -280,17 +249,11 @@ def box_mistake(box: Any, image: dict) -> tuple[str, str] | None:
     return None
 
 
-def _mistake(
-    kind: str, json_file: Path, text: str, image: dict | None = None, annotation: dict | None = None
-) -> Mistake:
-    return Mistake(kind, text, ValueError(f"{json_file}: {text}"), image, annotation)
-
-
-def no_patient(image: dict, json_file: Path, key: str) -> Mistake:
+def no_patient(image: dict, key: str) -> Mistake:
     """An image record lacks ``key``."""
     where = f"image {image.get('id')} ({image.get('file_name')})"
     text = f"{where} has no {key}; without it a split by patient cannot be checked (DATASETS.PATIENT_KEY)."
-    return _mistake("no-patient", json_file, text, image)
+    return Mistake("no-patient", text, image)
 
 
 def is_file(path: Path) -> bool:
@@ -316,6 +279,7 @@ def is_integer(value: Any) -> bool:
 
 
 def is_finite(value: Any) -> bool:
+    """Whether a value of a json is a finite number."""
     """Whether a value of a json is a finite number."""
     try:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -15,6 +15,8 @@ import numpy as np
 LEVELS = ("C2/3", "C3/4", "C4/5", "C5/6", "C6/7", "C7/T1")
 # Where the middle of the neck (half way between C2/3 and C7/T1) lies when nothing is shifted.
 NECK_CENTRE = (0.47, 0.535)
+# The ranges of `Disc.depth` of healthy discs and of protruding ones, in fractions of the field of view.
+Depths = tuple[tuple[float, float], tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -120,20 +122,13 @@ def superellipse(power: float, points: int = 48) -> np.ndarray:
     return outline
 
 
-def draw_neck(
-    rng: np.random.Generator,
-    *,
-    protrusion_rate: float,
-    protrusion_depth: tuple[float, float],
-    healthy_depth: tuple[float, float],
-) -> Neck:
+def draw_neck(rng: np.random.Generator, protrusion_rate: float, depths: Depths) -> Neck:
     """Draw a patient.
 
     Args:
         rng: the patient's own source of randomness.
         protrusion_rate: probability that a disc protrudes.
-        protrusion_depth: range of `Disc.depth` of protruding discs, in fractions of the field of view.
-        healthy_depth: the same range of the others.
+        depths: of the discs.
     """
     spacing = rng.uniform(0.088, 0.097)
     centre = (NECK_CENTRE[0] + rng.uniform(-0.025, 0.025), NECK_CENTRE[1] + rng.uniform(-0.02, 0.02))
@@ -162,27 +157,19 @@ def draw_neck(
         "annulus": rng.uniform(0.08, 0.13),
         "ligament": rng.uniform(0.05, 0.09),
     }
-    discs = [
-        _draw_disc(rng, index, shape, protrusion_rate, protrusion_depth, healthy_depth)
-        for index in range(len(LEVELS) + 4)
-    ]
-    return Neck(spine=spine, discs=tuple(discs), tissue=tissue, shape=shape)
+    discs = tuple(_draw_disc(rng, index, shape, protrusion_rate, depths) for index in range(len(LEVELS) + 4))
+    return Neck(spine=spine, discs=discs, tissue=tissue, shape=shape)
 
 
 def _draw_disc(
-    rng: np.random.Generator,
-    index: int,
-    shape: dict[str, float],
-    protrusion_rate: float,
-    protrusion_depth: tuple[float, float],
-    healthy_depth: tuple[float, float],
+    rng: np.random.Generator, index: int, shape: dict[str, float], protrusion_rate: float, depths: Depths
 ) -> Disc:
     cervical = index < len(LEVELS)
     protrudes = bool(rng.random() < protrusion_rate) and cervical
     # Degeneration is drawn without a look at the class: a dark disc alone says nothing about a protrusion.
     degenerated = rng.random() < 0.5
     thickness = rng.uniform(0.0235, 0.0285) * (0.85 if degenerated else 1.0)
-    low, high = protrusion_depth if protrudes else healthy_depth
+    low, high = depths[protrudes]
     return Disc(
         level=LEVELS[index] if cervical else "",
         position=index * shape["spacing"] + rng.uniform(-0.002, 0.002),
@@ -196,20 +183,14 @@ def _draw_disc(
     )
 
 
-def neighbouring_slice(
-    neck: Neck,
-    rng: np.random.Generator,
-    *,
-    protrusion_depth: tuple[float, float],
-    healthy_depth: tuple[float, float],
-) -> Neck:
+def neighbouring_slice(neck: Neck, rng: np.random.Generator, depths: Depths) -> Neck:
     """The same patient some millimetres to the side: depths, nuclei, cord and spinous processes differ a little.
 
     The depths stay within the ranges they were drawn from, so that the class is as plain as in the first slice.
     """
     discs = []
     for disc in neck.discs:
-        low, high = protrusion_depth if disc.protrudes else healthy_depth
+        low, high = depths[disc.protrudes]
         depth = float(np.clip(disc.depth * rng.uniform(0.88, 1.12), low, high))
         nucleus = disc.nucleus * rng.uniform(0.9, 1.05)
         discs.append(replace(disc, depth=depth, nucleus=nucleus, spread=disc.spread * rng.uniform(0.95, 1.05)))

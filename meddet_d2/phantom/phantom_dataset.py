@@ -127,9 +127,9 @@ def make_patient(params: PhantomParams, split: str, number: int) -> list[Slice]:
         number: 0, 1, ... within the split.
     """
     rng = np.random.default_rng([params.seed, SPLITS.index(split), number])
-    depths = {"protrusion_depth": params.protrusion_depth, "healthy_depth": params.healthy_depth}
-    neck = draw_neck(rng, protrusion_rate=params.protrusion_rate, **depths)
-    necks = [neck] + [neighbouring_slice(neck, rng, **depths) for _ in range(SLICES_PER_PATIENT - 1)]
+    depths = params.healthy_depth, params.protrusion_depth
+    neck = draw_neck(rng, params.protrusion_rate, depths)
+    necks = [neck, *(neighbouring_slice(neck, rng, depths) for _ in range(SLICES_PER_PATIENT - 1))]
     return [_make_slice(params, neck, rng) for neck in necks]
 
 

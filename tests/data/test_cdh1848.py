@@ -123,12 +123,14 @@ def test_missing_files_are_named(load, folder):
     with pytest.raises(FileNotFoundError, match=r"train\.json: no such file.*DETECTRON2_DATASETS"):
         load_cdh_layout(folder / "train.json", folder / "images", "x")
     (folder / "images" / "b.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"b\.png: no such file, but it is image 2 of .*train\.json"):
+    with pytest.raises(
+        FileNotFoundError, match=r"b\.png: not there, but .*train\.json needs it: image 2 \(b\.png\): no such file"
+    ):
         load(split())
     for file in (folder / "images").iterdir():
         file.unlink()
     (folder / "images").rmdir()
-    with pytest.raises(FileNotFoundError, match=r"images: no such folder"):
+    with pytest.raises(FileNotFoundError, match=r"images: not there, but .*its folder of images is not there"):
         load(split())
 
 

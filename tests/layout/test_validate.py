@@ -22,7 +22,7 @@ def test_every_mistake_is_found_and_loading_raises_the_first(tmp_path):
     layout.change(spoil)
     json_file = tmp_path / "train.json"
     content = json.loads(json_file.read_text())
-    mistakes = list(find_mistakes(content, json_file, tmp_path / "images"))
+    mistakes = list(find_mistakes(content, tmp_path / "images"))
     found = [(m.kind, (m.image or {}).get("id"), (m.annotation or {}).get("id")) for m in mistakes]
     assert found == [
         ("image-size", 3, None),
@@ -35,12 +35,14 @@ def test_every_mistake_is_found_and_loading_raises_the_first(tmp_path):
         ("category-unknown", 3, 9),
         ("no-such-image", None, 14),
     ]
-    assert all(str(tmp_path) not in mistake.text and str(json_file) in str(mistake.error) for mistake in mistakes)
+    assert all(
+        str(tmp_path) not in mistake.text and str(json_file) in str(mistake.error(json_file)) for mistake in mistakes
+    )
     with pytest.raises(ValueError) as caught:
         load_cdh_layout(json_file, tmp_path / "images", "spoilt")
     assert (
         str(caught.value)
-        == str(mistakes[0].error)
+        == str(mistakes[0].error(json_file))
         == f"{json_file}: image 3 (003.png) has height 0; " + ("give its size in pixels.")
     )
 
@@ -70,7 +72,7 @@ def test_no_value_of_a_json_makes_validation_fail(value, tmp_path):
         for key in [*record, "segmentation", "ignore"]:
             before = record.get(key)
             record[key] = value
-            kinds = {mistake.kind for mistake in find_mistakes(content, tmp_path / "train.json", tmp_path / "images")}
+            kinds = {mistake.kind for mistake in find_mistakes(content, tmp_path / "images")}
             free = ("id", "level", "spacing", "patient_id", "segmentation", "ignore", "area", "iscrowd")
             free = free if not isinstance(value, float) else free[:-2]
             # As everywhere in Python, True is 1; and "1" is a name.
@@ -78,7 +80,7 @@ def test_no_value_of_a_json_makes_validation_fail(value, tmp_path):
             assert kinds or key in free or odd
             record[key] = before
     content["annotations"][0]["bbox"] = [value, 1, 2, 3]
-    kinds = [mistake.kind for mistake in find_mistakes(content, tmp_path / "train.json", tmp_path / "images")]
+    kinds = [mistake.kind for mistake in find_mistakes(content, tmp_path / "images")]
     assert kinds == ["box-outside" if value == -1 else "box-malformed"]
 
 

@@ -155,7 +155,7 @@ def read_splits(
             text = str(error).removeprefix(f"{json_file}: ").replace(str(json_file), json_file.name)
             findings.append(Finding("json-broken", text, name, quotes=True))
             continue
-        for mistake in find_mistakes(content, json_file, image_root, patient_key=patient_key):
+        for mistake in find_mistakes(content, image_root, patient_key=patient_key):
             image, annotation = mistake.image or {}, mistake.annotation or {}
             file = image.get("file_name")
             where = _integer(image.get("id")), _integer(annotation.get("id")), file if isinstance(file, str) else None

@@ -54,22 +54,23 @@ class ImageAnnotation:
     where: str = ""
 
 
-def make_shape(label: Any, corners: Callable[[], Corners], attributes: Iterable[Any] = ()) -> Shape:
-    """A shape with its level, from the label or else from an attribute's whole value.
+def make_shape(label: Any, corners: Callable[[], Corners], said: Iterable[Any] = (), *, rotation: Any = None) -> Shape:
+    """A shape with its level, from the label or else from the whole of one of the values that are ``said`` of it.
 
     Args:
         label: as the file has it.
         corners: reads the box; its ValueError becomes the shape's problem.
-        attributes: values that may name a level.
+        said: values that may name a level.
+        rotation: of the box, in degrees; refused unless it is none or 0.
     """
     text = label.strip() if isinstance(label, str) else ""
-    level = find_level(text)
-    for value in attributes:
-        if level is None and isinstance(value, str):
-            level = find_level(value, whole=True)
     if not text:
         return Shape("", problem="a shape has no label")
+    levels = [find_level(text), *(find_level(value, whole=True) for value in said if isinstance(value, str))]
+    level = next(filter(None, levels), None)
     try:
+        if rotation not in (None, "") and number(rotation) != 0:
+            raise ValueError("a box is rotated; draw upright boxes")
         box = corners()
         if not (box[0] < box[2] and box[1] < box[3]):
             raise ValueError(f"the box of a '{text}' has no area")
@@ -117,6 +118,18 @@ def is_parallelogram(points: Sequence[tuple[float, float]], tolerance: float) ->
     return max(abs(a + e - c - g), abs(b + f - d - h)) <= 2 * tolerance
 
 
+def edges(values: Iterable[Any]) -> Corners:
+    """Left, top, right and bottom, as `number`."""
+    left, top, right, bottom = map(number, values)
+    return left, top, right, bottom
+
+
+def sized(values: Iterable[Any]) -> Corners:
+    """The corners of left, top, width and height, as `number`."""
+    left, top, width, height = edges(values)
+    return left, top, left + width, top + height
+
+
 def number(value: Any) -> float:
     """A finite number, also from text.
 
@@ -130,12 +143,6 @@ def number(value: Any) -> float:
     if not math.isfinite(found):
         raise ValueError("a coordinate is not a finite number")
     return found
-
-
-def refuse_rotated(angle: Any) -> None:
-    """Raises ValueError if an angle is something else than none or 0."""
-    if angle not in (None, "") and number(angle) != 0:
-        raise ValueError("a box is rotated; draw upright boxes")
 
 
 def image_size(width: Any, height: Any) -> tuple[int, int] | None:

@@ -6,17 +6,7 @@ from pathlib import Path
 
 from ...files import read_json_object
 from ...layout.identifiers import record_id
-from .annotation import (
-    Corners,
-    ImageAnnotation,
-    Shape,
-    bounding_box,
-    image_size,
-    make_shape,
-    number,
-    refuse_rotated,
-    table_of,
-)
+from .annotation import Corners, ImageAnnotation, Shape, bounding_box, edges, image_size, make_shape, sized, table_of
 from .coco_masks import mask_box
 
 # Pixels by which a box may leave its image, and by which it may differ from the box around its polygons.
@@ -82,7 +72,7 @@ def _refuse_corners(boxes: list[tuple[tuple[int, int] | None, dict]]) -> None:
     fit_as_corners, fit_as_sizes, meant = [], [], []
     for size, annotation in boxes:
         try:
-            left, top, right, bottom = box = tuple(map(number, annotation["bbox"]))
+            left, top, right, bottom = box = edges(annotation["bbox"])
         except (KeyError, TypeError, ValueError):
             continue
         width, height = size or (float("inf"), float("inf"))
@@ -106,27 +96,26 @@ def _refuse_corners(boxes: list[tuple[tuple[int, int] | None, dict]]) -> None:
 def _shape(annotation: dict, categories: dict[int | str, dict], size: tuple[int, int] | None) -> Shape:
     attributes = table_of(annotation.get("attributes"))
     label = categories[record_id(annotation.get("category_id"))].get("name")
-    return make_shape(label, lambda: _corners(annotation, size), [annotation.get("level"), *attributes.values()])
+    said = [annotation.get("level"), *attributes.values()]
+    return make_shape(label, lambda: _corners(annotation, size), said, rotation=attributes.get("rotation"))
 
 
 def _corners(annotation: dict, size: tuple[int, int] | None) -> Corners:
     box, outline = annotation.get("bbox"), annotation.get("segmentation")
-    refuse_rotated(table_of(annotation.get("attributes")).get("rotation"))
     if isinstance(outline, dict) and size is not None and outline.get("size") != [size[1], size[0]]:
         raise ValueError(f"a mask (RLE) is of another size than its image, {size[0]} x {size[1]}")
     if isinstance(box, list) and len(box) == 5:
         raise ValueError("a box is rotated; draw upright boxes")
-    if annotation.get("iscrowd"):
-        # CVAT marks what is painted with a brush as a crowd.
-        if not isinstance(outline, dict):
-            raise ValueError("a box is a crowd (iscrowd 1); draw a box for each disc")
-        return mask_box(outline, single=True)
-    if isinstance(box, list) and len(box) == 4:
-        x, y, width, height = map(number, box)
-        if width > 0 and height > 0:
-            return x, y, x + width, y + height
+    crowd = bool(annotation.get("iscrowd"))
+    # CVAT marks what is painted with a brush as a crowd.
+    if crowd and not isinstance(outline, dict):
+        raise ValueError("a box is a crowd (iscrowd 1); draw a box for each disc")
+    if not crowd and isinstance(box, list) and len(box) == 4:
+        x, y, right, bottom = sized(box)
+        if right > x and bottom > y:
+            return x, y, right, bottom
     if isinstance(outline, dict):
-        return mask_box(outline, single=False)
+        return mask_box(outline, single=crowd)
     if isinstance(outline, list) and outline:
         return _around(outline)
     raise ValueError("an annotation has neither a bbox with an area nor polygons nor a mask")

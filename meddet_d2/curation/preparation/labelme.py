@@ -6,17 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...files import read_json_object
-from .annotation import (
-    Corners,
-    ImageAnnotation,
-    Shape,
-    bounding_box,
-    image_size,
-    make_shape,
-    number,
-    table_of,
-    upright_box,
-)
+from .annotation import Corners, ImageAnnotation, Shape, bounding_box, image_size, make_shape, table_of, upright_box
 
 # Pixels by which a corner of a rectangle may be off.
 TOLERANCE = 0.5
@@ -65,6 +55,6 @@ def _corners(shape: dict[str, Any]) -> Corners:
     if len(points) != 2:
         raise ValueError("a circle does not have two points")
     # The centre and a point of the border.
-    (x, y), (border_x, border_y) = ([number(value) for value in point] for point in points)
-    radius = math.hypot(border_x - x, border_y - y)
+    x, y = map(float, points[0])
+    radius = math.hypot(box[2] - box[0], box[3] - box[1])
     return x - radius, y - radius, x + radius, y + radius

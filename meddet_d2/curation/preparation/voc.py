@@ -5,16 +5,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from .annotation import (
-    Corners,
-    ImageAnnotation,
-    Shape,
-    bounding_box,
-    image_size,
-    make_shape,
-    number,
-    refuse_rotated,
-)
+from .annotation import Corners, ImageAnnotation, Shape, bounding_box, edges, image_size, make_shape, sized
 
 
 def read_xml(path: Path) -> Iterator[ImageAnnotation]:
@@ -65,30 +56,27 @@ def _voc_shape(item: ElementTree.Element) -> Shape:
     attributes = {attribute.findtext("name"): attribute.findtext("value") for attribute in item.iter("attribute")}
 
     def corners() -> Corners:
-        refuse_rotated(attributes.get("rotation"))
         box = item.find("bndbox")
         if item.find("robndbox") is not None or (box is not None and box.find("angle") is not None):
             raise ValueError("a box is rotated; draw upright boxes")
         if box is None:
             raise ValueError("an object has no <bndbox>")
-        left, top, right, bottom = (number(box.findtext(key)) for key in ("xmin", "ymin", "xmax", "ymax"))
-        return left, top, right, bottom
+        return edges(box.findtext(key) for key in ("xmin", "ymin", "xmax", "ymax"))
 
-    return make_shape(item.findtext("name"), corners, [*attributes.values(), item.findtext("level")])
+    said = [*attributes.values(), item.findtext("level")]
+    return make_shape(item.findtext("name"), corners, said, rotation=attributes.get("rotation"))
 
 
 def _cvat_shape(item: ElementTree.Element) -> Shape:
     def corners() -> Corners:
-        refuse_rotated(item.get("rotation"))
         if item.tag == "box":
-            left, top, right, bottom = (number(item.get(key)) for key in ("xtl", "ytl", "xbr", "ybr"))
-            return left, top, right, bottom
+            return edges(map(item.get, ("xtl", "ytl", "xbr", "ybr")))
         if item.tag == "mask":
-            left, top, width, height = (number(item.get(key)) for key in ("left", "top", "width", "height"))
-            return left, top, left + width, top + height
+            return sized(map(item.get, ("left", "top", "width", "height")))
         if item.tag == "polygon":
             return bounding_box([point.split(",") for point in item.get("points", "").split(";")])
         # What it marks would be missing without a word.
         raise ValueError(f"a shape is a <{item.tag}>; draw rectangles or polygons")
 
-    return make_shape(item.get("label"), corners, [attribute.text for attribute in item.iter("attribute")])
+    said = [attribute.text for attribute in item.iter("attribute")]
+    return make_shape(item.get("label"), corners, said, rotation=item.get("rotation"))

@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from ...files import parse_yaml, read_text
-from .annotation import Corners, ImageAnnotation, Shape, bounding_box, is_parallelogram, make_shape, number, upright_box
+from .annotation import (
+    Corners,
+    ImageAnnotation,
+    Shape,
+    bounding_box,
+    is_parallelogram,
+    make_shape,
+    number,
+    table_of,
+    upright_box,
+)
 
 # Where the names of the classes are looked for, in the folder of annotations and in the two above.
 NAMES_FILES = ("data.yaml", "data.yml", "dataset.yaml", "classes.txt", "obj.names")
@@ -40,10 +50,9 @@ def find_names_file(folder: Path) -> Path:
     Raises:
         ValueError: there is none.
     """
-    for place in (folder, *folder.absolute().parents[:2]):
-        for name in NAMES_FILES:
-            if (place / name).is_file():
-                return place / name
+    for path in (place / name for place in (folder, *folder.absolute().parents[:2]) for name in NAMES_FILES):
+        if path.is_file():
+            return path
     raise ValueError(
         f"{folder}: YOLO's numbers need the names of their classes; "
         f"put {' or '.join(NAMES_FILES[::3])} there, or give --class-names FILE."
@@ -57,11 +66,10 @@ def read_names(path: Path) -> Names:
         ValueError: there are no names in it.
         OSError: it cannot be read.
     """
-    from_yaml, key_points = path.suffix in (".yaml", ".yml"), None
+    from_yaml = path.suffix in (".yaml", ".yml")
     try:
-        names = read_text(path).splitlines()
-        if from_yaml:
-            names, key_points = _yaml_names(read_text(path))
+        text = read_text(path)
+        names, key_points = _yaml_names(text) if from_yaml else (text.splitlines(), None)
     except ValueError as error:
         raise ValueError(f"{path}: {error}.") from error
     # An empty line at the end of a text is no class; elsewhere it counts.
@@ -73,8 +81,7 @@ def read_names(path: Path) -> Names:
 
 
 def _yaml_names(text: str) -> tuple[list[str], int | None]:
-    content = parse_yaml(text)
-    content = content if isinstance(content, dict) else {}
+    content = table_of(parse_yaml(text))
     names: Any = content.get("names")
     if isinstance(names, dict) and all(str(key).isdecimal() and int(key) < MOST_CLASSES for key in names):
         names = {int(key): name for key, name in names.items()}
@@ -144,14 +151,13 @@ def _corners(words: list[str], names: Names) -> Corners:
     count = len(values)
     if names.key_points is not None and count not in (4, 4 + names.key_points):
         raise ValueError(f"a line has {len(words)} numbers; a box and its key points have {5 + names.key_points}")
-    points = list(zip(values[::2], values[1::2], strict=False))
     if count == 4 or names.key_points is not None:
         box = _box(values)
-    elif count == 8 and is_parallelogram(points, TOLERANCE):
-        # Of a rotated box (OBB); whatever the image's proportions, its fractions are one.
-        box = upright_box(points, TOLERANCE)
     elif count >= 6 and count % 2 == 0:
-        box = bounding_box(points)
+        points = list(zip(values[::2], values[1::2], strict=True))
+        # Of four points the corners of a rotated box (OBB): its fractions are a parallelogram at any size of the image.
+        rotated = count == 8 and is_parallelogram(points, TOLERANCE)
+        box = upright_box(points, TOLERANCE) if rotated else bounding_box(points)
     else:
         raise ValueError(f"a line has {len(words)} numbers; a box has 5 (detections with a score are no annotations)")
     # Pixels in place of fractions; rounding may leave the border a little.
