@@ -14,17 +14,19 @@ metadata; only the file of --key, if you ask for one, says who is who. docs/how_
 
 import argparse
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 from ..command import new_parser
-from ..curation.preparation.annotation_files import FORMATS
+from ..curation.preparation.annotation_files import FORMATS, read_annotations
 from ..curation.preparation.assembly import assemble, check_output
 from ..curation.preparation.classes import ClassMap
-from ..curation.preparation.image_folder import ImageSettings, prepare_images
+from ..curation.preparation.image_folder import prepare_images
+from ..curation.preparation.image_index import find_images
 from ..curation.preparation.key_file import check_key, new_key, write_key
 from ..curation.preparation.omissions import Findings
+from ..curation.preparation.ownership import Owners
 from ..curation.preparation.split import draw_split, follow_list, follow_split
+from ..curation.preparation.table import read_table
 from ..files import read_text
 from ..formats import Pseudonyms
 from ..layout.data_set_writer import new_folder
@@ -78,7 +80,8 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
 
 def run(args: argparse.Namespace, findings: Findings) -> None:
     output = args.output or datasets_root() / "cdh1848"
-    settings = _settings(args, only=REGISTERED.get(output.name, ((), ()))[1])
+    classes = ClassMap(args.classes, args.ignore_label, REGISTERED.get(output.name, ((), ()))[1])
+    pattern = _pattern(args)
     fractions = fractions_of(args, SPLITS)
     check_output(output, [args.images, args.annotations], force=args.force)
     if args.key:
@@ -86,7 +89,13 @@ def run(args: argparse.Namespace, findings: Findings) -> None:
     listed = _listed(args.test_patients)
     pseudonyms = Pseudonyms.load()
     with new_key(args.key) as key, new_folder(output, replace=True) as folder:
-        records, owners = prepare_images(settings, folder, pseudonyms, findings)
+        index = find_images(args.images, findings)
+        annotations = read_annotations(args.annotations, args.format, findings, names_file=args.class_names)
+        columns = args.patient_column, args.image_column, args.split_column
+        table = read_table(args.patients, index, findings, *columns) if args.patients else None
+        owners = Owners(args.images, pseudonyms, table, args.patient_folder, pattern)
+        healthy = args.healthy_without_annotation
+        records = prepare_images(index, annotations, classes, owners, folder, findings, healthy=healthy)
         if listed:
             splits = follow_list(records, {owners.named(text): text for text in listed}, findings)
         elif args.split_column:
@@ -97,7 +106,7 @@ def run(args: argparse.Namespace, findings: Findings) -> None:
             folder,
             records,
             splits,
-            settings.classes.classes,
+            classes.classes,
             description="Prepared from labelled images by datasets/prepare_images.py",
             made_by="datasets/prepare_images.py",
             settings=_account(args, fractions),
@@ -106,10 +115,11 @@ def run(args: argparse.Namespace, findings: Findings) -> None:
         )
         if key is not None:
             write_key(key, [record for record in records if record.patient in splits])
-    summarize(output, numbers, settings.classes.classes)
+    summarize(output, numbers, classes.classes)
 
 
-def _settings(args: argparse.Namespace, only: Sequence[str]) -> ImageSettings:
+def _pattern(args: argparse.Namespace) -> re.Pattern | None:
+    """The pattern of --patient-pattern, after a look at options that exclude or need each other."""
     if args.split_column and not args.patients:
         raise ValueError("--split-column is a column of the table of --patients; give both.")
     if sum(map(bool, (args.split, args.split_column, args.test_patients))) > 1:
@@ -117,31 +127,18 @@ def _settings(args: argparse.Namespace, only: Sequence[str]) -> ImageSettings:
     if args.patient_folder is not None and args.patient_folder < 1:
         raise ValueError(f"--patient-folder {args.patient_folder}: folders are counted from 1.")
     try:
-        pattern = re.compile(args.patient_pattern) if args.patient_pattern else None
+        return re.compile(args.patient_pattern) if args.patient_pattern else None
     except re.error as error:
         raise ValueError(f"--patient-pattern {args.patient_pattern!r} is no regular expression ({error}).") from error
-    return ImageSettings(
-        images=args.images,
-        annotations=args.annotations,
-        kind=args.format,
-        classes=ClassMap(args.classes, args.ignore_label, only),
-        names_file=args.class_names,
-        table=args.patients,
-        columns=(args.patient_column, args.image_column, args.split_column),
-        folder_level=args.patient_folder,
-        pattern=pattern,
-        healthy_without_annotation=args.healthy_without_annotation,
-    )
 
 
 def _listed(path: Path | None) -> list[str]:
-    if path is None:
-        return []
     try:
-        listed = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+        lines = read_text(path).splitlines() if path else []
     except ValueError as error:
         raise ValueError(f"{path}: {error}.") from error
-    if not listed:
+    listed = [line.strip() for line in lines if line.strip()]
+    if path and not listed:
         raise ValueError(f"{path}: names no patient; write one a line.")
     return listed
 

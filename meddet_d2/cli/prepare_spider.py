@@ -9,8 +9,6 @@ docs/how_to/your_data.md says the rest.
 """
 
 import argparse
-import hashlib
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -21,18 +19,15 @@ from ..curation.preparation.spider import (
     GRADINGS,
     OVERVIEW,
     SEQUENCES,
-    Grades,
-    SpiderSlice,
-    Volume,
     find_volumes,
     read_gradings,
     read_official_split,
-    read_slices_of,
+    write_slices,
 )
 from ..curation.preparation.split import draw_split, follow_split
 from ..formats.metaimage import load_torchio
 from ..layout.data_set import CDH_CLASSES
-from ..layout.data_set_writer import Record, new_folder, write_image
+from ..layout.data_set_writer import Record, new_folder
 from ..places import datasets_root, given_path
 from .preparation_command import add_common_arguments, fractions_of, prepare, summarize
 
@@ -67,10 +62,9 @@ def run(args: argparse.Namespace, findings: Findings) -> None:
     gradings = read_gradings(args.release / GRADINGS, findings)
     official = read_official_split(args.release / OVERVIEW) if args.official_split else None
     with new_folder(output, replace=True) as folder:
-        records = []
+        records: list[Record] = []
         for volume in tqdm(volumes, desc="reading volumes", unit="volume", disable=None):
-            for found in _slices(volume, gradings, findings, central=args.slices == "central"):
-                records.append(_write(volume, found, folder, numbered=args.slices == "central"))
+            records += write_slices(volume, gradings, folder, findings, central=args.slices == "central")
         if official is not None:
             said = {f"spider_{patient:03d}": splits for patient, splits in official.items()}
             splits = follow_split(records, said, findings)
@@ -94,35 +88,6 @@ def run(args: argparse.Namespace, findings: Findings) -> None:
             strict=args.strict,
         )
     summarize(output, numbers, CDH_CLASSES)
-
-
-def _slices(volume: Volume, gradings: dict[int, Grades], findings: Findings, *, central: bool) -> list[SpiderSlice]:
-    if volume.mask is None:
-        findings.add("volumes_without_mask", str(volume.image))
-    elif volume.patient not in gradings:
-        findings.add("ungraded_patients", f"{volume.image}: patient {volume.patient}")
-    else:
-        try:
-            return read_slices_of(volume, gradings[volume.patient], findings, central=central)
-        except ValueError as error:
-            findings.add("unusable_volumes", str(error))
-    return []
-
-
-def _write(volume: Volume, found: SpiderSlice, folder: Path, *, numbered: bool) -> Record:
-    """SPIDER's numbers of patients are public pseudonyms, which its other tables use: they stay."""
-    name = f"{volume.name}_{found.number:03d}.png" if numbered else f"{volume.name}.png"
-    write_image(folder / "images" / name, found.pixels)
-    return Record(
-        file_name=name,
-        size=(found.pixels.shape[1], found.pixels.shape[0]),
-        patient=f"spider_{volume.patient:03d}",
-        spacing=found.spacing,
-        boxes=found.boxes,
-        digest=hashlib.sha256(found.pixels.tobytes()).hexdigest(),
-        source=volume.image.name,
-        source_patient=str(volume.patient),
-    )
 
 
 def main(arguments: list[str], prog: str | None = None) -> int:

@@ -32,7 +32,6 @@ def read_annotations(
     A file that cannot be read becomes an annotation with a problem, of the image of the same name.
 
     Args:
-        root: the file or folder.
         kind: one of FORMATS.
         findings: gets hidden files, texts that are no labels, and folders that cannot be opened.
         names_file: for YOLO, the names of the classes; looked for beside the annotations if None.
@@ -59,15 +58,14 @@ def read_annotations(
         raise ValueError(f"{root}: no {suffix} file in it, but --format is {kind}; correct one of the two.")
     found: list[ImageAnnotation] = []
     for path in paths:
-        where = path.relative_to(folder)
-        place = PurePosixPath(*where.parent.parts)
+        place = path.relative_to(folder)
         try:
             read = list(reader(path))
         except (ValueError, OSError) as error:
             read = [ImageAnnotation(path.stem, problem=str(error), unreadable=True)]
-        found += [
-            replace(one, folder=place, where=f"{where}: {one.where}" if one.where else str(where)) for one in read
-        ]
+        for one in read:
+            where = f"{place}: {one.where}" if one.where else str(place)
+            found.append(replace(one, folder=PurePosixPath(*place.parent.parts), where=where))
     return found
 
 
@@ -79,8 +77,6 @@ def match(
     An image with two annotations is left out: which of them is meant, and whether both together, nobody says.
 
     Args:
-        annotations: as read.
-        index: of the images.
         findings: gets annotations without an image and images whose annotation cannot be used.
         others_are_healthy: an image that nothing annotates will be taken for healthy.
 

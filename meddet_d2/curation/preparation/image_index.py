@@ -7,8 +7,11 @@ name, and "..", drives and roots in it are dropped.
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
+
+from .omissions import Findings
 
 # What may follow a name: annotators export IM0001.dcm as IM0001.png, and YOLO's txt has no suffix of the image.
 SUFFIXES = (".nii.gz", ".dcm", ".dicom", ".ima", ".nii", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
@@ -48,11 +51,6 @@ def walk(root: Path, left_out: Callable[[str], object]) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(root).parts)
 
 
-def is_image(path: Path) -> bool:
-    """Whether a file may be an image by its name; DICOM files often have no suffix."""
-    return path.suffix.lower() not in OTHER_SUFFIXES and path.name not in OTHER_NAMES
-
-
 class ImageIndex:
     """Finds images by the names that annotations use.
 
@@ -61,7 +59,8 @@ class ImageIndex:
         paths: the images in it.
     """
 
-    def __init__(self, root: Path, paths: Iterable[Path]) -> None:
+    def __init__(self, root: Path, paths: Sequence[Path]) -> None:
+        self.paths = paths
         self._folders: dict[Path, tuple[str, ...]] = {}
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
@@ -103,6 +102,26 @@ class ImageIndex:
         if best <= 0 and min(agreements) < 0:
             return []
         return [path for path in candidates if _agreement(self._folders[path], said) == best]
+
+
+def find_images(root: Path, findings: Findings) -> ImageIndex:
+    """The images below a folder: all files whose names can be one's. DICOM files often have no suffix.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: there is no image in it.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: no such folder of images.")
+    paths = []
+    for path in walk(root, partial(findings.add, "other_files")):
+        if path.suffix.lower() in OTHER_SUFFIXES or path.name in OTHER_NAMES:
+            findings.add("other_files", str(path))
+        else:
+            paths.append(path)
+    if not paths:
+        raise ValueError(f"{root}: no image in it.")
+    return ImageIndex(root, paths)
 
 
 def _agreement(folders: tuple[str, ...], said: tuple[str, ...]) -> int:

@@ -1,8 +1,8 @@
 """Whose an image is, and who is the same person under two names."""
 
-import re
 from collections import defaultdict
 from pathlib import Path
+from re import Pattern
 
 from ...formats import MRSlice, Pseudonyms
 from ...layout.data_set_writer import Record
@@ -39,22 +39,17 @@ class Owners:
     Args:
         root: the folder of images.
         pseudonyms: for patients.
-        table: what a spreadsheet says, or None.
-        folder_level: which folder below the root is the patient, from 1, or None.
-        pattern: what finds the patient in the path below the root, its first group or all of it; or None.
+        table: what a spreadsheet says.
+        level: which folder below the root is the patient, from 1.
+        pattern: what finds the patient in the path below the root, its first group or all of it.
     """
 
     def __init__(
-        self,
-        root: Path,
-        pseudonyms: Pseudonyms,
-        table: PatientTable | None,
-        folder_level: int | None,
-        pattern: re.Pattern | None,
+        self, root: Path, pseudonyms: Pseudonyms, table: PatientTable | None, level: int | None, pattern: Pattern | None
     ) -> None:
         self.same = SamePatients()
-        self._root, self._pseudonyms = root, pseudonyms
-        self._table, self._folder_level, self._pattern = table, folder_level, pattern
+        self.pseudonyms, self._root = pseudonyms, root
+        self._table, self._level, self._pattern = table, level, pattern
         self._by_dicom: dict[str, set[str]] = defaultdict(set)
         self._example: dict[str, Path] = {}
         # The first way in which each patient was written.
@@ -67,7 +62,7 @@ class Owners:
         """
         text = self._text(path)
         if text and patient_key(text):
-            patient = self._pseudonyms.patient(text)
+            patient = self.pseudonyms.patient(text)
             if self.same.join(self.named(text), patient):
                 findings.add("joined_patients", f"one patient, written in two ways, for example {path}")
             if read.patient_id is not None:
@@ -83,7 +78,7 @@ class Owners:
 
     def named(self, text: str) -> str:
         """The pseudonym of a patient, whichever way of writing `patient_key` takes for the same."""
-        return self.same.name(self._pseudonyms.patient(self._spellings.setdefault(patient_key(text), text)))
+        return self.same.name(self.pseudonyms.patient(self._spellings.setdefault(patient_key(text), text)))
 
     def join(self, findings: Findings) -> None:
         """Join two patients whose files have one PatientID in DICOM.
@@ -110,9 +105,8 @@ class Owners:
         relative = path.relative_to(self._root)
         if self._table is not None:
             return self._table.patients.get(path, "")
-        if self._folder_level is not None:
-            folders = relative.parts[:-1]
-            return folders[self._folder_level - 1] if self._folder_level <= len(folders) else ""
+        if self._level is not None:
+            return next(iter(relative.parts[self._level - 1 : -1]), "")
         if self._pattern is not None:
             found = self._pattern.search(relative.as_posix())
             return ((found.group(1) if self._pattern.groups else found.group()) or "") if found else ""

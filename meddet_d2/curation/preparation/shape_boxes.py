@@ -31,7 +31,6 @@ def make_boxes(
     Args:
         annotation: of the image; it has no problem, and every label has a class.
         size: (width, height) of the image.
-        classes: labels to classes.
         findings: gets boxes that are cut, and those for which the image must be left out.
         where: names the image in them.
 

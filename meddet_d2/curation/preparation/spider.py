@@ -27,7 +27,7 @@ import numpy as np
 
 from ...formats import window
 from ...formats.metaimage import read_volume
-from ...layout.data_set_writer import Box
+from ...layout.data_set_writer import Box, Record, write_image
 from ...layout.levels import DISCS
 from .annotation import number
 from .image_index import walk
@@ -59,23 +59,6 @@ class Volume:
     @property
     def name(self) -> str:
         return f"spider_{self.patient:03d}_{self.sequence}"
-
-
-@dataclass(frozen=True)
-class SpiderSlice:
-    """A sagittal slice: superior above, anterior on the left.
-
-    Attributes:
-        pixels: (H, W) uint8.
-        spacing: millimetres of a row and a column.
-        boxes: of the graded discs.
-        number: of the slice from the patient's left, from 1.
-    """
-
-    pixels: np.ndarray
-    spacing: tuple[float, float]
-    boxes: tuple[Box, ...]
-    number: int
 
 
 def find_volumes(root: Path, sequences: tuple[str, ...], findings: Findings) -> list[Volume]:
@@ -158,42 +141,70 @@ def read_official_split(path: Path) -> dict[int, set[str]]:
     return found
 
 
-def read_slices_of(volume: Volume, grades: Grades, findings: Findings, *, central: bool) -> list[SpiderSlice]:
-    """The middle slice of a volume, or all central ones, with the boxes of its graded discs.
+def write_slices(
+    volume: Volume, gradings: dict[int, Grades], folder: Path, findings: Findings, *, central: bool
+) -> list[Record]:
+    """Write the middle slice of a volume, or all central ones: superior above, anterior on the left.
 
     Args:
-        volume: with a mask.
-        grades: of the patient's discs.
-        findings: gets discs that have no box.
-        central: all slices within CENTRAL_MM of the middle one.
+        volume: what is left out, all of it or a disc, is a finding.
+        gradings: of all patients.
+        folder: the new data set.
+        findings: gets what has no box.
+        central: all slices within CENTRAL_MM of the middle one, numbered from the patient's left, from 1.
 
-    Raises:
-        ValueError: a file cannot be read, image and mask do not fit, or there is no disc in the mask.
+    Returns:
+        The images with the boxes of their graded discs. SPIDER's numbers of patients are public pseudonyms, which its
+        other tables use: they stay.
     """
-    assert volume.mask is not None, "volumes without a mask are left out before"
-    image, spacing = read_volume(volume.image, labels=False)
-    mask, _ = read_volume(volume.mask, labels=True)
-    if image.shape != mask.shape:
-        raise ValueError(f"{volume.image}: {image.shape} voxels, but its mask has {mask.shape}.")
-    discs = [int(label) for label in np.unique(mask) if FIRST_DISC <= label <= LAST_DISC]
-    if not discs:
-        raise ValueError(f"{volume.mask}: no disc in it.")
-    areas = {disc: (mask == disc).sum(axis=(1, 2)) for disc in discs}
+    if volume.mask is None:
+        findings.add("volumes_without_mask", str(volume.image))
+        return []
+    if volume.patient not in gradings:
+        findings.add("ungraded_patients", f"{volume.image}: patient {volume.patient}")
+        return []
+    try:
+        image, mask, spacing = _read_planes(volume.image, volume.mask)
+    except ValueError as error:
+        findings.add("unusable_volumes", str(error))
+        return []
+    grades, found = gradings[volume.patient], list[Record]()
+    areas = {int(disc): (mask == disc).sum(axis=(1, 2)) for disc in np.unique(mask) if FIRST_DISC <= disc <= LAST_DISC}
     middle = _middle(areas)
     reach = int(CENTRAL_MM / spacing[0]) if central else 0
     named = not (mask == FIRST_DISC - 1).any() and 0 not in grades
     if not named:
         findings.add("uncertain_levels", f"patient {volume.patient} ({volume.image.name}): a disc 0")
-    found = []
     for index in range(max(0, middle - reach), min(len(mask), middle + reach + 1)):
         where = f"{volume.image}, slice {index + 1}"
         boxes = tuple(_boxes(_upright(mask[index]), index, areas, grades, findings, where, named=named))
         if boxes:
             pixels = window(_without_padding(_upright(image[index])))
-            found.append(SpiderSlice(pixels, (spacing[2], spacing[1]), boxes, index + 1))
+            name = f"{volume.name}_{index + 1:03d}.png" if central else f"{volume.name}.png"
+            write_image(folder / "images" / name, pixels)
+            height, width = pixels.shape
+            patient = f"spider_{volume.patient:03d}"
+            found.append(
+                Record(name, (width, height), patient, (spacing[2], spacing[1]), boxes, source=volume.image.name)
+            )
     if not found:
-        raise ValueError(f"{volume.image}: no graded disc in the slices that were asked for.")
+        findings.add("unusable_volumes", f"{volume.image}: no graded disc in the slices that were asked for.")
     return found
+
+
+def _read_planes(image_file: Path, mask_file: Path) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
+    """Values and labels of a volume, sagittal planes first, and its spacing between and in them.
+
+    Raises:
+        ValueError: a file cannot be read, image and mask do not fit, or there is no disc in the mask.
+    """
+    image, spacing = read_volume(image_file, labels=False)
+    mask, _ = read_volume(mask_file, labels=True)
+    if image.shape != mask.shape:
+        raise ValueError(f"{image_file}: {image.shape} voxels, but its mask has {mask.shape}.")
+    if not ((mask >= FIRST_DISC) & (mask <= LAST_DISC)).any():
+        raise ValueError(f"{mask_file}: no disc in it.")
+    return image, mask, spacing
 
 
 def _middle(areas: dict[int, np.ndarray]) -> int:

@@ -47,13 +47,7 @@ def read_table(
     image_column: str,
     split_column: str | None = None,
 ) -> PatientTable:
-    """Read a csv with a header; see `read_rows`.
-
-    Args:
-        path: the table.
-        index: of the images.
-        findings: gets rows of images that are not there, and images of two patients.
-        patient_column, image_column, split_column: the headings.
+    """Read a csv with a header; rows of images that are not there, and images of two patients, are findings.
 
     Raises:
         FileNotFoundError: there is no table.
