@@ -15,8 +15,8 @@ from ..places import datasets_root, given_path
 REGISTERED = {"cdh1848": (("train", "test"), CDH_CLASSES), "spider_lumbar": (("train", "val"), CDH_CLASSES)}
 
 
-def add_common_arguments(parser: argparse.ArgumentParser, name: str, parts: str) -> None:
-    """Options that all scripts have; ``name`` is the data set's, ``parts`` the splits of two fractions."""
+def add_common_arguments(parser: argparse.ArgumentParser, name: str) -> None:
+    """Options that all scripts have; ``name`` is the data set's, one of REGISTERED."""
     parser.add_argument(
         "--output",
         type=given_path,
@@ -28,7 +28,7 @@ def add_common_arguments(parser: argparse.ArgumentParser, name: str, parts: str)
         type=float,
         nargs="+",
         metavar="FRACTION",
-        help=f"fractions of the patients: two for {parts}, three for train, val and test (default: 0.8 0.2)",
+        help=f"of the patients: two for {' and '.join(REGISTERED[name][0])}, or three, val before test (default: 0.8 0.2)",
     )
     parser.add_argument("--seed", type=int, default=1848, metavar="N", help="of the split (default: 1848)")
     parser.add_argument("--strict", action="store_true", help="write nothing if anything must be left out")
@@ -36,20 +36,20 @@ def add_common_arguments(parser: argparse.ArgumentParser, name: str, parts: str)
     parser.add_argument("--force", action="store_true", help="replace what was prepared before")
 
 
-def fractions_of(arguments: argparse.Namespace, names: Sequence[Sequence[str]]) -> dict[str, float]:
-    """The fractions of --split by the names of their splits; ``names`` are those of two and of three.
+def fractions_of(arguments: argparse.Namespace, name: str) -> dict[str, float]:
+    """The fractions of --split by the names of their splits; of two those of REGISTERED.
 
     Raises:
         ValueError: there are neither two nor three, one is not greater than 0, or their sum is not 1.
     """
     fractions = arguments.split or [0.8, 0.2]
     shown = " ".join(f"{value:g}" for value in fractions)
-    fitting = [found for found in names if len(found) == len(fractions)]
-    if not fitting or not min(fractions) > 0 or not abs(sum(fractions) - 1) < 0.001:
+    if len(fractions) not in (2, 3) or not min(fractions) > 0 or not abs(sum(fractions) - 1) < 0.001:
         raise ValueError(f"--split {shown}: give two or three fractions, greater than 0, that add up to 1.")
     if not 0 <= arguments.seed < 2**32:
         raise ValueError(f"--seed {arguments.seed}: give a whole number from 0 to {2**32 - 1}.")
-    return dict(zip(fitting[0], fractions, strict=True))
+    splits = REGISTERED[name][0] if len(fractions) == 2 else ("train", "val", "test")
+    return dict(zip(splits, fractions, strict=True))
 
 
 def summarize(output: Path, numbers: Mapping[str, Mapping[str, int]], classes: Sequence[str]) -> None:

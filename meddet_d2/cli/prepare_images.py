@@ -33,8 +33,6 @@ from ..layout.data_set_writer import new_folder
 from ..places import datasets_root, given_path
 from .preparation_command import REGISTERED, add_common_arguments, fractions_of, prepare, summarize
 
-SPLITS = (("train", "test"), ("train", "val", "test"))
-
 
 def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namespace:
     parser = new_parser(__doc__, prog)
@@ -69,7 +67,7 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
     owner.add_argument("--patient-pattern", metavar="REGEX", help="its first group, in the path, is the patient")
     parser.add_argument("--patient-column", default="patient", metavar="NAME", help="of the table (default: patient)")
     parser.add_argument("--image-column", default="image", metavar="NAME", help="of the table (default: image)")
-    add_common_arguments(parser, "cdh1848", "train and test")
+    add_common_arguments(parser, "cdh1848")
     parser.add_argument("--split-column", metavar="NAME", help="of the table: train, val or test, in place of --split")
     parser.add_argument(
         "--test-patients", type=given_path, metavar="FILE", help="a patient a line; all others are to train"
@@ -82,7 +80,7 @@ def run(args: argparse.Namespace, findings: Findings) -> None:
     output = args.output or datasets_root() / "cdh1848"
     classes = ClassMap(args.classes, args.ignore_label, REGISTERED.get(output.name, ((), ()))[1])
     pattern = _pattern(args)
-    fractions = fractions_of(args, SPLITS)
+    fractions = fractions_of(args, "cdh1848")
     check_output(output, [args.images, args.annotations], force=args.force)
     if args.key:
         check_key(args.key, output, force=args.force)

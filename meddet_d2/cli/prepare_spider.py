@@ -31,8 +31,6 @@ from ..layout.data_set_writer import Record, new_folder
 from ..places import datasets_root, given_path
 from .preparation_command import add_common_arguments, fractions_of, prepare, summarize
 
-SPLITS = (("train", "val"), ("train", "val", "test"))
-
 
 def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namespace:
     parser = new_parser(__doc__, prog)
@@ -47,7 +45,7 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
         help="of each volume: the one through the middle of the discs, or all within 10 mm of it (default: middle)",
     )
     parser.add_argument("--official-split", action="store_true", help=f"follow {OVERVIEW}, in place of --split")
-    add_common_arguments(parser, "spider_lumbar", "train and val")
+    add_common_arguments(parser, "spider_lumbar")
     return parser.parse_args(arguments)
 
 
@@ -55,7 +53,7 @@ def run(args: argparse.Namespace, findings: Findings) -> None:
     output = args.output or datasets_root() / "spider_lumbar"
     if args.official_split and args.split:
         raise ValueError("--split and --official-split exclude each other; give one of them.")
-    fractions = fractions_of(args, SPLITS)
+    fractions = fractions_of(args, "spider_lumbar")
     check_output(output, [args.release], force=args.force)
     load_torchio()
     volumes = find_volumes(args.release, tuple(args.sequences), findings)

@@ -10,7 +10,7 @@ else:
 
     from ..config import add_meddet_config
     from ..phantom import PhantomParams
-    from ..phantom.scanner import add_bias_field, add_rician_noise
+    from ..phantom.acquisition import add_bias_field, add_rician_noise
     from ..places import datasets_root
     from .builtin import register_datasets
     from .mapper import MedDetDatasetMapper

@@ -54,9 +54,7 @@ def assemble(
         splits: of each patient.
         classes: names, in the order of their ids.
         description: for ``info``.
-        made_by: the script.
         settings: what shaped the data set and says nothing of patients.
-        findings: whose counts are written.
         strict: problems are an error.
 
     Returns:
