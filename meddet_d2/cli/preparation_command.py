@@ -28,7 +28,7 @@ def add_common_arguments(parser: argparse.ArgumentParser, name: str) -> None:
         type=float,
         nargs="+",
         metavar="FRACTION",
-        help=f"of the patients: two for {' and '.join(REGISTERED[name][0])}, or three, val before test (default: 0.8 0.2)",
+        help=f"of the patients: {' and '.join(REGISTERED[name][0])}, or train, val and test (default: 0.8 0.2)",
     )
     parser.add_argument("--seed", type=int, default=1848, metavar="N", help="of the split (default: 1848)")
     parser.add_argument("--strict", action="store_true", help="write nothing if anything must be left out")

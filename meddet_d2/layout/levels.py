@@ -24,10 +24,9 @@ def _pattern(upper: str, lower: str) -> re.Pattern:
     return re.compile(rf"(?<![A-Za-z0-9]){one}[ _/\\.|–-]*{two}(?![0-9])", re.IGNORECASE)
 
 
-_PAIRS = list(pairwise(VERTEBRAE))
+_PATTERNS = {disc_name(*pair): _pattern(*pair) for pair in pairwise(VERTEBRAE)}
 # From C2/3, the uppermost disc there is, down to L5/S1.
-DISCS = tuple(disc_name(*pair) for pair in _PAIRS)
-_PATTERNS = {disc_name(*pair): _pattern(*pair) for pair in _PAIRS}
+DISCS = tuple(_PATTERNS)
 _TWELFTH = re.compile(_LETTERS["T"] + " ?12", re.IGNORECASE)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ...layout.data_set_writer import Box
-from .annotation import Corners, ImageAnnotation
+from .annotation import ImageAnnotation
 from .classes import ClassMap
 from .omissions import Findings
 
@@ -43,27 +43,19 @@ def make_boxes(
         assert shape.box is not None and category is not None, "without a problem, and checked"
         scale = (*size, *size) if annotation.normalized else (1, 1, 1, 1)
         # Hundredths of a pixel: rounded first, so that the json's box is exactly the one that is checked.
-        left, top, right, bottom = (round(value * side, 2) for value, side in zip(shape.box, scale, strict=True))
-        inside = _cut(left, size[0]), _cut(top, size[1]), _cut(right, size[0]), _cut(bottom, size[1])
+        corners = [round(value * side, 2) for value, side in zip(shape.box, scale, strict=True)]
+        inside = [min(max(value, 0.0), float(side)) for value, side in zip(corners, (*size, *size), strict=True)]
         width, height = round(inside[2] - inside[0], 2), round(inside[3] - inside[1], 2)
-        shown = f"{where}: {shape.label!r} at {_shown(shape.box)}"
+        shown = "{}: {!r} at ({:g}, {:g}) to ({:g}, {:g})".format(where, shape.label, *shape.box)
         if not annotation.normalized and max(shape.box) <= 1:
             findings.add("degenerate_boxes", f"{shown}: are these fractions of the image? Export pixels")
             return None
         if min(width, height) < LEAST_SIDE:
             findings.add("degenerate_boxes", shown)
             return None
-        if inside != (left, top, right, bottom):
+        if inside != corners:
             clipped.append(shown)
         found.append(Box(category, (inside[0], inside[1], width, height), shape.level))
     for shown in clipped:
         findings.add("clipped_boxes", shown)
     return tuple(found)
-
-
-def _cut(value: float, side: int) -> float:
-    return min(max(value, 0.0), float(side))
-
-
-def _shown(box: Corners) -> str:
-    return "({:g}, {:g}) to ({:g}, {:g})".format(*box)

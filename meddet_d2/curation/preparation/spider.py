@@ -97,6 +97,7 @@ def read_gradings(path: Path, findings: Findings) -> dict[int, Grades]:
         where = f"{path}, row {line}"
         try:
             patient, disc = _whole(row.pop("Patient")), _whole(row.pop("IVD label"))
+            row.pop("", None)  # behind a comma at the end of the heading
             if _whole(row[HERNIATION]) not in (0, 1):
                 raise ValueError
         except ValueError:
