@@ -35,14 +35,10 @@ def provenance_now() -> dict:
         "commit": commit,
         "dirty": dirty,
         "sources": source_hash(),
-        "engine": engine_name(),
+        # Without the folder where it lies.
+        "engine": describe_engine().rpartition(" from ")[0],
         "torch": torch.__version__,
     }
-
-
-def engine_name() -> str:
-    """The engine's kind and version, without the folder where it lies."""
-    return describe_engine().rpartition(" from ")[0]
 
 
 def hardware(threads: int | None = None) -> dict:

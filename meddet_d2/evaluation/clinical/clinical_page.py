@@ -47,12 +47,14 @@ def write_page(
         pictures: the images of the cases, for the worst and the best.
         card: a model card, or None.
     """
-    settings, subject = measurement.settings, measurement.subject
+    settings, subject, counts = measurement.settings, measurement.subject, record["counts"]
+    images, patients = counts["images"], counts["patients"]
+    of = f" of {many(patients, 'patient')}" if subject.unit == "patient" else ", of patients who are not known"
     worst, best = choose(measurement)
     return render(
         "report.html.j2",
         title=f"What the detector finds: {record['data']['name']}",
-        lead=_lead(record, subject),
+        lead=f"{many(images, 'image')}{of}, {counts['patients_with_lesion']} of them with {subject.finding} annotated.",
         record=record,
         precision_name="AP50" if settings.iou == 0.5 else f"AP at IoU {settings.iou:g}",
         notices=_notices(record, subject),
@@ -62,7 +64,7 @@ def write_page(
         rule=RULE,
         legend=picture(draw_legend(subject.classes, width=LEGEND)),
         level_names={UNKNOWN: "with a name that is no disc level", UNNAMED: "without a name"},
-        card=_card(card),
+        card=card and [(text, _text(card[key])) for key, text in CARD_TEXTS.items() if key in card],
         undefined=_undefined(record),
         percent=percent,
         interval=interval,
@@ -70,14 +72,14 @@ def write_page(
     )
 
 
-def percent(value: float | None) -> str:
+def percent(value: float) -> str:
     """A share as text, one digit after the point."""
-    return "not defined" if value is None or math.isnan(value) else f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
+    return "not defined" if math.isnan(value) else f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
 
 
-def number(value: float | None, digits: int = 2) -> str:
+def number(value: float, digits: int = 2) -> str:
     """A number as text."""
-    return "not defined" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+    return "not defined" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def interval(figure: Mapping[str, Any], *, share: bool = True, digits: int = 2) -> str:
@@ -92,13 +94,6 @@ def interval(figure: Mapping[str, Any], *, share: bool = True, digits: int = 2) 
     if low == high:
         return "no spread"
     return f"{100 * low:.1f} to {percent(high)}" if share else f"{low:.{digits}f} to {high:.{digits}f}"
-
-
-def _lead(record: Mapping[str, Any], subject: Subject) -> str:
-    counts = record["counts"]
-    images, patients, ill = counts["images"], counts["patients"], counts["patients_with_lesion"]
-    of = f" of {many(patients, 'patient')}" if subject.unit == "patient" else ", of patients who are not known"
-    return f"{many(images, 'image')}{of}, {ill} of them with {subject.finding} annotated."
 
 
 def _notices(record: Mapping[str, Any], subject: Subject) -> list[str]:
@@ -169,12 +164,6 @@ def _plots(measurement: Measurement) -> dict[str, Markup | None]:
 def _groups(record: Mapping[str, Any]) -> tuple[str, ...]:
     """Of "patients" and "images" those that are to be told apart."""
     return ("patients", "images") if record["subject"]["unit"] == "patient" else ("images",)
-
-
-def _card(card: Mapping[str, Any] | None) -> list[tuple[str, str]] | None:
-    if card is None:
-        return None
-    return [(text, _text(card[key])) for key, text in CARD_TEXTS.items() if key in card]
 
 
 def _text(value: Any) -> str:

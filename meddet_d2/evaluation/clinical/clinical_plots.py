@@ -18,6 +18,8 @@ from .curves import RATES, Froc, PrecisionRecall
 STYLES = ("-", "--", "-.", ":")
 FAINT = "#8a929c"
 SIZE = (5.4, 4.0)
+# Above the axes, where it hides no curve.
+LEGEND: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": 2, "borderaxespad": 0.2}
 _LOOK: dict[Any, Any] = {
     "font.size": 10,
     "axes.edgecolor": "#5b636d",
@@ -35,12 +37,8 @@ def precision_recall_plot(curves: Sequence[PrecisionRecall], names: Sequence[str
     figure, axes = _axes(
         "Recall: share of the annotated that are found", "Precision: share of the boxes that are right"
     )
-    for index, (curve, name) in enumerate(zip(curves, names, strict=True)):
-        if len(curve.recall):
-            axes.plot(curve.recall, curve.precision, **_look(index, name))
-            _dot(axes, curve.recall, curve.precision, curve.threshold, threshold, ink_of(index))
-    _legend(axes)
-    return plot(figure)
+    lines = [(curve.recall, curve.precision, curve.threshold) for curve in curves]
+    return _drawn(figure, axes, dict(zip(names, lines, strict=True)), threshold)
 
 
 @matplotlib.rc_context(_LOOK)
@@ -61,7 +59,7 @@ def froc_plot(curves: Mapping[str, Froc], bands: Mapping[str, Mapping], threshol
         axes.plot(rate, sensitivity, **_look(index, name))
         if curve.rate[curve.threshold >= threshold][-1] >= 1 / 16:
             _dot(axes, curve.rate, curve.sensitivity, curve.threshold, threshold, ink_of(index))
-    _legend(axes)
+    axes.legend(**LEGEND)
     return plot(figure)
 
 
@@ -71,14 +69,11 @@ def roc_plot(rocs: Mapping[str, Sequence[Mapping]], finding: str, threshold: flo
     figure, axes = _axes(f"Without {finding}, yet flagged (1 − specificity)", f"With {finding}, flagged (sensitivity)")
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    for index, (name, points) in enumerate(rocs.items()):
-        if points:
-            x, y, thresholds = (np.array([point[key] for point in points], dtype=float) for key in points[0])
-            axes.plot(x, y, **_look(index, name))
-            _dot(axes, x, y, thresholds, threshold, ink_of(index))
     axes.set_xlim(-0.02, 1.02)
-    _legend(axes)
-    return plot(figure)
+    lines = {
+        name: np.array([list(point.values()) for point in points]).reshape(-1, 3).T for name, points in rocs.items()
+    }
+    return _drawn(figure, axes, lines, threshold)
 
 
 @matplotlib.rc_context(_LOOK)
@@ -116,9 +111,14 @@ def _axes(across: str, up: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _legend(axes: Axes) -> None:
-    """Above the axes, where it hides no curve."""
-    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, borderaxespad=0.2)
+def _drawn(figure: Figure, axes: Axes, lines: Mapping[str, Sequence[np.ndarray]], threshold: float) -> Markup:
+    """The figure with lines of (x, y, thresholds), those without points left out."""
+    for index, (name, (x, y, thresholds)) in enumerate(lines.items()):
+        if len(x):
+            axes.plot(x, y, **_look(index, name))
+            _dot(axes, x, y, thresholds, threshold, ink_of(index))
+    axes.legend(**LEGEND)
+    return plot(figure)
 
 
 def _dot(axes: Axes, x: np.ndarray, y: np.ndarray, thresholds: np.ndarray, threshold: float, color: str) -> None:
