@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from tabulate import tabulate
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -100,12 +101,12 @@ def count(model: Any, height: int, width: int, run: Callable[[Any, Tensor], obje
 
 def format_table(figures: dict[str, Any]) -> str:
     """Lay out the result of :func:`count` as a table, in millions of parameters and 10^9 multiply-adds."""
-    lines = [f"{'part':<10} {'params, M':>12} {'macs, G':>10} {'macs_mmcv, G':>14}"]
-    for name, part in [*figures["parts"].items(), ("all", figures)]:
-        lines.append(
-            f"{name:<10} {part['params'] / 1e6:>12.4f} {part['macs'] / 1e9:>10.2f} {part['macs_mmcv'] / 1e9:>14.2f}"
-        )
-    return "\n".join(lines)
+    rows = [
+        (name, part["params"] / 1e6, part["macs"] / 1e9, part["macs_mmcv"] / 1e9)
+        for name, part in [*figures["parts"].items(), ("all", figures)]
+    ]
+    headers = ("part", "params, M", "macs, G", "macs_mmcv, G")
+    return tabulate(rows, headers=headers, tablefmt="plain", floatfmt=("", ".4f", ".2f", ".2f"))
 
 
 class _Pass(nn.Module):

@@ -113,7 +113,7 @@ class DetectionEvaluator(COCOEvaluator):
             coco_eval = self._evaluate_no_detections()
         # Without class names: the engine's own table of classes has AP alone.
         results = super()._derive_coco_results(coco_eval, iou_type, class_names=None)
-        names = self._class_names(class_names)
+        names = self._class_names()
         per_class = class_metrics(coco_eval)
         results["recall50"] = _mean(per_class["recall50"])
         for metric in METRICS:
@@ -132,10 +132,9 @@ class DetectionEvaluator(COCOEvaluator):
             coco_eval.summarize()
         return coco_eval
 
-    def _class_names(self, class_names: Sequence[str] | None = None) -> list[str]:
+    def _class_names(self) -> list[str]:
         """One name for each of the annotation file's categories, in the order of their ids."""
-        if class_names is None:
-            class_names = self._metadata.get("thing_classes")
+        class_names = self._metadata.get("thing_classes")
         if class_names is None:
             return [category["name"] for _, category in sorted(self._coco_api.cats.items())]
         if len(class_names) != len(self._coco_api.cats):
