@@ -1,10 +1,9 @@
 """The paper's tables as runs: a suite's rows, each trained once for each seed, and what came out of them."""
 
 from ..provenance import provenance_now
-from .plan import Planner, Run, TeacherChoice
+from .plan import Planner, Run, TeacherChoice, check_runs
 from .result_tables import write_report
 from .results_folder import ResultsFolder
-from .run_checks import check_runs
 from .runner import Runner
 from .suite import Suite, load_suite
 

@@ -1,126 +1,132 @@
-"""Sizes and speeds of several networks side by side: parameters, multiply-adds, images per second."""
+"""Sizes and speeds of networks side by side: a suite's, untrained, and those of a results folder, trained."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from torch import nn
+
+from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from meddet_d2.config import load_config
+from meddet_d2.deploy.torch_predictor import load_detector
+from meddet_d2.engine import MedDetTrainer
 from meddet_d2.evaluation.complexity import count
-from meddet_d2.evaluation.timing import Throughput, noise_batch, throughputs
+from meddet_d2.evaluation.timing import noise_batch, throughputs
 from meddet_d2.files import write_json
 
-from ..provenance import describe_hardware, hardware, provenance_now
+from ..provenance import hardware
+from .plan import config_hash
+from .report_parts import millions, number, read_json, write_timing
 from .report_parts import table as markdown_table
-from .report_parts import write_text
+from .results_folder import ResultsFolder
 from .suite import Row
 
-EFFICIENCY = "efficiency.json"
+EFFICIENCY, LATENCY = "efficiency.json", "latency.json"
+# Pretrained values do not matter.
+UNTRAINED = ("MODEL.BOTTOM_UP.PRETRAINED", False)
 
 
-@dataclass(frozen=True)
-class NetworkCost:
-    """One network's figures.
-
-    Attributes:
-        name: as the table shows it.
-        teacher: whether it teaches.
-        parameters: number of weights and biases.
-        macs_mmcv: multiply-adds of one image as mmcv, and so the paper, counts them.
-        throughput: images per second.
-        paper: the paper's figures, maybe none.
-    """
-
-    name: str
-    teacher: bool
-    parameters: int
-    macs_mmcv: int
-    throughput: Throughput
-    paper: Mapping[str, float]
-
-
-def compare(rows: Sequence[Row], *, size: int = 512, images: int = 1, rounds: int = 11) -> list[NetworkCost]:
+def compare(rows: Sequence[Row], *, size: int = 512, images: int = 1, rounds: int = 11) -> list[dict]:
     """Build the networks of some rows with random weights, count them and time them side by side.
 
     Args:
-        rows: their configs at the paper's size, as :func:`meddet_d2.load_config` reads them.
+        rows: their configs at the paper's size.
         size: height and width of the images in pixels.
         images: in one call.
         rounds: timed calls of each network.
+
+    Returns:
+        Of each row {"name", "teacher", "parameters", "macs_mmcv", "throughput", "paper"}: multiply-adds are of one
+        image, counted as mmcv, and so the paper, does; the throughput is {"median", "low", "high"}.
 
     Raises:
         ValueError, FileNotFoundError: a config is wrong or missing, or a number is too small.
     """
     batch = noise_batch(size, images)
-    models = {}
-    for row in rows:
-        cfg = load_config(str(row.config))
-        cfg.MODEL.BOTTOM_UP.PRETRAINED = False  # the values do not matter
-        models[row.name] = build_model(cfg)
+    models = {row.name: build_model(load_config(str(row.config), UNTRAINED)) for row in rows}
     speeds = throughputs(models, batch, rounds=rounds)
-    counted = {name: count(model, size, size) for name, model in models.items()}
-    return [
-        NetworkCost(
-            name=row.name,
-            teacher=row.teacher,
-            parameters=counted[row.name]["params"],
-            macs_mmcv=counted[row.name]["macs_mmcv"],
-            throughput=speeds[row.name],
-            paper=dict(row.paper),
-        )
-        for row in rows
-    ]
+    networks = []
+    for row in rows:
+        counted = count(models[row.name], size, size)
+        costs = {
+            "parameters": counted["params"],
+            "macs_mmcv": counted["macs_mmcv"],
+            "throughput": vars(speeds[row.name]),
+        }
+        networks.append({"name": row.name, "teacher": row.teacher, **costs, "paper": dict(row.paper)})
+    return networks
 
 
-def table(networks: Sequence[NetworkCost]) -> str:
+def table(networks: Sequence[Mapping]) -> str:
     """The comparison as markdown, with each network's ratios to the smallest teacher."""
-    teachers = [network for network in networks if network.teacher] or list(networks)
-    smallest = min(teachers, key=lambda network: network.parameters)
+    teachers = [network for network in networks if network["teacher"]] or networks
+    smallest = min(teachers, key=lambda network: network["parameters"])
+    headers = {"params_m": "parameters, M", "gflops": "GFLOPs", "fps": "FPS", "map": "mAP", "recall": "recall"}
     lines = []
     for network in networks:
-        speed, paper = network.throughput, network.paper
+        size, macs, speed = (network[key] for key in ("parameters", "macs_mmcv", "throughput"))
+        paper = {f"the paper's {name}": number(network["paper"].get(key), "g") for key, name in headers.items()}
         lines.append(
-            [
-                network.name,
-                f"{network.parameters / 1e6:.2f} M ({network.parameters / smallest.parameters:.2f})",
-                f"{network.macs_mmcv / 1e9:.2f} G ({network.macs_mmcv / smallest.macs_mmcv:.2f})",
-                f"{speed.median:.2f} ({speed.median / smallest.throughput.median:.2f})",
-                f"{speed.low:.2f} to {speed.high:.2f}",
-                *(f"{paper[key]:g}" if key in paper else "" for key in ("params_m", "gflops", "fps", "map", "recall")),
-            ]
+            {
+                "network": network["name"],
+                "parameters": f"{millions(size)} ({size / smallest['parameters']:.2f})",
+                "multiply-adds": f"{macs / 1e9:.2f} G ({macs / smallest['macs_mmcv']:.2f})",
+                "images/s": f"{speed['median']:.2f} ({speed['median'] / smallest['throughput']['median']:.2f})",
+                "(quartiles)": f"{speed['low']:.2f} to {speed['high']:.2f}",
+                **paper,
+            }
         )
-    ours = ("network", "parameters", "multiply-adds", "images/s", "(quartiles)")
-    theirs = ("parameters, M", "GFLOPs", "FPS", "mAP", "recall")
-    headers = (*ours, *(f"the paper's {name}" for name in theirs))
-    below = f"In brackets: relative to {smallest.name}, the smallest teacher."
-    return f"{markdown_table(lines, headers)}\n\n{below}"
+    return f"{markdown_table(lines)}\n\nIn brackets: relative to {smallest['name']}, the smallest teacher."
 
 
-def write(networks: Sequence[NetworkCost], output: Path, *, size: int, images: int, rounds: int, command: str) -> str:
-    """Write efficiency.json and efficiency.md into a folder.
-
-    Returns:
-        The table, with a line that says how it was measured.
-    """
-    made_by, machine = provenance_now(), hardware()
-    note = (
+def write(networks: Sequence[Mapping], output: Path, *, size: int, images: int, rounds: int, command: str) -> str:
+    """Write efficiency.json and efficiency.md into a folder; returns the table, and how it was measured."""
+    how = (
         f"Random weights (so that almost nothing is left to suppress), noise of {size} x {size} pixels,"
-        f" {images} image(s) a call, calls interleaved in {rounds} rounds, medians and quartiles; on"
-        f" {describe_hardware(machine)}, {made_by['engine']}, torch {made_by['torch']}."
-        " The paper's FPS are of another machine."
+        f" {images} image(s) a call, calls interleaved in {rounds} rounds, medians and quartiles"
     )
     text = table(networks)
-    content = {
-        "note": note,
-        "table": text,
-        "networks": [asdict(network) for network in networks],
-        "size": size,
-        "images": images,
-        "rounds": rounds,
-        "hardware": machine,
-        "command": command,
-        **made_by,
-    }
-    write_json(output / EFFICIENCY, content)
-    write_text(output / "efficiency.md", f"{note}\n\n{text}\n\n```bash\n{command}\n```\n")
-    return f"{text}\n{note}"
+    content = {"table": text, "networks": networks, "size": size, "images": images, "rounds": rounds}
+    end = ". The paper's FPS are of another machine."
+    return f"{text}\n{write_timing(output / EFFICIENCY, how, end, text, content, command)}"
+
+
+def measure_latency(folder: ResultsFolder, rounds: int = 11) -> dict[str, dict[str, float]]:
+    """Time the finished runs' networks, trained, on a test image, and write latency.json.
+
+    Networks that differ in their weights alone are timed once. Nothing is timed again as long as the runs are the same.
+
+    Returns:
+        ``{run: {"median", "low", "high"}}`` images per second, the latter two the quartiles.
+    """
+    done = sorted(folder.finished())
+    earlier = read_latency(folder)
+    if earlier and sorted(earlier) == done:
+        return earlier
+    models: dict[str, nn.Module] = {}
+    network_of: dict[str, str] = {}
+    batch: list[dict] = []
+    for key in done:
+        cfg = load_config(str(folder.path / key / "config.yaml"), UNTRAINED)
+        network_of[key] = _network_hash(cfg)
+        if network_of[key] not in models:
+            models[network_of[key]], _ = load_detector(cfg, str(folder.weights(key)))
+        batch = batch or next(iter(MedDetTrainer.build_test_loader(cfg, cfg.DATASETS.TEST[0])))
+    speeds = throughputs(models, batch, rounds=rounds) if models else {}
+    rates = {key: vars(speeds[network]) for key, network in network_of.items()}
+    write_json(folder.path / LATENCY, {"hardware": hardware(), "rounds": rounds, "images_per_second": rates})
+    return rates
+
+
+def read_latency(folder: ResultsFolder) -> dict[str, dict[str, float]]:
+    """Images per second by run, as they were measured last; empty if they never were."""
+    return (read_json(folder.path / LATENCY) or {"images_per_second": {}})["images_per_second"]
+
+
+def _network_hash(cfg: CfgNode) -> str:
+    """A hash of what is deployed: the same for a student alone and one that was taught."""
+    plain = cfg.clone()
+    for name in set(plain) - {"MODEL", "DISTILL", "SEED", "OUTPUT_DIR"}:
+        del plain[name]
+    plain.DISTILL.ENABLED = False
+    return config_hash(plain)

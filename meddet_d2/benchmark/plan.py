@@ -4,29 +4,34 @@ A run is known by what it computes: the whole resolved config, without the keys 
 its seed. Rows that come to the same run share it, and so do the students of one set of teachers.
 """
 
+import functools
 import hashlib
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import yaml
+from tqdm import tqdm
 
 from meddet_d2 import config as project_config
 from detectron2.config import CfgNode
-from meddet_d2.distillation import teacher_configs
+from detectron2.data import DatasetCatalog
+from detectron2.modeling import build_model
+from meddet_d2.data import register_datasets
+from meddet_d2.distillation import DISTILLER_REGISTRY, teacher_configs
+from meddet_d2.engine.guards import check_config
+from meddet_d2.engine.stages import check_distillation
 from meddet_d2.files import checksum
 
+from ..command import message_of
 from .suite import Row, Suite, check_seeds
 
-# What a row is about. A scale makes a run smaller; if it changed one of these, the table would compare other things
-# than it says.
-METHOD_KEYS = (
-    "DISTILL.MEDDET.AATM.ENABLED",
+# What a row is about, and each method's `row_keys` with it. A scale makes a run smaller; if it changed one of these,
+# the table would compare other things than it says.
+ROW_KEYS = (
     "DISTILL.ENABLED",
-    "DISTILL.MEDDET.FUSION.NAME",
     "DISTILL.METHOD",
     "DISTILL.TEACHERS.USE",
     "MODEL.BACKBONE.NAME",
@@ -40,34 +45,23 @@ METHOD_KEYS = (
 # The benchmark sets these itself.
 OWN_KEYS = ("SEED", "OUTPUT_DIR", "DISTILL.TRAIN_ALONE", "DISTILL.TEACHERS.TRAIN_MISSING")
 WEIGHTS = "model_final.pth"
+# In its place for teachers that are not in use: they are not trained, and nobody opens their checkpoints.
+UNUSED = "not-in-use.pth"
 
 
 @dataclass(eq=False)  # by identity: comparing whole configs takes long
 class Run:
-    """One training and its evaluation.
+    """One training and its evaluation."""
 
-    Attributes:
-        kind: "teacher" or "student".
-        name: for people; the first row's, or the teacher's config.
-        seed: of the training.
-        config_hash: of everything that decides its figures but the seed.
-        cfg: the whole config; frozen.
-        folder: where it works.
-        source: the config file that it began from, relative to the working directory where it can be, and a teacher's
-            overrides after it.
-        teachers: the runs that must be done before it.
-        rows: the (table, row) pairs that it stands for; none for a teacher.
-    """
-
-    kind: str
-    name: str
+    kind: str  # "teacher" or "student"
+    name: str  # for people: the first row's, or that of the teacher's config
     seed: int
-    config_hash: str
-    cfg: CfgNode
+    config_hash: str  # of everything that decides its figures but the seed
+    cfg: CfgNode  # frozen
     folder: Path
-    source: str
-    teachers: tuple["Run", ...] = ()
-    rows: list[tuple[str, str]] = field(default_factory=list)
+    source: str  # the config that it began from, by `relative`, and a teacher's overrides after it
+    teachers: tuple["Run", ...] = ()  # which must be done before it
+    rows: list[tuple[str, str]] = field(default_factory=list)  # (table, row) pairs that it stands for
 
     @property
     def label(self) -> str:
@@ -76,17 +70,11 @@ class Run:
 
 @dataclass(frozen=True)
 class TeacherChoice:
-    """Where the teachers come from.
+    """Where the teachers come from."""
 
-    Attributes:
-        seed: of a set of teachers that all students share.
-        per_seed: train a set for every seed of the students instead, with that seed.
-        given: train none; take the checkpoints that DISTILL.TEACHERS.WEIGHTS names.
-    """
-
-    seed: int = 1848
-    per_seed: bool = False
-    given: bool = False
+    seed: int = 1848  # of a set that all students share
+    per_seed: bool = False  # train a set for every seed of the students instead, with that seed
+    given: bool = False  # train none; take the checkpoints that DISTILL.TEACHERS.WEIGHTS names
 
     def describe(self) -> str:
         if self.given:
@@ -94,33 +82,24 @@ class TeacherChoice:
         return "one set for each seed" if self.per_seed else f"one set for all seeds, trained with seed {self.seed}"
 
 
+@dataclass
 class Planner:
     """Turns rows into runs.
-
-    Args:
-        output: the results folder.
-        scale: an overlay for every row's config, or None for the paper's size.
-        overrides: KEY, VALUE, ... for every row's config, after the overlay.
-        teachers: where the teachers come from.
 
     Raises:
         ValueError: the overrides name a key that the benchmark sets itself.
     """
 
-    def __init__(
-        self,
-        output: Path,
-        *,
-        scale: Path | None = None,
-        overrides: Sequence[str] = (),
-        teachers: TeacherChoice | None = None,
-    ):
-        taken = [key for key in overrides[::2] if key in OWN_KEYS]
+    output: Path  # the results folder
+    scale: Path | None = None  # an overlay for every row's config; None: the paper's size
+    overrides: Sequence[str] = ()  # KEY, VALUE, ... for every row's config, after the overlay
+    teachers: TeacherChoice = TeacherChoice()
+    runs: dict[tuple[str, int], Run] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        taken = [key for key in self.overrides[::2] if key in OWN_KEYS]
         if taken:
             raise ValueError(f"{', '.join(taken)} cannot be overridden: the benchmark sets it for every run.")
-        self.output, self.scale, self.overrides = Path(output), scale, list(overrides)
-        self.teachers = teachers or TeacherChoice()
-        self.runs: dict[tuple[str, int], Run] = {}
 
     def plan(self, suite: Suite, rows: Sequence[Row], seeds: Sequence[int] | None = None) -> list[Run]:
         """The runs of some rows in the order in which they are made: teachers first, then seed by seed.
@@ -128,8 +107,7 @@ class Planner:
         Seed by seed, so that a benchmark that is stopped early has every row.
 
         Args:
-            suite: the rows' suite.
-            rows: of the suite.
+            suite, rows: some of the suite's rows.
             seeds: instead of the suite's and the rows' own.
 
         Raises:
@@ -163,8 +141,7 @@ class Planner:
             return (), [checksum(weights)[:12] for _, weights in teacher_configs.in_use(cfg)]
         shared = cfg.clone()
         shared.SEED = cfg.SEED if self.teachers.per_seed else self.teachers.seed
-        # Those that are not in use are not trained, and nobody opens their checkpoints.
-        teachers.WEIGHTS = ("not-in-use.pth",) * len(teachers.CONFIGS)
+        teachers.WEIGHTS = (UNUSED,) * len(teachers.CONFIGS)
         runs = {}
         for config, _ in teacher_configs.in_use(cfg):
             file, overrides = project_config.split_teacher(config)
@@ -172,10 +149,8 @@ class Planner:
             teacher = teacher_configs.teacher_config(shared, config, WEIGHTS).clone()
             teacher.defrost()
             runs[config] = self._add("teacher", teacher_configs.name_of(config), teacher, source)
-        teachers.WEIGHTS = tuple(
-            str(runs[config].folder / WEIGHTS) if config in runs else unused
-            for config, unused in zip(teachers.CONFIGS, teachers.WEIGHTS, strict=True)
-        )
+        weights = {config: str(run.folder / WEIGHTS) for config, run in runs.items()}
+        teachers.WEIGHTS = tuple(weights.get(config, UNUSED) for config in teachers.CONFIGS)
         seed = "each" if self.teachers.per_seed else str(self.teachers.seed)
         return tuple(runs.values()), [f"{run.config_hash} of seed {seed}" for run in runs.values()]
 
@@ -183,7 +158,10 @@ class Planner:
         known = config_hash(cfg, known_by)
         run = self.runs.get((known, cfg.SEED))
         if run is None:
-            folder = self.output / f"{kind}s" / f"{_slug(cfg)}-seed{cfg.SEED}-{known[:8]}"
+            # A name from the config alone: by which of its rows a run is asked for must not matter.
+            words = f"{cfg.MODEL.BOTTOM_UP.NAME} {cfg.DISTILL.METHOD if cfg.DISTILL.ENABLED else 'alone'}"
+            slug = re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+            folder = Path(self.output) / f"{kind}s" / f"{slug}-seed{cfg.SEED}-{known[:8]}"
             cfg.OUTPUT_DIR = str(folder)
             cfg.freeze()
             run = Run(kind, name, cfg.SEED, known, cfg, folder, source, tuple(teachers))
@@ -195,13 +173,13 @@ def scaled_config(path: Path, scale: Path | None, overrides: Sequence[str] = ())
     """A row's config under an overlay and overrides.
 
     Raises:
-        ValueError: they change what the row is about (``METHOD_KEYS``), or a key or value is wrong.
+        ValueError: they change what the row is about (``row_keys``), or a key or value is wrong.
         FileNotFoundError: a file does not exist.
     """
     own = project_config.load_config(str(path))
     cfg = project_config.load_config(str(path), overrides, overlay=None if scale is None else str(scale))
-    for key in METHOD_KEYS:
-        before, after = lookup(own, key), lookup(cfg, key)
+    for key in row_keys():
+        before, after = (functools.reduce(getattr, key.split("."), content) for content in (own, cfg))
         if before != after:
             raise ValueError(
                 f"{scale if key not in overrides else 'an override'} changes {key} from {before} to {after}, which is "
@@ -210,11 +188,9 @@ def scaled_config(path: Path, scale: Path | None, overrides: Sequence[str] = ())
     return cfg
 
 
-def lookup(cfg: CfgNode, key: str) -> Any:
-    """The value of a dotted key."""
-    for part in key.split("."):
-        cfg = cfg[part]
-    return cfg
+def row_keys() -> list[str]:
+    """``ROW_KEYS`` and those of every method."""
+    return [*ROW_KEYS, *(key for _, method in DISTILLER_REGISTRY for key in method.row_keys)]
 
 
 def identity(content: dict, teachers: Sequence[str] = ()) -> dict:
@@ -243,13 +219,34 @@ def config_hash(cfg: CfgNode, teachers: Sequence[str] = ()) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _slug(cfg: CfgNode) -> str:
-    """Words for a folder's name, from the config alone: by which of its rows a run is asked for must not matter."""
-    method = cfg.DISTILL.METHOD if cfg.DISTILL.ENABLED else "alone"
-    return re.sub(r"[^a-z0-9]+", "-", f"{cfg.MODEL.BOTTOM_UP.NAME} {method}".lower()).strip("-")
-
-
 def relative(path: Path | str) -> str:
     """A path for a record: from the working directory if it lies there, otherwise the file's name alone."""
     path = Path(path).resolve()
     return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else path.name
+
+
+def check_runs(runs: Sequence[Run]) -> None:
+    """Build every network, teacher and distiller once without memory, and read (or draw) the data sets.
+
+    Raises:
+        ValueError: as building or reading says, with the run's name before it. An unknown backbone, method or fusion
+            comes with those that are known.
+    """
+    distinct = {run.config_hash: run for run in runs}.values()
+    known: set[str] = set()
+    for run in tqdm(distinct, desc="Checking the configs", unit="config", disable=None, leave=False):
+        try:
+            check_config(run.cfg)
+            if run.cfg.DISTILL.ENABLED:
+                check_distillation(run.cfg)
+            else:
+                options = ["MODEL.DEVICE", "meta", "MODEL.BOTTOM_UP.PRETRAINED", False]
+                build_model(teacher_configs.changed(run.cfg, options))
+            data = run.cfg.DATASETS.dump()
+            if data not in known:
+                register_datasets(run.cfg)
+                for name in (*run.cfg.DATASETS.TRAIN, *run.cfg.DATASETS.TEST):
+                    DatasetCatalog.get(name)
+                known.add(data)
+        except (ValueError, OSError, KeyError) as error:
+            raise ValueError(f"{run.name} ({run.source}): {message_of(error)}") from error

@@ -1,14 +1,22 @@
-"""What the benchmark's reports are made of: figures, markdown tables, csv files, and how all came about."""
+"""What the benchmark's reports are made of: figures, markdown tables, files, and how all came about."""
 
 import csv
 import json
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
 
-from meddet_d2.files import replacing
+from meddet_d2.files import replacing, write_json
+
+from ..provenance import describe_hardware, hardware, provenance_now
+
+
+def mean_sd(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """Mean, None of nothing, and sample standard deviation, None of fewer than two."""
+    return statistics.fmean(values) if values else None, statistics.stdev(values) if len(values) > 1 else None
 
 
 def number(value: float | None, form: str = ".1f") -> str:
@@ -21,9 +29,14 @@ def mean_and_sd(mean: float | None, sd: float | None, form: str = ".1f", sign: s
     return number(mean, sign + form) + ("" if sd is None else f" ± {sd:{form}}")
 
 
-def table(lines: Iterable[Sequence[Any]], headers: Sequence[str]) -> str:
-    """Lines of texts as a markdown table."""
-    return tabulate(lines, headers=headers, tablefmt="pipe", disable_numparse=True)
+def millions(count: float | None) -> str:
+    """A number of parameters; nothing of None."""
+    return "" if count is None else f"{count / 1e6:.2f} M"
+
+
+def table(lines: Iterable[Mapping[str, Any]]) -> str:
+    """Lines, at least one, each of texts by column, as a markdown table."""
+    return tabulate(lines, headers="keys", tablefmt="pipe", disable_numparse=True)
 
 
 def history(facts: Mapping[str, str], commands: Iterable[str]) -> str:
@@ -32,9 +45,39 @@ def history(facts: Mapping[str, str], commands: Iterable[str]) -> str:
     return "\n".join(["## How these came about", "", *lines, "", "```bash", *commands, "```"])
 
 
+def joined(texts: Iterable[Any]) -> str:
+    """Different texts, sorted."""
+    return "; ".join(sorted(set(map(str, texts))))
+
+
 def commit_of(record: Mapping[str, Any]) -> str:
     """A record's commit, and whether there was more in the tree."""
     return f"{record['commit'] or 'unknown'}{' with uncommitted changes' if record['dirty'] else ''}"
+
+
+def made_by_in_words(record: Mapping[str, Any]) -> str:
+    """A record's engine and torch."""
+    return f"{record['engine']}, torch {record['torch']}"
+
+
+def write_timing(path: Path, how: str, end: str, text: str, content: Mapping[str, Any], command: str) -> str:
+    """Write what was timed as json and as markdown.
+
+    Args:
+        path: of both, without a suffix.
+        how: the beginning of the note that tells how it was measured, up to the machine; ``end`` is the rest.
+        text: the tables.
+        content: of the json.
+        command: that measured it.
+
+    Returns:
+        The note.
+    """
+    made = {"hardware": hardware(), "command": command, **provenance_now()}
+    note = f"{how}; on {describe_hardware(made['hardware'])}, {made_by_in_words(made)}{end}"
+    write_json(path.with_suffix(".json"), {"note": note, **content, **made})
+    write_text(path.with_suffix(".md"), f"{note}\n\n{text}\n\n```bash\n{command}\n```\n")
+    return note
 
 
 def write_text(path: Path, text: str) -> None:
@@ -43,12 +86,17 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_csv(path: Path, header: Sequence[str], lines: Iterable[Sequence[Any]]) -> None:
-    """Write a table as csv, whole or not at all."""
+def write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Write lines, at least one and all with the columns of the first, as csv, whole or not at all."""
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([header, *lines])
+        writer = csv.DictWriter(file, lines[0])
+        writer.writeheader()
+        writer.writerows(lines)
 
 
 def read_json(path: Path) -> dict | None:
-    """A json file's content; None if there is no such file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    """A json file's content; None if there is no such file, a ValueError if it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it to make it again.") from error

@@ -1,33 +1,55 @@
-"""The pictures of a results folder, drawn from its records."""
+"""The benchmark's pictures: of a results folder's records, of speeds, and of robustness."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .plot_style import INK, LINES, MARKERS, SIZE, dataset_title, legend_at_the_right, look, save, style
+from meddet_d2.distillation import TASK_REGISTRY, task_for
+from meddet_d2.drawing import COLORS
+from meddet_d2.evaluation.detection_evaluator import data_note
+from meddet_d2.files import replacing
+
+from .report_parts import mean_and_sd
 from .result_tables import RowResult, collect
 from .results_folder import ResultsFolder
+from .robustness import CLEAN, condition_name
+
+INK = "#222222"
+# Yellow is too light for a line on white.
+LINES = [color for color in COLORS if color != "#F0E442"]
+STYLES = ("-", "--", ":")
+MARKERS = ("o", "^", "D", "v", "P", "X")
+SIZE = 11
+# A plain frame with a grid, titles at the left, and legends that cover nothing.
+STYLE: Any = {
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
+    "grid.color": "#e4e4e4", "grid.linewidth": 0.8, "xtick.labelsize": SIZE - 1, "ytick.labelsize": SIZE - 1,
+    "axes.titlelocation": "left", "axes.titlesize": SIZE, "axes.titleweight": "bold", "axes.labelsize": SIZE,
+    "legend.fontsize": SIZE - 1, "legend.frameon": False,
+}  # fmt: skip
+AT_THE_RIGHT: Any = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)}
 
 
+@matplotlib.rc_context(STYLE)
 def draw_all(folder: ResultsFolder, speeds: Mapping[str, Mapping[str, float]]) -> list[Path]:
-    """Draw the four pictures of a results folder, those for which anything is done.
+    """Draw the four pictures of a results folder, those for which anything is done; returns the files.
 
     Args:
         folder: the results.
         speeds: images per second ("median", "low", "high") by run.
-
-    Returns:
-        The files.
     """
-    rows, records = [row for row in collect(folder) if row.records], folder.records()
+    rows, records = [row for row in collect(folder) if row.records], folder.finished()
     teachers = [records[key] | {"run": key} for key in folder.read_plan().get("teachers", []) if key in records]
-    teachers = [record for record in teachers if record["status"] == "done"]
     if not rows:
         return []
     delays = {run: 1000 / speed["median"] for run, speed in speeds.items()}
-    shown = [row.records[row.seeds[0]] for row in rows] + teachers
+    shown = [_first(row) for row in rows] + teachers
     sizes = {record["run"]: record["parameters"] / 1e6 for record in shown}
     drawn = {
         "ap50_by_method": _by_method(rows),
@@ -38,37 +60,35 @@ def draw_all(folder: ResultsFolder, speeds: Mapping[str, Mapping[str, float]]) -
         label = "milliseconds an image (all networks timed side by side)"
         drawn["latency_vs_ap50"] = _trade_off(rows, teachers, delays, label)
     seeds = len({seed for row in rows for seed in row.seeds})
-    title = dataset_title(shown[0]["dataset"], f"{seeds} seed{'s' if seeds > 1 else ''}")
-    return [save(figure, folder.path / f"{name}.png", title) for name, figure in drawn.items()]
+    title = _title(shown[0]["dataset"], f"{seeds} seed{'s' if seeds > 1 else ''}")
+    return [_save(figure, folder.path / f"{name}.png", title) for name, figure in drawn.items()]
 
 
+@matplotlib.rc_context(STYLE)
 def draw_speed(milliseconds: Mapping[str, Mapping[str, Mapping[str, float]]], output: Path) -> Path:
-    """Draw speed.png: a panel for each group of timed calls, a bar for each call, medians with their quartiles.
+    """Draw speed.png in a folder: a panel for each group of timed calls, a bar for each call.
 
     Args:
-        milliseconds: "median", "low" and "high" by group and call.
+        milliseconds: "median", "low" and "high" (quartiles) by group and call.
         output: the folder.
-
-    Returns:
-        The file.
     """
     counts = [len(calls) for calls in milliseconds.values()]
     figure = Figure(figsize=(9, 0.42 * sum(counts) + 0.95 * len(counts)), layout="constrained")
     panels = figure.subplots(len(counts), 1, squeeze=False, height_ratios=[count + 1 for count in counts])[:, 0]
     for axes, (group, calls) in zip(panels, milliseconds.items(), strict=True):
         for place, spread_of in enumerate(calls.values()):
-            median = spread_of["median"]
-            error = [[median - spread_of["low"]], [spread_of["high"] - median]]
+            median, high = spread_of["median"], spread_of["high"]
+            error = [[median - spread_of["low"]], [high - median]]
             axes.barh(place, median, xerr=error, height=0.62, color=LINES[place % len(LINES)], ecolor=INK, capsize=2)
             label = f" {median:.0f} ms" if median >= 100 else f" {median:.3g} ms"
-            axes.annotate(label, (spread_of["high"], place), va="center", fontsize=SIZE - 2, color=INK)
-        style(axes, group)
+            axes.annotate(label, (high, place), va="center", fontsize=SIZE - 2, color=INK)
+        axes.set_title(group)
         axes.set_yticks(range(len(calls)), list(calls))
         axes.invert_yaxis()
         axes.margins(x=0.18)
         axes.set_xlim(left=0)
-    panels[-1].set_xlabel("milliseconds (bars: medians, whiskers: quartiles)", fontsize=SIZE)
-    return save(figure, output / "speed.png")
+    panels[-1].set_xlabel("milliseconds (bars: medians, whiskers: quartiles)")
+    return _save(figure, output / "speed.png")
 
 
 def _by_method(rows: Sequence[RowResult]) -> Figure:
@@ -78,16 +98,16 @@ def _by_method(rows: Sequence[RowResult]) -> Figure:
     figure = Figure(figsize=(9, 1.2 + 0.36 * sum(heights) + 0.5 * len(tables)), layout="constrained", dpi=130)
     panels = figure.subplots(len(tables), 1, sharex=True, squeeze=False, height_ratios=[h + 0.6 for h in heights])[:, 0]
     for axes, (table, group) in zip(panels, tables.items(), strict=True):
-        style(axes, f"Table {table}")
+        axes.set_title(f"Table {table}")
         for place, row in enumerate(group):
-            values, mean, sd = row.values("AP50"), row.mean("AP50"), row.sd("AP50")
+            values, (mean, sd) = row.values("AP50"), row.mean_sd("AP50")
             axes.plot(values, [place + 0.16] * len(values), "o", color=LINES[1], markersize=5, alpha=0.8)
             axes.errorbar(mean, place - 0.12, xerr=sd, fmt="D", color=INK, markersize=5, capsize=4, linewidth=1.4)
-            text = f"{mean:.1f}" + ("" if sd is None else f" ± {sd:.1f}") + f"  (n={len(values)})"
+            text = f"{mean_and_sd(mean, sd)}  (n={len(values)})"
             axes.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=SIZE - 2)
-        axes.set_yticks(range(len(group)), [row.row for row in group], fontsize=SIZE)
+        axes.set_yticks(range(len(group)), [row.name for row in group], fontsize=SIZE)
         axes.set_ylim(len(group) - 0.5, -0.5)
-    panels[-1].set_xlabel("AP50, %  (dots: seeds; diamonds: mean ± sample standard deviation)", fontsize=SIZE)
+    panels[-1].set_xlabel("AP50, %  (dots: seeds; diamonds: mean ± sample standard deviation)")
     return figure
 
 
@@ -95,23 +115,22 @@ def _trade_off(rows: Sequence[RowResult], teachers: Sequence[dict], costs: Mappi
     """AP50 against a cost by run: filled for distilled students, white for those alone, a square for each teacher."""
     figure = Figure(figsize=(10, 6.5), layout="constrained", dpi=130)
     axes = figure.subplots()
-    style(axes, x=label, y="AP50, %")
+    axes.set(xlabel=label, ylabel="AP50, %")
     # A row that stands in another table already has the same run.
-    distinct = {row.records[row.seeds[0]]["config_hash"]: row for row in reversed(rows)}
+    distinct = {_first(row)["config_hash"]: row for row in reversed(rows)}
     for place, row in enumerate(reversed(distinct.values())):
-        record = row.records[row.seeds[0]]
-        name = row.row if record["method"] is None or row.table == "I" else f"{row.row} ({row.table})"
+        record, mean, sd = _first(row), statistics.fmean(row.values("AP50")), row.mean_sd("AP50")[1]
+        name = row.name if record["method"] is None or row.table == "I" else f"{row.name} ({row.table})"
         color, marker = LINES[place % len(LINES)], MARKERS[place // len(LINES) % len(MARKERS)]
-        face = "white" if record["method"] is None else color
         axes.errorbar(
-            costs[record["run"]], statistics.fmean(row.values("AP50")), yerr=row.sd("AP50"), fmt=marker, color=color,
-            markerfacecolor=face, markersize=8, capsize=3, linewidth=1, label=name,
+            costs[record["run"]], mean, yerr=sd, fmt=marker, color=color, label=name, markersize=8, capsize=3,
+            markerfacecolor="white" if record["method"] is None else color, linewidth=1,
         )  # fmt: skip
     for place, record in enumerate(teachers):
         color = LINES[place % len(LINES)]
         axes.plot(costs[record["run"]], record["metrics"]["AP50"], "s", color=color, markeredgecolor=INK, markersize=8,
                   label=f"teacher {record['name']}")  # fmt: skip
-    legend_at_the_right(axes)
+    axes.legend(**AT_THE_RIGHT)
     return figure
 
 
@@ -121,42 +140,113 @@ def _learning_curves(rows: Sequence[RowResult]) -> Figure:
     figure = Figure(figsize=(7.5 * 2, 1 + 3.6 * len(tables)), layout="constrained", dpi=100)
     panels = figure.subplots(len(tables), 2, squeeze=False)
     for (left, right), (table, group) in zip(panels, tables.items(), strict=True):
-        for axes, text, value in ((left, "detection loss", detection_loss), (right, "AP50, %", _ap50)):
-            style(axes, f"Table {table}: {text}", "iteration")
+        for axes, text, value in ((left, "detection loss", own_loss), (right, "AP50, %", ap50)):
+            axes.set(title=f"Table {table}: {text}", xlabel="iteration")
             for place, row in enumerate(group):
-                points = mean_curve(row, value)
-                line = look(place) | ({"marker": None} if axes is left else {})
-                axes.plot([x for x, _ in points], [y for _, y in points], label=row.row, **line)
+                curve = mean_curve(row, value)
+                line = _look(place) | ({"marker": None} if axes is left else {})
+                axes.plot(list(curve), list(curve.values()), label=row.name, **line)
         left.set_ylim(bottom=0)
-        legend_at_the_right(right)
+        right.legend(**AT_THE_RIGHT)
     return figure
 
 
-def _ap50(point: Mapping[str, float]) -> float | None:
+def ap50(record: Mapping, point: Mapping[str, float]) -> float | None:
+    """The AP50 at a point of a record's learning curve."""
     return point.get("AP50")
 
 
-def detection_loss(point: Mapping[str, float]) -> float | None:
-    """The student's detection loss at a point of a learning curve: the one that all methods have in common."""
-    parts = [point[name] for name in ("loss_qfl", "loss_dfl", "loss_giou") if name in point]
-    return sum(parts) if len(parts) == 3 else None
+def own_loss(record: Mapping, point: Mapping[str, float]) -> float | None:
+    """The loss of the network's own training at a point of a record's learning curve: all methods have it in common."""
+    # Records of earlier versions do not say of which kind their network is.
+    known = [task.losses for _, task in TASK_REGISTRY]
+    for names in [task_for(record["architecture"]).losses] if "architecture" in record else known:
+        if all(name in point for name in names):
+            return sum(point[name] for name in names)
+    return None
 
 
-def mean_curve(row: RowResult, value: Callable[[Mapping[str, float]], float | None]) -> list[tuple[float, float]]:
-    """(iteration, mean over the seeds) where every seed that is done has a value.
-
-    Args:
-        row: with at least one record.
-        value: of a point of a curve; None where it has none.
-    """
-    curves = []
+def mean_curve(row: RowResult, value: Callable[[Mapping, Mapping], float | None]) -> dict[float, float]:
+    """Iteration -> mean over the seeds, where every seed that is done (at least one) has a value at its point."""
+    points: dict[float, list[float]] = {}
     for record in row.records.values():
-        points = {point["iteration"]: value(point) for point in record["curve"]}
-        curves.append({iteration: found for iteration, found in points.items() if found is not None})
-    shared = sorted(set.intersection(*(set(curve) for curve in curves)))
-    return [(iteration, statistics.fmean(curve[iteration] for curve in curves)) for iteration in shared]
+        for point in record["curve"]:
+            if (found := value(record, point)) is not None:
+                points.setdefault(point["iteration"], []).append(found)
+    shared = {iteration: values for iteration, values in sorted(points.items()) if len(values) == len(row.records)}
+    return {iteration: statistics.fmean(values) for iteration, values in shared.items()}
+
+
+@matplotlib.rc_context(STYLE)
+def draw_robustness(content: Mapping, path: Path) -> None:
+    """Draw robustness.json: AP50 against severity, a panel for each corruption, a line for each row.
+
+    A line is the mean over the seeds, with their range behind it. Conditions that are not measured yet are left out.
+    """
+    corruptions = content["corruptions"]
+    columns = min(4, len(corruptions) + 1)
+    lines = -(-(len(corruptions) + 1) // columns)
+    figure = Figure(figsize=(3.5 * columns, 0.6 + 3.1 * lines), layout="constrained", dpi=110)
+    panels = figure.subplots(lines, columns, sharey=True, squeeze=False).ravel()
+    for place, (axes, corruption) in enumerate(zip(panels, corruptions, strict=False)):
+        _panel(axes, content, corruption)
+        if place % columns == 0:
+            axes.set_ylabel("AP50, %")
+        if place + columns >= len(corruptions):
+            axes.set_xlabel("severity (0: clean)")
+    for axes in panels[len(corruptions) :]:
+        axes.set_axis_off()
+    panels[len(corruptions)].legend(
+        *panels[0].get_legend_handles_labels(), loc="center left", fontsize=SIZE, title_fontsize=SIZE - 1,
+        title="mean over the seeds;\nshaded: from the least to the greatest", alignment="left",
+    )  # fmt: skip
+    _save(figure, path, _title(content["dataset"], f"{content['images']} images under MRI noise"))
+
+
+def _panel(axes: Axes, content: Mapping, corruption: str) -> None:
+    axes.set_title(corruption.replace("_", " "))
+    names = {0: CLEAN, **{severity: condition_name(corruption, severity) for severity in content["severities"]}}
+    for place, row in enumerate(dict.fromkeys(record["row"] for record in content["networks"])):
+        found = [record["measured"] for record in content["networks"] if record["row"] == row]
+        values = {s: [measured.get(name, {}).get("AP50") for measured in found] for s, name in sorted(names.items())}
+        points = {s: there for s, all_ in values.items() if (there := [value for value in all_ if value is not None])}
+        line = _look(place)
+        axes.plot(list(points), list(map(statistics.fmean, points.values())), label=row, **line)
+        low, high = (list(map(bound, points.values())) for bound in (min, max))
+        axes.fill_between(list(points), low, high, color=line["color"], alpha=0.15, linewidth=0)
+    axes.set_xticks(list(names))
+
+
+def _first(row: RowResult) -> dict:
+    return row.records[row.seeds[0]]
 
 
 def _tables(rows: Sequence[RowResult]) -> dict[str, list[RowResult]]:
     names = dict.fromkeys(row.table for row in rows)
     return {table: [row for row in rows if row.table == table] for table in names}
+
+
+def _look(place: int) -> dict[str, Any]:
+    """Colour, line and marker of the row at a place: no two of the first thirty are alike."""
+    return {
+        "color": LINES[place % len(LINES)],
+        "linestyle": STYLES[place // len(LINES) % len(STYLES)],
+        "marker": MARKERS[place % len(MARKERS)],
+        "markersize": 4.5,
+        "linewidth": 1.5,
+    }
+
+
+def _title(dataset: str, rest: str) -> str:
+    """On what data, with a note if it is drawn by a program, and the rest."""
+    note = data_note(dataset)
+    return f"{dataset}{note and f' ({note})'}, {rest}"
+
+
+def _save(figure: Figure, path: Path, title: str = "") -> Path:
+    """Write a figure as png, whole or not at all; returns the file."""
+    if title:
+        figure.suptitle(title, fontsize=SIZE, color=INK, x=0.01, ha="left")
+    with replacing(path) as temporary:
+        FigureCanvasAgg(figure).print_png(temporary)
+    return path

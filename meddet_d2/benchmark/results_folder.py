@@ -9,7 +9,8 @@ A record's status is "running", "done", "failed" or "interrupted". "running" wit
 killed one leaves, and counts as interrupted.
 """
 
-import json
+import itertools
+import operator
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,21 +18,20 @@ from pathlib import Path
 import yaml
 from filelock import FileLock, Timeout
 
-from meddet_d2.files import replacing, write_json
+from meddet_d2.files import write_json
 
 from .plan import WEIGHTS, Run, identity
+from .report_parts import read_json, write_text
 from .suite import Suite
 
 RECORD = "run.json"
 OUTCOME = "outcome.json"
+# What tells the entries of plan.json apart.
+PLACE = ("table", "row", "seed")
 
 
 class ResultsFolder:
-    """One benchmark's results on disk.
-
-    Args:
-        path: made if it does not exist.
-    """
+    """One benchmark's results on disk; the folder need not exist."""
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
@@ -52,24 +52,17 @@ class ResultsFolder:
             ) from None
 
     def read_plan(self) -> dict:
-        """plan.json, or an empty one.
-
-        Raises:
-            ValueError: it is damaged.
-        """
-        path = self.path / "plan.json"
-        if not path.is_file():
-            return {"entries": [], "invocations": []}
-        return _read(path)
+        """plan.json, or an empty one. A ValueError if it is damaged."""
+        return read_json(self.path / "plan.json") or {"entries": [], "invocations": []}
 
     def records(self) -> dict[str, dict]:
-        """Every run's record by its folder, as plan.json names it.
-
-        Raises:
-            ValueError: one is damaged.
-        """
+        """Every run's record by its folder, as plan.json names it. A ValueError if one is damaged."""
         paths = sorted([*self.path.glob(f"teachers/*/{RECORD}"), *self.path.glob(f"students/*/{RECORD}")])
-        return {self.key(path.parent): _read(path) for path in paths}
+        return {self.key(path.parent): read_json(path) or {} for path in paths}
+
+    def finished(self) -> dict[str, dict]:
+        """Of the records those of runs that are done."""
+        return {key: record for key, record in self.records().items() if record["status"] == "done"}
 
     def key(self, folder: Path) -> str:
         """A run's folder as plan.json names it."""
@@ -77,8 +70,7 @@ class ResultsFolder:
 
     def record(self, run: Run) -> dict:
         """The record of a run; empty if it never began."""
-        path = run.folder / RECORD
-        return _read(path) if path.is_file() else {}
+        return read_json(run.folder / RECORD) or {}
 
     def refuse_mixing(self, runs: Iterable[Run], made_by: dict, *, allow_mixed: bool = False) -> None:
         """Refuse to add runs to results that they cannot stand beside.
@@ -92,45 +84,34 @@ class ResultsFolder:
             ValueError: the folder holds a finished run of the same row and seed with another config, or finished runs
                 of other sources or another engine; one line that says which, and what to do.
         """
-        records = self.records()
-        done = {key: record for key, record in records.items() if record["status"] == "done"}
-        for key, record in done.items():
-            for what in ("sources", "engine"):
-                if record[what] != made_by[what] and not allow_mixed:
-                    raise ValueError(
-                        f"{self.path} holds results of other {'sources' if what == 'sources' else 'engines'}: {key} was"
-                        f" made by {record[what]} (commit {_short(record['commit'])}), now it is {made_by[what]}"
-                        f" (commit {_short(made_by['commit'])}); choose another --output, check that commit out, or"
-                        " allow it with --allow-mixed, which the tables then say."
-                    )
-        planned = {(entry["table"], entry["row"], entry["seed"]): entry for entry in self.read_plan()["entries"]}
-        for run in runs:
-            for table, row in run.rows:
-                entry = planned.get((table, row, run.seed))
-                if entry and entry["run"] in done and done[entry["run"]]["config_hash"] != run.config_hash:
-                    raise ValueError(
-                        f"{self.path} holds table {table}, {row}, seed {run.seed} with another config"
-                        f" ({self._difference(entry['run'], run)}); choose another --output, or delete"
-                        f" {self.path / entry['run']} to replace it."
-                    )
+        done = self.finished()
+        for (key, record), what in itertools.product(done.items(), ("sources", "engine")):
+            if record[what] != made_by[what] and not allow_mixed:
+                before, now = (f"{one[what]} (commit {(one['commit'] or 'unknown')[:9]})" for one in (record, made_by))
+                raise ValueError(
+                    f"{self.path} holds results of other {what.rstrip('s')}s: {key} was made by {before}, now it is"
+                    f" {now}; choose another --output, check that commit out, or allow it with --allow-mixed, which"
+                    " the tables then say."
+                )
+        planned = _by_place(self.read_plan()["entries"])
+        for (table, row, seed), run in _places(runs).items():
+            entry = planned.get((table, row, seed))
+            if entry and entry["run"] in done and done[entry["run"]]["config_hash"] != run.config_hash:
+                raise ValueError(
+                    f"{self.path} holds table {table}, {row}, seed {seed} with another config"
+                    f" ({self._difference(entry['run'], run)}); choose another --output, or delete"
+                    f" {self.path / entry['run']} to replace it."
+                )
 
     def add_plan(self, suite: Suite, runs: Sequence[Run], invocation: dict) -> None:
         """Write down what is asked for now, beside what was asked for before."""
         plan = self.read_plan()
-        entries = {(entry["table"], entry["row"], entry["seed"]): entry for entry in plan["entries"]}
-        order = {(row.table, row.name): place for place, row in enumerate(suite.rows)}
-        papers = {(row.table, row.name): dict(row.paper) for row in suite.rows}
-        for run in runs:
-            for table, row in run.rows:
-                entries[table, row, run.seed] = {
-                    "table": table,
-                    "row": row,
-                    "seed": run.seed,
-                    "order": order[table, row],
-                    "run": self.key(run.folder),
-                    "config_hash": run.config_hash,
-                    "paper": papers[table, row],
-                }
+        entries = _by_place(plan["entries"])
+        rows = {(row.table, row.name): (order, row) for order, row in enumerate(suite.rows)}
+        for place, run in _places(runs).items():
+            order, row = rows[place[:2]]
+            known = {"order": order, "run": self.key(run.folder), "config_hash": run.config_hash}
+            entries[place] = {**dict(zip(PLACE, place, strict=True)), **known, "paper": dict(row.paper)}
         teachers = [self.key(run.folder) for run in runs if run.kind == "teacher"]
         plan["entries"] = sorted(entries.values(), key=lambda entry: (entry["order"], entry["seed"]))
         plan["teachers"] = list(dict.fromkeys([*plan.get("teachers", []), *teachers]))
@@ -138,11 +119,7 @@ class ResultsFolder:
         write_json(self.path / "plan.json", plan)
 
     def begin(self, run: Run, record: dict) -> bool:
-        """Make a run's folder ready.
-
-        Args:
-            run: to be started.
-            record: its first record, with the present provenance.
+        """Make a run's folder ready, and write its first record, which has the present provenance.
 
         Returns:
             True if the run goes on from a checkpoint of the same sources; whatever else an earlier attempt left is
@@ -155,8 +132,7 @@ class ResultsFolder:
             shutil.rmtree(run.folder, ignore_errors=True)
         run.folder.mkdir(parents=True, exist_ok=True)
         (run.folder / OUTCOME).unlink(missing_ok=True)
-        with replacing(run.folder / "config.yaml") as temporary:
-            temporary.write_text(run.cfg.dump(), encoding="utf-8")
+        write_text(run.folder / "config.yaml", run.cfg.dump())
         self.write_record(run, {**record, "resumed": resumed})
         return resumed
 
@@ -165,12 +141,8 @@ class ResultsFolder:
         write_json(run.folder / RECORD, record)
 
     def outcome(self, run: Run) -> dict:
-        """What the worker measured.
-
-        Raises:
-            FileNotFoundError: it did not come so far.
-        """
-        return _read(run.folder / OUTCOME)
+        """What the worker measured; empty if it did not come so far."""
+        return read_json(run.folder / OUTCOME) or {}
 
     def weights(self, record_key: str) -> Path:
         """The checkpoint of a finished run."""
@@ -189,13 +161,6 @@ class ResultsFolder:
         return ", ".join(shown) + more if names else "its teachers differ"
 
 
-def _read(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is damaged ({error}); delete it to make it again.") from error
-
-
 def _flat(content: dict, prefix: str = "") -> dict[str, object]:
     flat: dict[str, object] = {}
     for name, value in content.items():
@@ -203,5 +168,9 @@ def _flat(content: dict, prefix: str = "") -> dict[str, object]:
     return flat
 
 
-def _short(commit: str | None) -> str:
-    return commit[:9] if commit else "unknown"
+def _by_place(entries: Iterable[dict]) -> dict[tuple[str, str, int], dict]:
+    return {operator.itemgetter(*PLACE)(entry): entry for entry in entries}
+
+
+def _places(runs: Iterable[Run]) -> dict[tuple[str, str, int], Run]:
+    return {(*row, run.seed): run for run in runs for row in run.rows}

@@ -6,27 +6,21 @@ that was stopped goes on where it was. robustness_report.py makes tables and a p
 
 import contextlib
 import io
+import itertools
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
-import meddet_d2
-from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.modeling import build_model
 from meddet_d2.data import MedDetDatasetMapper, read_image, register_datasets
 from meddet_d2.data.mri_noise import check_corruption, corrupt, image_seed
 from meddet_d2.evaluation import evaluator_for, first_metrics
 from meddet_d2.files import checksum, write_json
-from meddet_d2.modeling.weights import load_detector_weights
 
 from ..provenance import hardware
-from .plan import config_hash
 from .report_parts import read_json
 from .trained_networks import Network
 
@@ -44,21 +38,13 @@ SAME = {
 }
 
 
-@dataclass
-class _Loaded:
-    network: Network
-    cfg: CfgNode
-    model: nn.Module
-    record: dict
-
-
 def conditions(corruptions: Sequence[str], severities: Sequence[int]) -> dict[str, tuple[str, int] | None]:
     """Every condition by its name in the json, "clean" first.
 
     Raises:
         ValueError: an unknown corruption or severity, or one is given twice.
     """
-    pairs = [(corruption, severity) for corruption in corruptions for severity in severities]
+    pairs = list(itertools.product(corruptions, severities))
     for pair in pairs:
         check_corruption(*pair)
     named = {condition_name(*pair): pair for pair in pairs}
@@ -102,27 +88,28 @@ def measure(
     named = conditions(corruptions, severities)
     if batch < 1:
         raise ValueError(f"--batch is {batch}; give the number of images at once, from 1 up.")
-    loaded = [_load(network) for network in tqdm(networks, desc="Loading", unit="network", disable=None, leave=False)]
-    dataset = _dataset(loaded)
-    records = DatasetCatalog.get(dataset)
+    for network in tqdm(networks, desc="Loading", unit="network", disable=None, leave=False):
+        network.load()
+    dataset = _dataset(networks)
+    images = len(DatasetCatalog.get(dataset))
     head = {
         "dataset": dataset,
         "annotations": checksum(MetadataCatalog.get(dataset).json_file)[:12],
-        "images": len(records),
+        "images": images,
         "corruptions": list(corruptions),
         "severities": list(severities),
         "hardware": hardware(),
         **made_by,
     }
-    content = _begin(output / ROBUSTNESS, head, loaded, command)
-    missing = {name: [item for item in loaded if name not in item.record["measured"]] for name in named}
+    content = _begin(output / ROBUSTNESS, head, networks, command)
+    missing = {name: [item for item in networks if name not in item.record["measured"]] for name in named}
     missing = {name: items for name, items in missing.items() if items}
-    total = len(records) * sum(map(len, missing.values()))
+    total = images * sum(map(len, missing.values()))
     begin = time.monotonic()
     with tqdm(total=total, desc="MRI noise", unit="image", disable=None, dynamic_ncols=True) as bar:
         for number, (name, items) in enumerate(missing.items(), 1):
             bar.set_description(name)
-            for item, metrics in zip(items, _test(items, records, dataset, named[name], batch, bar), strict=True):
+            for item, metrics in zip(items, _test(items, dataset, named[name], batch, bar), strict=True):
                 item.record["measured"][name] = metrics
             write_json(output / ROBUSTNESS, content)
             scores = sorted(item.record["measured"][name]["AP50"] for item in items)
@@ -131,56 +118,23 @@ def measure(
     return content
 
 
-def _load(network: Network) -> _Loaded:
-    for path in (network.config, network.weights):
-        if not path.is_file():
-            raise FileNotFoundError(f"{network.label}: {path} does not exist; correct the path or train it first.")
-    try:
-        cfg = meddet_d2.load_config(str(network.config))
-        cfg.MODEL.BOTTOM_UP.PRETRAINED = False
-        if not torch.cuda.is_available():
-            cfg.MODEL.DEVICE = "cpu"
-        model = build_model(cfg).eval()
-        load_detector_weights(model, str(network.weights))
-    except (ValueError, OSError) as error:
-        raise type(error)(f"{network.label}: {error}") from error
-    record = {
-        "row": network.row,
-        "seed": network.seed,
-        "weights": checksum(network.weights)[:12],
-        "nmode": cfg.MODEL.NMODE.KIND,
-        "config_but_nmode": _config_but_nmode(cfg),
-        "trained": dict(network.trained),
-        "measured": {},
-    }
-    return _Loaded(network, cfg, model, record)
-
-
-def _config_but_nmode(cfg: CfgNode) -> str:
-    """A hash that networks have in common whose configs differ in nmODE^2, and in places and seeds, alone."""
-    plain = cfg.clone()
-    plain.MODEL.NMODE.KIND = "none"
-    plain.MODEL.WEIGHTS = ""
-    return config_hash(plain)
-
-
-def _dataset(loaded: Sequence[_Loaded]) -> str:
+def _dataset(networks: Sequence[Network]) -> str:
     """Register the networks' test set and give its name; refuse networks of different ones."""
-    first = loaded[0]
-    for item in loaded:
+    first = networks[0]
+    for item in networks:
         if not item.cfg.DATASETS.TEST:
-            raise ValueError(f"{item.network.label}: DATASETS.TEST is empty; name the data set to test on.")
+            raise ValueError(f"{item.label}: DATASETS.TEST is empty; name the data set to test on.")
         ours, theirs = (other.cfg.DATASETS for other in (first, item))
         if ours.TEST[0] != theirs.TEST[0] or ("phantom" in ours.TEST[0] and ours.PHANTOM != theirs.PHANTOM):
             raise ValueError(
-                f"{first.network.label} and {item.network.label} have different test sets (DATASETS.TEST or"
+                f"{first.label} and {item.label} have different test sets (DATASETS.TEST or"
                 " DATASETS.PHANTOM); test them apart, each with an --output of its own."
             )
     register_datasets(first.cfg)
     return first.cfg.DATASETS.TEST[0]
 
 
-def _begin(path: Path, head: dict, loaded: Sequence[_Loaded], command: str) -> dict:
+def _begin(path: Path, head: dict, networks: Sequence[Network], command: str) -> dict:
     """The json to go on with: what is there already, with the networks that are new to it."""
     content = read_json(path) or {**head, "commands": [], "networks": []}
     for key, what in SAME.items():
@@ -189,12 +143,12 @@ def _begin(path: Path, head: dict, loaded: Sequence[_Loaded], command: str) -> d
                 f"{path} was made with {what} ({content.get(key)}, now {head[key]}); delete it or move it away."
             )
     known = {(record["row"], record["seed"]): record for record in content["networks"]}
-    for item in loaded:
-        earlier = known.get((item.network.row, item.network.seed))
+    for item in networks:
+        earlier = known.get((item.row, item.seed))
         if earlier is None:
             content["networks"].append(item.record)
         elif earlier["weights"] != item.record["weights"]:
-            raise ValueError(f"{path} holds {item.network.label} with other weights; delete it or move it away.")
+            raise ValueError(f"{path} holds {item.label} with other weights; delete it or move it away.")
         else:
             item.record = earlier
     if command not in content["commands"]:
@@ -203,14 +157,10 @@ def _begin(path: Path, head: dict, loaded: Sequence[_Loaded], command: str) -> d
 
 
 def _test(
-    items: Sequence[_Loaded],
-    records: Sequence[dict],
-    dataset: str,
-    condition: tuple[str, int] | None,
-    batch: int,
-    bar: tqdm,
+    items: Sequence[Network], dataset: str, condition: tuple[str, int] | None, batch: int, bar: tqdm
 ) -> list[dict[str, float]]:
     """``METRICS`` of each network under one condition. An image is read and corrupted once for all of them."""
+    records = DatasetCatalog.get(dataset)
     mappers = [MedDetDatasetMapper(item.cfg, is_train=False) for item in items]
     evaluators = [evaluator_for(item.cfg)(dataset, distributed=False) for item in items]
     for evaluator in evaluators:

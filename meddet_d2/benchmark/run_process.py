@@ -15,7 +15,6 @@ from .plan import Run
 from .run_progress import last_line
 
 WORKER = (sys.executable, "-m", "meddet_d2.benchmark.worker")
-LOG = "console.txt"
 # Seconds from asking processes to stop until they are killed.
 PATIENCE = 10.0
 
@@ -31,21 +30,12 @@ def thread_share(jobs: int) -> int | None:
 
 def usable_cores() -> int:
     """The cores that this process may use, which can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(eq=False)
 class Job:
-    """A run at work.
-
-    Attributes:
-        run: what is made.
-        record: its first record.
-        begin: when it began.
-        child: its process, once it has one.
-    """
+    """A run at work: its first record, when it began, and its process once it has one."""
 
     run: Run
     record: dict
@@ -58,9 +48,9 @@ class Job:
 
     @property
     def log(self) -> Path:
-        return self.run.folder / LOG
+        return self.run.folder / "console.txt"
 
-    def start(self, command: Sequence[str], threads: int | None = None) -> None:
+    def start(self, command: Sequence[str], threads: int | None) -> None:
         """Start the worker.
 
         Args:
@@ -91,8 +81,8 @@ class Job:
         return not (self.child and self.child.poll() is None)
 
     def error(self) -> str:
-        """Why its process ended in one line, once it has; empty if it ended well."""
-        code = self.wait(0) and self.child and self.child.returncode
+        """Why its process, which has ended, did so, in one line; empty if it ended well."""
+        code = self.child and self.child.returncode
         if not code:
             return ""
         if code < 0:

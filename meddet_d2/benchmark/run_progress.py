@@ -35,13 +35,9 @@ class Progress:
         self.lines: dict[Run, str] = {}
         # disable=None: no bar where the output is a file, whose reader gets one line for each run instead.
         self.bar = tqdm(
-            total=total,
-            initial=total - len(self.waiting),
-            unit="run",
-            disable=None,
-            dynamic_ncols=True,
+            total=total, initial=total - len(self.waiting), unit="run", disable=None, dynamic_ncols=True,
             bar_format="{n_fmt}/{total_fmt} runs |{bar:20}| {elapsed} {desc}",
-        )
+        )  # fmt: skip
 
     def start(self, run: Run) -> None:
         """A run begins."""
@@ -58,20 +54,13 @@ class Progress:
         self.bar.set_description_str(" | ".join([f"left {self._clock_left()}", *lines]), refresh=True)
 
     def finish(self, run: Run, seconds: float, words: str, *, count: bool = True) -> None:
-        """A run has ended.
-
-        Args:
-            run: that ended.
-            seconds: that it took.
-            words: what came of it.
-            count: its time says how long others will take.
-        """
+        """A run has ended after ``seconds``; ``count`` them to say how long others will take."""
         if count:
             self.seconds.append((run, seconds))
         del self.begun[run], self.lines[run]
         self.bar.update()
         place = f"[{self.bar.total - len(self.waiting) - len(self.begun)}/{self.bar.total}]"
-        tqdm.write(f"{place} {run.label}: {words} ({_clock(seconds)}; left {self._clock_left()})")
+        tqdm.write(f"{place} {run.label}: {words} ({tqdm.format_interval(round(seconds))}; left {self._clock_left()})")
 
     def left(self, at_work: Sequence[tuple[Run, float]] = ()) -> float | None:
         """Seconds until all runs are done, by the durations so far; None before the first.
@@ -83,35 +72,34 @@ class Progress:
         """
         if not self.seconds and (at_work or self.waiting):
             return None
-        ends = [max(self.expected(run) - elapsed, 0.0) for run, elapsed in at_work]
+        ends = [max(self._expected(run) - elapsed, 0.0) for run, elapsed in at_work]
         ends += [0.0] * (self.jobs - len(ends))
         heapq.heapify(ends)
         for run in self.waiting:
-            heapq.heapreplace(ends, ends[0] + self.expected(run))
+            heapq.heapreplace(ends, ends[0] + self._expected(run))
         return max(ends)
 
-    def _clock_left(self) -> str:
-        now = time.monotonic()
-        return _clock(self.left([(run, now - begin) for run, begin in self.begun.items()]))
-
-    def expected(self, run: Run) -> float:
+    def _expected(self, run: Run) -> float:
         """Seconds that a run will take: as its other seeds, or as others of its kind, or as all."""
-        likeness = (
-            lambda other: other.config_hash == run.config_hash,
-            lambda other: (other.kind, other.cfg.DISTILL.ENABLED) == (run.kind, run.cfg.DISTILL.ENABLED),
-            lambda other: other.kind == run.kind,
-            lambda other: True,
-        )
-        for alike in likeness:
-            known = [seconds for other, seconds in self.seconds if alike(other)]
+        for places in (3, 2, 1, 0):
+            known = [seconds for other, seconds in self.seconds if _nature(other)[:places] == _nature(run)[:places]]
             if known:
                 return statistics.median(known)
         return 0.0
+
+    def _clock_left(self) -> str:
+        now = time.monotonic()
+        seconds = self.left([(run, now - begin) for run, begin in self.begun.items()])
+        return "unknown" if seconds is None else tqdm.format_interval(round(seconds))
 
     def close(self) -> None:
         """Leave the bar as it is."""
         self.bar.set_description_str("", refresh=False)
         self.bar.close()
+
+
+def _nature(run: Run) -> tuple[str, bool, str]:
+    return run.kind, run.cfg.DISTILL.ENABLED, run.config_hash
 
 
 def last_line(path: Path) -> str:
@@ -123,7 +111,3 @@ def last_line(path: Path) -> str:
         lines = [COLOURS.sub("", line).strip() for line in file.read().decode("utf-8", "replace").splitlines()]
     text = next((line for line in reversed(lines) if line), "")
     return text.partition("]: ")[2].strip() or text if text.startswith("[") else text
-
-
-def _clock(seconds: float | None) -> str:
-    return "unknown" if seconds is None else tqdm.format_interval(round(seconds))

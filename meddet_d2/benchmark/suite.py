@@ -7,32 +7,29 @@ from typing import Any
 
 from meddet_d2.files import read_yaml
 
-ROW_KEYS = {"table", "row", "config", "seeds", "paper", "teacher"}
-SUITE_KEYS = {"seeds", "teachers", "rows", "efficiency"}
-TEACHER_KEYS = {"seed", "per_seed"}
+# The keys of a suite and of its parts, and the kind of each one's value; None: `check_seeds` looks at it.
+SUITE_KEYS = {"seeds": None, "teachers": dict, "rows": list, "efficiency": list}
+TEACHER_KEYS = {"seed": None, "per_seed": bool}
+ROW_KEYS = {"table": str, "row": str, "config": str, "seeds": None, "paper": dict, "teacher": bool}
 # As the paper prints them: its mAP in percent, its recall in [0, 1], images per second, millions of parameters,
 # 10^9 multiply-adds.
-PAPER_KEYS = {"map", "recall", "fps", "params_m", "gflops"}
+PAPER_KEYS = dict.fromkeys(("map", "recall", "fps", "params_m", "gflops"), float)
+KINDS = {
+    str: "a text (in quotes)", bool: "true or false", float: "a number", list: "a list of rows",
+    dict: "keys and values",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table.
-
-    Attributes:
-        table, name: where it stands, and what it is called there.
-        config: the yaml of the network or method, at the paper's size.
-        seeds: of this row alone; None for the suite's.
-        paper: the paper's figures by ``PAPER_KEYS``; none where it has no such row.
-        teacher: a teacher, in the comparison of sizes and speeds.
-    """
+    """One line of a table."""
 
     table: str
     name: str
-    config: Path
-    seeds: tuple[int, ...] | None
-    paper: Mapping[str, float]
-    teacher: bool = False
+    config: Path  # of the network or method, at the paper's size
+    seeds: tuple[int, ...] | None  # of this row alone; None: the suite's
+    paper: Mapping[str, float]  # the paper's figures by PAPER_KEYS
+    teacher: bool = False  # in the comparison of sizes and speeds
 
     @property
     def label(self) -> str:
@@ -41,37 +38,32 @@ class Row:
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite file.
-
-    Attributes:
-        path: of the file.
-        rows: to train and evaluate, in the order of the tables.
-        efficiency: networks to count and time side by side.
-        seeds: of the rows that name none.
-        teacher_seed: the teachers' seed, where all seeds share one set of teachers.
-        teachers_per_seed: train a set of teachers for every seed instead, with that seed.
-    """
+    """A suite file: what to train and evaluate, in the order of the tables, and what to count and time side by side."""
 
     path: Path
     rows: tuple[Row, ...]
     efficiency: tuple[Row, ...]
-    seeds: tuple[int, ...]
-    teacher_seed: int
-    teachers_per_seed: bool
+    seeds: tuple[int, ...]  # of the rows that name none
+    teacher_seed: int  # where all seeds share one set of teachers
+    teachers_per_seed: bool  # a set of teachers for every seed instead, with that seed
 
-    def select(self, tables: Sequence[str] | None = None, names: Sequence[str] | None = None) -> list[Row]:
-        """The rows of some tables, or with some names, or both; all by default.
 
-        Raises:
-            ValueError: a table or a row that the suite does not have, with those that it has.
-        """
-        check_known("table", tables, [row.table for row in self.rows], self.path)
-        check_known("row", names, [row.name for row in self.rows], self.path)
-        chosen = [row for row in self.rows if tables is None or row.table in tables]
-        chosen = [row for row in chosen if names is None or row.name in names]
-        if not chosen:
-            raise ValueError(f"{self.path} has no row {names} in table {tables}; see benchmark.py list.")
-        return chosen
+def select(rows: Sequence[Any], tables: Sequence[str] | None, names: Sequence[str] | None, path: Path) -> list[Any]:
+    """The rows, of a suite or of its results, of some tables, or with some names, or both; None: all.
+
+    Raises:
+        ValueError: nothing is chosen, or a table or a row is not there; the message lists those that are in ``path``.
+    """
+    chosen = list(rows)
+    for kind, attribute, asked in (("table", "table", tables), ("row", "name", names)):
+        known = dict.fromkeys(getattr(row, attribute) for row in rows)
+        unknown = [name for name in asked or () if name not in known]
+        if unknown:
+            raise ValueError(f"{path} has no {kind} {', '.join(map(repr, unknown))}; it has {', '.join(known)}.")
+        chosen = [row for row in chosen if asked is None or getattr(row, attribute) in asked]
+    if not chosen:
+        raise ValueError(f"{path} has no row {names} in table {tables}; see benchmark.py list.")
+    return chosen
 
 
 def load_suite(path: str | Path) -> Suite:
@@ -87,21 +79,17 @@ def load_suite(path: str | Path) -> Suite:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"The suite {path} does not exist; configs/benchmark/tables.yaml is the paper's.")
-    content = _mapping(read_yaml(path), SUITE_KEYS, str(path))
-    teachers = _mapping(content.get("teachers", {}), TEACHER_KEYS, f"{path}, teachers")
-    rows, efficiency = (_rows(content.get(key, []), path, key) for key in ("rows", "efficiency"))
-    if not rows:
+    content = _checked(read_yaml(path), SUITE_KEYS, str(path))
+    teachers = _checked(content.get("teachers", {}), TEACHER_KEYS, f"{path}, teachers")
+    if not content.get("rows"):
         raise ValueError(f"{path} lists no rows; give at least one {{table, row, config}}.")
-    per_seed = teachers.get("per_seed", False)
-    if not isinstance(per_seed, bool):
-        raise ValueError(f"{path}, teachers: per_seed is {per_seed!r}; give true or false.")
     return Suite(
         path=path,
-        rows=rows,
-        efficiency=efficiency,
+        rows=_rows(content, path, "rows"),
+        efficiency=_rows(content, path, "efficiency"),
         seeds=check_seeds(content.get("seeds", [1]), str(path)),
         teacher_seed=check_seeds([teachers.get("seed", 1848)], f"{path}, teachers")[0],
-        teachers_per_seed=per_seed,
+        teachers_per_seed=teachers.get("per_seed", False),
     )
 
 
@@ -117,50 +105,42 @@ def check_seeds(seeds: Any, where: str) -> tuple[int, ...]:
     return tuple(seeds)
 
 
-def _rows(items: Any, path: Path, key: str) -> tuple[Row, ...]:
-    if not isinstance(items, list):
-        raise ValueError(f"{path}: {key} must be a list of rows.")
-    rows = [_row(item, path, f"{path}, {key}, entry {number}") for number, item in enumerate(items, 1)]
-    seen: set[str] = set()
-    for row in rows:
-        if row.label in seen:
+def _rows(content: dict, path: Path, key: str) -> tuple[Row, ...]:
+    rows: dict[str, Row] = {}
+    for number, item in enumerate(content.get(key, []), 1):
+        row = _row(item, path, f"{path}, {key}, entry {number}")
+        if row.label in rows:
             raise ValueError(f"{path} has {row.label} twice; give one of them another name.")
-        seen.add(row.label)
-    return tuple(rows)
+        rows[row.label] = row
+    return tuple(rows.values())
 
 
 def _row(item: Any, path: Path, where: str) -> Row:
-    item = _mapping(item, ROW_KEYS, where)
-    for key in ("table", "row", "config"):
-        if not isinstance(item.get(key), str):
-            raise ValueError(f"{where}: {key} is {item.get(key)!r}; give a text (in quotes).")
+    needed = dict.fromkeys(("table", "row", "config"))
+    item = _checked({**needed, **item} if isinstance(item, dict) else item, ROW_KEYS, where)
     where = f"{path}, table {item['table']}, {item['row']}"
-    paper = _mapping(item.get("paper", {}), PAPER_KEYS, f"{where}, paper")
-    for key, value in paper.items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError(f"{where}, paper: {key} is {value!r}; give a number.")
     return Row(
         table=item["table"],
         name=item["row"],
         config=path.parent / item["config"],
         seeds=check_seeds(item["seeds"], where) if "seeds" in item else None,
-        paper=paper,
-        teacher=bool(item.get("teacher", False)),
+        paper=_checked(item.get("paper", {}), PAPER_KEYS, f"{where}, paper"),
+        teacher=item.get("teacher", False),
     )
 
 
-def _mapping(content: Any, keys: set[str], where: str) -> dict:
+def _checked(content: Any, kinds: Mapping[str, type | None], where: str) -> dict:
+    """``content``, if it is a table of these keys alone, each of its kind."""
     if not isinstance(content, dict):
-        raise ValueError(f"{where}: expected keys and values ({', '.join(sorted(keys))}), got {content!r}.")
-    unknown = [str(key) for key in content if key not in keys]
+        raise ValueError(f"{where}: expected keys and values ({', '.join(sorted(kinds))}), got {content!r}.")
+    unknown = [str(key) for key in content if key not in kinds]
     if unknown:
-        raise ValueError(f"{where}: unknown {', '.join(unknown)}; the keys are {', '.join(sorted(keys))}.")
+        raise ValueError(f"{where}: unknown {', '.join(unknown)}; the keys are {', '.join(sorted(kinds))}.")
+    for key, kind in kinds.items():
+        if key in content and kind is not None:
+            value = content[key]
+            # True is a number to Python.
+            fits = isinstance(value, int | float if kind is float else kind) and (type(value) is bool) is (kind is bool)
+            if not fits:
+                raise ValueError(f"{where}: {key} is {value!r}; give {KINDS[kind]}.")
     return content
-
-
-def check_known(kind: str, asked: Sequence[str] | None, names: Sequence[str], path: Path) -> None:
-    """Raise a ValueError, which lists those that there are, if something is asked for that is not among ``names``."""
-    known = list(dict.fromkeys(names))
-    unknown = [name for name in asked or () if name not in known]
-    if unknown:
-        raise ValueError(f"{path} has no {kind} {', '.join(map(repr, unknown))}; it has {', '.join(known)}.")

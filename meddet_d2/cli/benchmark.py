@@ -9,14 +9,14 @@
     meddet benchmark robustness --output results/phantom --rows KD "KD + nmODE2"
 
 The same ``run`` or ``robustness`` command again continues where it was stopped. ``KEY VALUE`` pairs at the end of
-``run`` override every row's config. docs/how_to/benchmark.md says the rest; the main path goes on in
-meddet_d2/benchmark/plan.py and runner.py.
+``run`` override every row's config. docs/how_to/benchmark.md says the rest.
 """
 
 import argparse
 import re
 import shlex
 import sys
+from collections.abc import Callable
 from datetime import datetime, timezone
 
 import torch
@@ -29,7 +29,6 @@ from ..benchmark import (
     TeacherChoice,
     check_runs,
     efficiency,
-    latency,
     load_suite,
     provenance_now,
     robustness,
@@ -39,6 +38,7 @@ from ..benchmark import (
 from ..benchmark import result_plots as plots
 from ..benchmark import trained_networks as networks
 from ..benchmark.plan import relative
+from ..benchmark.suite import select
 from ..command import add_plugins, guarded
 from ..data.mri_noise import CORRUPTIONS, SEVERITIES, check_libraries
 from ..places import given_config, given_path
@@ -48,16 +48,31 @@ SUITE = "configs/benchmark/tables.yaml"
 KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*\Z")
 
 
+# Options of several commands.
+OUTPUT = ("--output", {"type": given_path, "required": True, "metavar": "FOLDER", "help": "the results folder"})
+ROWS = (
+    ("--tables", {"nargs": "+", "metavar": "TABLE", "help": "only these"}),
+    ("--rows", {"nargs": "+", "metavar": "ROW", "help": "only these"}),
+)
+LIST = ("--suite", {"type": given_config, "default": SUITE, "metavar": "FILE", "help": "default: the paper's tables"})
+SIZE = ("--size", {"type": int, "default": 512, "help": "height and width in pixels (default: 512)"})
+
+
 def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
 
-    run = commands.add_parser("run", help="make the runs that are not done yet, then report")
-    run.set_defaults(function=command_run)
-    _add_selection(run)
-    _add_output(run)
+    def add(function: Callable, help: str, *options: tuple[str, dict]) -> argparse.ArgumentParser:
+        command = commands.add_parser(function.__name__.removeprefix("command_"), help=help)
+        command.set_defaults(function=function)
+        add_plugins(command)
+        for option, settings in options:
+            command.add_argument(option, **settings)
+        return command
+
+    run = add(command_run, "make the runs that are not done yet, then report", LIST, *ROWS, OUTPUT)
     run.add_argument("--seeds", nargs="+", type=int, metavar="N", help="instead of the suite's")
     run.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at once, sharing the cores (default: 1)")
     run.add_argument("--scale", type=given_config, metavar="FILE", help="a yaml merged onto every row's config")
@@ -66,40 +81,25 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
     teachers.add_argument("--given-teachers", action="store_true", help="take DISTILL.TEACHERS.WEIGHTS, train none")
     run.add_argument("--allow-mixed", action="store_true", help="beside results of other sources or the other engine")
 
-    listing = commands.add_parser("list", help="the suite's tables and rows")
-    listing.set_defaults(function=command_list)
-    _add_selection(listing)
+    add(command_list, "the suite's tables and rows", LIST, *ROWS)
+    add(command_report, "write tables and pictures again from the json files", OUTPUT)
 
-    report = commands.add_parser("report", help="write tables and pictures again from the json files")
-    report.set_defaults(function=command_report)
-    _add_output(report)
-
-    costs = commands.add_parser("efficiency", help="Table II: parameters, multiply-adds and speed side by side")
-    costs.set_defaults(function=command_efficiency)
-    costs.add_argument("--suite", type=given_config, default=SUITE, metavar="FILE", help="default: the paper's tables")
-    _add_output(costs)
-    costs.add_argument("--size", type=int, default=512, help="height and width in pixels (default: 512)")
+    costs = add(command_efficiency, "Table II: parameters, multiply-adds and speed side by side", LIST, OUTPUT, SIZE)
     costs.add_argument("--images", type=int, default=1, help="images in one call (default: 1)")
     costs.add_argument("--rounds", type=int, default=11, help="timed calls of each network (default: 11)")
     costs.add_argument("--threads", type=int, help="CPU threads of torch (default: torch's own)")
 
-    parts = commands.add_parser("speed", help="what nmODE^2, export and a distillation step cost, side by side")
-    parts.set_defaults(function=command_speed)
-    _add_output(parts)
+    speed = add(command_speed, "what nmODE^2, export and a distillation step cost, side by side", OUTPUT, SIZE)
     for option, config, meaning in (
         ("--student", "configs/meddet.yaml", "a distillation's yaml"),
         ("--nano", "configs/meddet/meddet_nano.yaml", "a lighter one"),
         ("--teacher", "configs/backbones/gfl_r50.yaml", "to compare with"),
     ):
-        parts.add_argument(option, type=given_config, default=config, metavar="FILE", help=meaning)
-    parts.add_argument("--size", type=int, default=512, help="height and width in pixels (default: 512)")
-    parts.add_argument("--images", type=int, default=8, help="images in a training step (default: 8)")
-    parts.add_argument("--rounds", type=int, default=11, help="timed calls of each part (default: 11)")
+        speed.add_argument(option, type=given_config, default=config, metavar="FILE", help=meaning)
+    speed.add_argument("--images", type=int, default=8, help="images in a training step (default: 8)")
+    speed.add_argument("--rounds", type=int, default=11, help="timed calls of each part (default: 11)")
 
-    noise = commands.add_parser("robustness", help='AP50 of trained networks under MRI noise (the extra "noise")')
-    noise.set_defaults(function=command_robustness)
-    _add_output(noise)
-    _add_rows(noise)
+    noise = add(command_robustness, 'AP50 of trained networks under MRI noise (the extra "noise")', OUTPUT, *ROWS)
     noise.add_argument(
         "--network",
         nargs=3,
@@ -111,28 +111,12 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
     noise.add_argument("--severities", nargs="+", type=int, default=SEVERITIES, metavar="N", help="default: 1 to 5")
     noise.add_argument("--batch", type=int, default=8, metavar="N", help="images at once (default: 8)")
 
-    for command in commands.choices.values():
-        add_plugins(command)
     arguments, overrides = _split_overrides(arguments)
     args = parser.parse_args(arguments)
     if overrides and args.command != "run":
         parser.error(f"{args.command} takes no KEY VALUE pairs, but got {' '.join(overrides)}")
     args.overrides = overrides
     return args
-
-
-def _add_selection(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--suite", type=given_config, default=SUITE, metavar="FILE", help="default: the paper's tables")
-    _add_rows(parser)
-
-
-def _add_rows(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--tables", nargs="+", metavar="TABLE", help="only these")
-    parser.add_argument("--rows", nargs="+", metavar="ROW", help="only these")
-
-
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", type=given_path, required=True, metavar="FOLDER", help="the results folder")
 
 
 def _split_overrides(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -147,11 +131,10 @@ def command_run(args: argparse.Namespace) -> int:
     made_by, folder = provenance_now(), ResultsFolder(args.output)
     runner = Runner(folder, made_by, jobs=args.jobs, allow_mixed=args.allow_mixed)
     suite = load_suite(args.suite)
-    rows = suite.select(args.tables, args.rows)
+    rows = select(suite.rows, args.tables, args.rows, suite.path)
     per_seed = args.teachers_per_seed or (suite.teachers_per_seed and not args.given_teachers)
     choice = TeacherChoice(suite.teacher_seed, per_seed, args.given_teachers)
-    planner = Planner(args.output, scale=args.scale, overrides=args.overrides, teachers=choice)
-    runs = planner.plan(suite, rows, args.seeds)
+    runs = Planner(args.output, args.scale, args.overrides, choice).plan(suite, rows, args.seeds)
     with folder.lock():
         folder.refuse_mixing(runs, made_by, allow_mixed=args.allow_mixed)
         # It also draws the data sets: runs that begin at once find them there.
@@ -178,22 +161,21 @@ def command_run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def command_list(args: argparse.Namespace) -> int:
+def command_list(args: argparse.Namespace) -> None:
     suite = load_suite(args.suite)
+    chosen = select(suite.rows, args.tables, args.rows, suite.path)
     rows = [
         [row.table, row.name, relative(row.config), row.paper.get("map", ""), row.paper.get("recall", "")]
-        for row in [*suite.select(args.tables, args.rows), *(() if args.tables or args.rows else suite.efficiency)]
+        for row in [*chosen, *(() if args.tables or args.rows else suite.efficiency)]
     ]
     print(tabulate(rows, headers=("table", "row", "config", "paper's mAP", "paper's recall"), disable_numparse=True))
-    return 0
 
 
-def command_report(args: argparse.Namespace) -> int:
+def command_report(args: argparse.Namespace) -> None:
     _report(ResultsFolder(args.output), time_networks=False)
-    return 0
 
 
-def command_efficiency(args: argparse.Namespace) -> int:
+def command_efficiency(args: argparse.Namespace) -> None:
     suite = load_suite(args.suite)
     if not suite.efficiency:
         raise ValueError(f"{args.suite} lists nothing under efficiency.")
@@ -202,10 +184,9 @@ def command_efficiency(args: argparse.Namespace) -> int:
     options = {"size": args.size, "images": args.images, "rounds": args.rounds}
     networks = efficiency.compare(suite.efficiency, **options)
     print(efficiency.write(networks, args.output, **options, command=args.command_line))
-    return 0
 
 
-def command_speed(args: argparse.Namespace) -> int:
+def command_speed(args: argparse.Namespace) -> None:
     from meddet_d2.benchmark import speed  # needs the extra "export"
 
     report = speed.SpeedReport(args.rounds)
@@ -218,11 +199,9 @@ def command_speed(args: argparse.Namespace) -> int:
         speed.time_eager(report, configs, args.size, "cuda")
         speed.time_step(report, args.student, args.size, args.images, "cuda")
     print(speed.write(report, args.output, size=args.size, command=args.command_line))
-    plots.draw_speed(report.to_json()["milliseconds"], args.output)
-    return 0
 
 
-def command_robustness(args: argparse.Namespace) -> int:
+def command_robustness(args: argparse.Namespace) -> None:
     if args.network and (args.tables or args.rows):
         raise ValueError("--network names checkpoints, --tables and --rows runs of the --output folder; give one kind.")
     check_libraries()
@@ -239,12 +218,11 @@ def command_robustness(args: argparse.Namespace) -> int:
         content = robustness.measure(found, args.output, **options, command=args.command_line, made_by=made_by)
         print(robustness_report.write(content, args.output))
     print(f"Results: {args.output / 'robustness.md'}, and .json, .csv and .png beside it.")
-    return 0
 
 
 def _report(folder: ResultsFolder, *, time_networks: bool) -> None:
     write_report(folder)
-    speeds = latency.measure_latency(folder) if time_networks else latency.read(folder)
+    speeds = efficiency.measure_latency(folder) if time_networks else efficiency.read_latency(folder)
     plots.draw_all(folder, speeds)
     print(f"Results: {folder.path / 'tables.md'}, results.csv, results.json and pictures beside them.")
 

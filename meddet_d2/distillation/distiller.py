@@ -53,7 +53,13 @@ class Distiller(nn.Module):
     """Base class: turns what student and teachers showed into the losses to be added up.
 
     Its parameters are trained with the student's and its state is saved for a resume, apart from the student's.
+
+    Attributes:
+        row_keys: keys of the method's own section that tell its rows in a table apart; a benchmark's scale cannot
+            change them.
     """
+
+    row_keys: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,6 +91,14 @@ class Distiller(nn.Module):
         Of several hooks of one class Detectron2 saves only the first one's state.
         """
         return []
+
+    def timed_parts(self, hooks: Sequence[Any]) -> dict[str, Callable[[], object]]:
+        """Parts of a step, beside student and teachers, to be timed alone by name.
+
+        Args:
+            hooks: of :meth:`build_hooks`, with their trainer; a forward pass has been made.
+        """
+        return {}
 
     def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
         """Compute all losses of the step.

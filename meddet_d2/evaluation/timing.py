@@ -7,7 +7,7 @@ other, each with warm-up calls of its own, and cannot do this.
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -66,12 +66,13 @@ def throughputs(
     with inferring(*models.values()):
         calls = {name: partial(model, batch) for name, model in models.items()}
         seconds = interleaved_seconds(calls, rounds=rounds, warmup=warmup, max_seconds=max_seconds)
-    found = {}
-    for name, values in seconds.items():
-        rates = [len(batch) / value for value in values]
-        low, median, high = statistics.quantiles(rates, n=4, method="inclusive")
-        found[name] = Throughput(median=median, low=low, high=high)
-    return found
+    return {name: Throughput(**quartiles([len(batch) / value for value in values])) for name, values in seconds.items()}
+
+
+def quartiles(values: Sequence[float]) -> dict[str, float]:
+    """ "median", and the quartiles "low" and "high" on either side of it."""
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return {"median": median, "low": low, "high": high}
 
 
 def interleaved_seconds(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from meddet_d2.benchmark import Planner, ResultsFolder, load_suite, provenance_now
+from meddet_d2.benchmark.suite import select
 
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = ROOT / "configs" / "benchmark" / "smoke.yaml"
@@ -84,7 +85,7 @@ def plan(suite, folder):
     def make(seeds=(1,), tables=None, names=None, **options):
         small = suite()
         planner = Planner(folder.path, **{"scale": SMOKE, **options})
-        return planner.plan(small, small.select(tables, names), seeds)
+        return planner.plan(small, select(small.rows, tables, names, small.path), seeds)
 
     return make
 

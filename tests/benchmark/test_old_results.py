@@ -6,8 +6,8 @@ import yaml
 
 import meddet_d2
 from detectron2.modeling import build_model
-from meddet_d2.benchmark import robustness, write_report
-from meddet_d2.benchmark.latency import measure_latency
+from meddet_d2.benchmark import write_report
+from meddet_d2.benchmark.efficiency import measure_latency
 from meddet_d2.benchmark.result_plots import draw_all
 from meddet_d2.benchmark.trained_networks import from_results
 from meddet_d2.files import write_json
@@ -103,7 +103,8 @@ def test_its_networks_are_loaded_and_run(old):
     write_json(old.path / RECORD["teachers"][0] / "run.json", {**TEACHER, "status": "interrupted"})
     assert measure_latency(old, rounds=3)[RUN]["median"] > 0
     (network,), _ = from_results(old)
-    assert robustness._load(network).cfg.MODEL.NMODE.KIND == "nmode2"
+    network.load()
+    assert network.record["nmode"] == "nmode2"
 
 
 def test_a_new_run_of_the_row_does_not_mix_with_it(old, plan, made_by):

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from meddet_d2.benchmark import Planner, TeacherChoice, check_runs, load_suite
-from meddet_d2.benchmark.plan import METHOD_KEYS, config_hash, lookup, scaled_config
+from meddet_d2.benchmark.plan import config_hash, row_keys, scaled_config
+from meddet_d2.distillation import DISTILLER_REGISTRY, Distiller
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLES = ROOT / "configs" / "benchmark" / "tables.yaml"
@@ -107,10 +108,19 @@ def test_an_override_cannot_change_the_method(plan):
         plan(names=["MedDet"], overrides=["DISTILL.METHOD", "MGD"])
 
 
-def test_the_method_keys_exist():
-    cfg = scaled_config(STUDENT, None)
-    for key in METHOD_KEYS:
-        lookup(cfg, key)
+def test_a_methods_own_keys_tell_its_rows_apart(plan, monkeypatch):
+    """Each method names them itself, a plugin's too."""
+    own_keys = {"DISTILL.MEDDET.AATM.ENABLED", "DISTILL.MEDDET.FUSION.NAME"}
+    assert own_keys < set(row_keys())
+    with pytest.raises(ValueError, match=r"an override changes DISTILL\.MEDDET\.FUSION\.NAME from LWFF to Sum"):
+        plan(names=["MedDet"], overrides=["DISTILL.MEDDET.FUSION.NAME", "Sum"])
+
+    class Another(Distiller):
+        row_keys = ("DISTILL.MGD.ALPHA",)
+
+    monkeypatch.setitem(DISTILLER_REGISTRY._obj_map, "Another", Another)
+    with pytest.raises(ValueError, match=r"changes DISTILL\.MGD\.ALPHA"):
+        plan(names=["Alone"], overrides=["DISTILL.MGD.ALPHA", "0.5"])
 
 
 def test_what_the_benchmark_sets_cannot_be_overridden(plan):

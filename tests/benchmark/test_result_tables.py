@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from meddet_d2.benchmark import write_report
-from meddet_d2.benchmark.result_plots import detection_loss, draw_all, mean_curve
+from meddet_d2.benchmark import result_plots, write_report
 from meddet_d2.benchmark.result_tables import PAPER_MAP, PAPER_RECALL, collect, in_words
+from meddet_d2.distillation import TASK_REGISTRY
 from meddet_d2.files import write_json
 
 # AP50 of each seed, None for one that failed; "later" was asked for and never run.
@@ -150,7 +150,7 @@ def test_an_empty_folder_says_how_to_fill_it(folder):
 def test_pictures_are_drawn_and_not_blank(results):
     runs = ["students/alone-1", "students/meddet-1", "students/head-1", "teachers/t"]
     speeds = {run: {"median": 50.0 - place, "low": 40.0, "high": 60.0} for place, run in enumerate(runs)}
-    paths = draw_all(results, speeds)
+    paths = result_plots.draw_all(results, speeds)
     names = {"ap50_by_method", "parameters_vs_ap50", "latency_vs_ap50", "learning_curves"}
     assert {path.stem for path in paths} == names
     for path in paths:
@@ -160,12 +160,28 @@ def test_pictures_are_drawn_and_not_blank(results):
 
 
 def test_without_speeds_there_is_no_picture_of_them(results):
-    assert "latency_vs_ap50" not in {path.stem for path in draw_all(results, {})}
+    assert "latency_vs_ap50" not in {path.stem for path in result_plots.draw_all(results, {})}
 
 
 def test_curves_are_means_over_the_seeds_that_have_a_point(results):
     row = collect(results)[0]
-    assert mean_curve(row, lambda point: point.get("AP50")) == [(20, 31.0), (40, 62.0)]
-    assert mean_curve(row, detection_loss) == [(19, 3.0)]
+    assert result_plots.mean_curve(row, result_plots.ap50) == {20: 31.0, 40: 62.0}
+    assert result_plots.mean_curve(row, result_plots.own_loss) == {19: 3.0}
     del row.records[2]["curve"][1]
-    assert mean_curve(row, lambda point: point.get("AP50")) == [(40, 62.0)]
+    assert result_plots.mean_curve(row, result_plots.ap50) == {40: 62.0}
+
+
+def test_the_task_says_which_losses_are_the_networks_own(monkeypatch):
+    class Another:
+        architectures = ("Another",)
+        losses = ("loss_own",)
+
+    monkeypatch.setitem(TASK_REGISTRY._obj_map, "Another", Another)
+    point = {"iteration": 1, "loss_own": 2.0, "loss_dist": 5.0}
+    gfl = {"loss_qfl": 1.0, "loss_dfl": 0.5, "loss_giou": 1.5}
+    loss = result_plots.own_loss
+    assert loss({"architecture": "Another"}, point | gfl) == 2.0
+    assert loss({"architecture": "GFL"}, point | gfl) == 3.0 and loss({"architecture": "GFL"}, point) is None
+    assert loss({}, point) == 2.0 and loss({}, gfl) == 3.0, "of a record of an earlier version"
+    with pytest.raises(ValueError, match="--plugin"):
+        loss({"architecture": "Nobodys"}, point)

@@ -141,8 +141,7 @@ SEAM = {
         "config/class_names.py", "data/registration.py", "deploy/torch_predictor.py",
     ],
     r"AATM|[dD]iscriminator": [
-        "config/distill_keys.py", "config/renamed_keys.py", "distillation/methods/meddet/*", "benchmark/plan.py",
-        "benchmark/speed.py",
+        "config/distill_keys.py", "config/renamed_keys.py", "distillation/methods/meddet/*",
     ],
     r"[\"'f]bbox/": ["evaluation/detection_evaluator.py"],
 }  # fmt: skip

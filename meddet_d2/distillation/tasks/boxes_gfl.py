@@ -30,6 +30,7 @@ class BoxesGFL:
     architectures = ("GFL",)
     result = "boxes"
     parts = {"bottom_up": "backbone.bottom_up", "fpn": "backbone", "head": "head"}
+    losses = ("loss_qfl", "loss_dfl", "loss_giou")
 
     def view(self, inputs: list[dict], role: str) -> list[dict]:
         if role == "student":

@@ -48,11 +48,13 @@ class Task(Protocol):
         result: what comes out of such a network, such as "boxes": evaluators and pictures are chosen by it.
         parts: the parts of a network that are counted apart, each with the beginning of its modules' names; the first
             that fits counts.
+        losses: names of the losses of a network's own training; their sum is drawn against the iterations.
     """
 
     architectures: tuple[str, ...]
     result: str
     parts: Mapping[str, str]
+    losses: tuple[str, ...]
 
     def view(self, inputs: list[dict], role: str) -> list[dict]:
         """What the networks of one role are shown of a step's inputs.

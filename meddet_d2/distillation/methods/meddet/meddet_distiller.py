@@ -79,6 +79,8 @@ class MedDet(Distiller):
         ValueError: an argument outside its range, by the name of its config key.
     """
 
+    row_keys = ("DISTILL.MEDDET.AATM.ENABLED", "DISTILL.MEDDET.FUSION.NAME")
+
     def __init__(
         self,
         *,
@@ -198,6 +200,13 @@ class MedDet(Distiller):
         aatm = cfg.DISTILL.MEDDET.AATM
         settings = {"lr": aatm.LR, "betas": aatm.BETAS, "real_label": aatm.REAL_LABEL, "clip": aatm.CLIP_GRADIENTS}
         return [DiscriminatorHook(self.adversary, **settings)]
+
+    def timed_parts(self, hooks) -> dict:
+        """The discriminator's own training, on what the last forward pass judged."""
+        if self.adversary is None:
+            return {}
+        lesson = self.adversary.take()
+        return {"discriminator": lambda: hooks[0].learn(lesson)}
 
     def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
         """Compute the losses of one step; see :class:`Distiller`.
