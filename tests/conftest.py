@@ -35,7 +35,7 @@ SLOW_FIXTURES = {"finished_run", "distil_cfg", "exported", "tiny_network"}
 SLOW_MODULES = {
     *("test_benchmark", "test_both_engines", "test_distributed", "test_fuzz", "test_jobs", "test_kill", "test_launch"),
     *("test_library_settings", "test_own_classes", "test_own_everything", "test_processes", "test_real_gfl"),
-    *("test_resume", "test_robustness", "test_runner", "test_speed", "test_train_net", "test_user_pages"),
+    *("test_resume", "test_robustness", "test_runner", "test_train_net", "test_user_pages"),
 }
 
 
