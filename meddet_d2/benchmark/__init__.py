@@ -1,7 +1,7 @@
 """The paper's tables as runs: a suite's rows, each trained once for each seed, and what came out of them."""
 
 from ..provenance import provenance_now
-from .plan import Planner, Run, TeacherChoice, check_runs
+from .plan import Planner, Run, check_runs
 from .result_tables import write_report
 from .results_folder import ResultsFolder
 from .runner import Runner
@@ -13,7 +13,6 @@ __all__ = [
     "Run",
     "Runner",
     "Suite",
-    "TeacherChoice",
     "check_runs",
     "load_suite",
     "provenance_now",

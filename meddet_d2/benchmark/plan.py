@@ -68,20 +68,6 @@ class Run:
         return f"{'teacher ' if self.kind == 'teacher' else ''}{self.name}, seed {self.seed}"
 
 
-@dataclass(frozen=True)
-class TeacherChoice:
-    """Where the teachers come from."""
-
-    seed: int = 1848  # of a set that all students share
-    per_seed: bool = False  # train a set for every seed of the students instead, with that seed
-    given: bool = False  # train none; take the checkpoints that DISTILL.TEACHERS.WEIGHTS names
-
-    def describe(self) -> str:
-        if self.given:
-            return "given checkpoints"
-        return "one set for each seed" if self.per_seed else f"one set for all seeds, trained with seed {self.seed}"
-
-
 @dataclass
 class Planner:
     """Turns rows into runs.
@@ -93,13 +79,21 @@ class Planner:
     output: Path  # the results folder
     scale: Path | None = None  # an overlay for every row's config; None: the paper's size
     overrides: Sequence[str] = ()  # KEY, VALUE, ... for every row's config, after the overlay
-    teachers: TeacherChoice = TeacherChoice()
+    teacher_seed: int = 1848  # of a set of teachers that all students share
+    per_seed: bool = False  # train a set for every seed of the students instead, with that seed
+    given: bool = False  # train none; take the checkpoints that DISTILL.TEACHERS.WEIGHTS names
     runs: dict[tuple[str, int], Run] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         taken = [key for key in self.overrides[::2] if key in OWN_KEYS]
         if taken:
             raise ValueError(f"{', '.join(taken)} cannot be overridden: the benchmark sets it for every run.")
+
+    @property
+    def teachers(self) -> str:
+        """Where the teachers come from, in words."""
+        sets = "each seed" if self.per_seed else f"all seeds, trained with seed {self.teacher_seed}"
+        return "given checkpoints" if self.given else f"one set for {sets}"
 
     def plan(self, suite: Suite, rows: Sequence[Row], seeds: Sequence[int] | None = None) -> list[Run]:
         """The runs of some rows in the order in which they are made: teachers first, then seed by seed.
@@ -136,11 +130,11 @@ class Planner:
     def _teachers(self, cfg: CfgNode) -> tuple[tuple[Run, ...], list[str]]:
         """The teachers' runs, and what a student's hash knows them by; the student's config gets their checkpoints."""
         teachers = cfg.DISTILL.TEACHERS
-        if self.teachers.given:
+        if self.given:
             teacher_configs.require(cfg)
             return (), [checksum(weights)[:12] for _, weights in teacher_configs.in_use(cfg)]
         shared = cfg.clone()
-        shared.SEED = cfg.SEED if self.teachers.per_seed else self.teachers.seed
+        shared.SEED = cfg.SEED if self.per_seed else self.teacher_seed
         teachers.WEIGHTS = (UNUSED,) * len(teachers.CONFIGS)
         runs = {}
         for config, _ in teacher_configs.in_use(cfg):
@@ -151,7 +145,7 @@ class Planner:
             runs[config] = self._add("teacher", teacher_configs.name_of(config), teacher, source)
         weights = {config: str(run.folder / WEIGHTS) for config, run in runs.items()}
         teachers.WEIGHTS = tuple(weights.get(config, UNUSED) for config in teachers.CONFIGS)
-        seed = "each" if self.teachers.per_seed else str(self.teachers.seed)
+        seed = "each" if self.per_seed else str(self.teacher_seed)
         return tuple(runs.values()), [f"{run.config_hash} of seed {seed}" for run in runs.values()]
 
     def _add(self, kind, name, cfg, source, teachers=(), known_by=()) -> Run:

@@ -59,7 +59,7 @@ def draw_all(folder: ResultsFolder, speeds: Mapping[str, Mapping[str, float]]) -
     if sizes.keys() <= delays.keys():
         label = "milliseconds an image (all networks timed side by side)"
         drawn["latency_vs_ap50"] = _trade_off(rows, teachers, delays, label)
-    seeds = len({seed for row in rows for seed in row.seeds})
+    seeds = len({seed for row in rows for seed in row.records})
     title = _title(shown[0]["dataset"], f"{seeds} seed{'s' if seeds > 1 else ''}")
     return [_save(figure, folder.path / f"{name}.png", title) for name, figure in drawn.items()]
 
@@ -218,7 +218,7 @@ def _panel(axes: Axes, content: Mapping, corruption: str) -> None:
 
 
 def _first(row: RowResult) -> dict:
-    return row.records[row.seeds[0]]
+    return next(iter(row.records.values()))
 
 
 def _tables(rows: Sequence[RowResult]) -> dict[str, list[RowResult]]:

@@ -26,17 +26,17 @@ class RowResult:
     table: str
     name: str
     paper: Mapping[str, float]  # the paper's figures, maybe none
-    records: dict[int, dict] = field(default_factory=dict)  # by seed, of those that are done; "run" is its folder
-    failed: dict[int, str] = field(default_factory=dict)  # the error by seed
-    missing: list[int] = field(default_factory=list)  # seeds that were asked for and never ended
+    # By seed; with the folder under "run", and a status: "done", "failed" or "missing", which never ended.
+    outcomes: dict[int, dict] = field(default_factory=dict)
 
     @property
-    def seeds(self) -> list[int]:
-        return sorted(self.records)
+    def records(self) -> dict[int, dict]:
+        """By seed, of those that are done."""
+        return {seed: record for seed, record in sorted(self.outcomes.items()) if record["status"] == "done"}
 
     def values(self, metric: str) -> list[float]:
         """A metric in percent, one for each seed that is done and has it."""
-        found = [self.records[seed]["metrics"].get(metric) for seed in self.seeds]
+        found = [record["metrics"].get(metric) for record in self.records.values()]
         return [value for value in found if value is not None]
 
     def mean_sd(self, metric: str) -> tuple[float | None, float | None]:
@@ -54,14 +54,10 @@ def collect(folder: ResultsFolder) -> list[RowResult]:
     rows: dict[tuple[str, str], RowResult] = {}
     for entry in plan["entries"]:
         place = entry["table"], entry["row"]
-        row = rows.setdefault(place, RowResult(*place, entry["paper"]))
         record = records.get(entry["run"], {})
-        if record.get("status") == "done":
-            row.records[entry["seed"]] = {**record, "run": entry["run"]}
-        elif record.get("status") == "failed":
-            row.failed[entry["seed"]] = record["error"]
-        else:
-            row.missing.append(entry["seed"])
+        status = record.get("status") if record.get("status") in ("done", "failed") else "missing"
+        row = rows.setdefault(place, RowResult(*place, entry["paper"]))
+        row.outcomes[entry["seed"]] = {**record, "run": entry["run"], "status": status}
     if not rows:
         raise ValueError(f"{folder.path} holds no benchmark; make one with: meddet benchmark run --output ...")
     return list(rows.values())
@@ -84,7 +80,7 @@ def summary(rows: Sequence[RowResult]) -> list[dict]:
         {
             "table": row.table,
             "row": row.name,
-            "seeds": row.seeds,
+            "seeds": list(row.records),
             **dict(zip(("ap50_mean", "ap50_sd"), row.mean_sd("AP50"), strict=True)),
             "recall_mean": row.mean_sd("recall50")[0],
             "commits": sorted(set(map(parts.commit_of, row.records.values()))),
@@ -109,11 +105,9 @@ def in_words(result: Mapping) -> str:
 
 def _csv_lines(row: RowResult) -> list[dict]:
     """One line for each seed, failed and missing ones too."""
-    states = {**dict.fromkeys(row.missing, "missing"), **dict.fromkeys(row.failed, "failed")}
-    states |= dict.fromkeys(row.records, "done")
     lines = []
-    for seed, status in sorted(states.items()):
-        record = row.records.get(seed, {})
+    for seed, outcome in sorted(row.outcomes.items()):
+        record, status = row.records.get(seed, {}), outcome["status"]
         metrics = {metric: record.get("metrics", {}).get(metric) for metric in METRICS}
         rest = {key: record.get(key) for key in ("parameters", "seconds", "run")}
         paper = {f"paper_{key}": row.paper.get(key) for key in ("map", "recall")}
@@ -134,11 +128,14 @@ def _tables(folder: ResultsFolder, rows: Sequence[RowResult]) -> str:
         sections.append(f"## Teachers ({choice})\n\n{parts.table(map(_teacher_line, teachers))}")
     if efficiency:
         sections.append(f"## Table II, sizes and speeds\n\n{efficiency['note']}\n\n{efficiency['table']}")
-    troubles = [(row, seed, f"failed, {error}") for row in rows for seed, error in row.failed.items()]
-    troubles += [(row, seed, "not run") for row in rows for seed in row.missing]
-    if troubles:
-        lines = [f"- table {row.table}, {row.name}, seed {seed}: {what}" for row, seed, what in troubles]
-        sections.append("\n".join(["## Not there\n", *lines]))
+    outcomes = [(row, seed, outcome) for row in rows for seed, outcome in row.outcomes.items()]
+    lines = ["## Not there\n"]
+    # What failed comes first.
+    for row, seed, outcome in sorted(outcomes, key=lambda one: one[2]["status"]):
+        if outcome["status"] != "done":
+            what = f"failed, {outcome['error']}" if outcome["status"] == "failed" else "not run"
+            lines.append(f"- table {row.table}, {row.name}, seed {seed}: {what}")
+    sections += ["\n".join(lines)] if len(lines) > 1 else []
     facts = {
         "seeds": ", ".join(map(str, sorted({entry["seed"] for entry in plan["entries"]}))),
         "hardware": parts.joined(describe_hardware(record["hardware"]) for record in done),
@@ -186,10 +183,10 @@ def _warnings(done: Sequence[dict], rows: Sequence[RowResult]) -> list[str]:
 
 
 def _line(row: RowResult) -> dict:
-    first = "failed" if row.failed and not row.records else "missing"
+    failed = any(outcome["status"] == "failed" for outcome in row.outcomes.values())
     return {
         "row": row.name,
-        "AP50": parts.mean_and_sd(*row.mean_sd("AP50")) or first,
+        "AP50": parts.mean_and_sd(*row.mean_sd("AP50")) or ("failed" if failed else "missing"),
         "n": len(row.records),
         "AP": parts.mean_and_sd(*row.mean_sd("AP")),
         "recall": parts.mean_and_sd(*row.mean_sd("recall50")),

@@ -27,15 +27,8 @@ from .trained_networks import Network
 ROBUSTNESS = "robustness.json"
 CLEAN = "clean"
 METRICS = ("AP50", "AP", "recall50")
-# What two measurements must have in common to stand in one table, and how an error names it.
-SAME = {
-    "sources": "other sources",
-    "engine": "the other engine",
-    "dataset": "another data set",
-    "annotations": "other annotations",
-    "corruptions": "other corruptions",
-    "severities": "other severities",
-}
+# What two measurements must have in common to stand in one table.
+SAME = ("sources", "engine", "dataset", "annotations", "corruptions", "severities")
 
 
 def conditions(corruptions: Sequence[str], severities: Sequence[int]) -> dict[str, tuple[str, int] | None]:
@@ -137,10 +130,10 @@ def _dataset(networks: Sequence[Network]) -> str:
 def _begin(path: Path, head: dict, networks: Sequence[Network], command: str) -> dict:
     """The json to go on with: what is there already, with the networks that are new to it."""
     content = read_json(path) or {**head, "commands": [], "networks": []}
-    for key, what in SAME.items():
+    for key in SAME:
         if content.get(key) != head[key]:
             raise ValueError(
-                f"{path} was made with {what} ({content.get(key)}, now {head[key]}); delete it or move it away."
+                f"{path} was made with the {key} {content.get(key)}, now it is {head[key]}; delete it or move it away."
             )
     known = {(record["row"], record["seed"]): record for record in content["networks"]}
     for item in networks:

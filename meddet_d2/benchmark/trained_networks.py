@@ -85,11 +85,11 @@ def from_results(
             f"{folder.path} has no finished run of {', '.join(unfinished)}; finish it with: "
             f"meddet benchmark run --output {folder.path}"
         )
-    left_out = [f"{row.name}, seed {seed}" for row in chosen for seed in sorted({*row.failed, *row.missing})]
+    left_out = [f"{row.name}, seed {seed}" for row in chosen for seed in sorted({*row.outcomes} - {*row.records})]
     networks: dict[str, Network] = {}
     places: dict[str, str] = {}
     for row in chosen:
-        for seed, record in sorted(row.records.items()):
+        for seed, record in row.records.items():
             run = record["run"]
             # Rows of two tables may share a name, but then not always the run.
             name = row.name if places.setdefault(row.name, row.table) == row.table else f"{row.name} ({row.table})"

@@ -26,7 +26,6 @@ from ..benchmark import (
     Planner,
     ResultsFolder,
     Runner,
-    TeacherChoice,
     check_runs,
     efficiency,
     load_suite,
@@ -133,8 +132,9 @@ def command_run(args: argparse.Namespace) -> int:
     suite = load_suite(args.suite)
     rows = select(suite.rows, args.tables, args.rows, suite.path)
     per_seed = args.teachers_per_seed or (suite.teachers_per_seed and not args.given_teachers)
-    choice = TeacherChoice(suite.teacher_seed, per_seed, args.given_teachers)
-    runs = Planner(args.output, args.scale, args.overrides, choice).plan(suite, rows, args.seeds)
+    teachers = (suite.teacher_seed, per_seed, args.given_teachers)
+    planner = Planner(args.output, args.scale, args.overrides, *teachers)
+    runs = planner.plan(suite, rows, args.seeds)
     with folder.lock():
         folder.refuse_mixing(runs, made_by, allow_mixed=args.allow_mixed)
         # It also draws the data sets: runs that begin at once find them there.
@@ -145,7 +145,7 @@ def command_run(args: argparse.Namespace) -> int:
             "suite": relative(args.suite),
             "scale": args.scale and relative(args.scale),
             "overrides": [without_home(text) for text in args.overrides],
-            "teachers": choice.describe(),
+            "teachers": planner.teachers,
             "jobs": args.jobs,
             **made_by,
         }

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from meddet_d2.benchmark import Planner, TeacherChoice, check_runs, load_suite
+from meddet_d2.benchmark import Planner, check_runs, load_suite
 from meddet_d2.benchmark.plan import config_hash, row_keys, scaled_config
 from meddet_d2.distillation import DISTILLER_REGISTRY, Distiller
 
@@ -43,7 +43,7 @@ def test_all_seeds_share_one_set_of_teachers(plan):
 
 
 def test_each_seed_can_have_its_own_teachers(plan):
-    shared, own = plan(seeds=(1, 2)), plan(seeds=(1, 2), teachers=TeacherChoice(per_seed=True))
+    shared, own = plan(seeds=(1, 2)), plan(seeds=(1, 2), per_seed=True)
     assert sorted(run.seed for run in own if run.kind == "teacher") == [1, 1, 1, 2, 2, 2]
     for run in own:
         assert all(teacher.seed == run.seed for teacher in run.teachers)
@@ -64,7 +64,7 @@ def test_given_teachers_are_known_by_their_content(plan, tmp_path):
     for file in files:
         file.write_text(file.stem)
     options = {
-        "teachers": TeacherChoice(given=True),
+        "given": True,
         "overrides": ["DISTILL.TEACHERS.WEIGHTS", str(tuple(map(str, files)))],
     }
     before = by_name(plan(**options))

@@ -191,10 +191,10 @@ def test_a_network_can_be_added(pair, output, made_by, by_pixels):
 def test_what_does_not_belong_together_is_refused(pair, output, made_by, by_pixels):
     measure(pair, output, made_by)
     for options, words in (
-        ({"severities": (3,)}, "other severities"),
-        ({"corruptions": ("rician",)}, "other corruptions"),
-        ({"made_by": {**made_by, "sources": "x"}}, "other sources .*now x"),
-        ({"made_by": {**made_by, "engine": "x"}}, "the other engine"),
+        ({"severities": (3,)}, r"the severities \[2\], now it is \[3\]"),
+        ({"corruptions": ("rician",)}, "the corruptions .*gibbs.*, now it is"),
+        ({"made_by": {**made_by, "sources": "x"}}, "the sources .*, now it is x"),
+        ({"made_by": {**made_by, "engine": "x"}}, "the engine .*, now it is x"),
     ):
         with pytest.raises(ValueError, match=words):
             measure(pair, output, **{"made_by": made_by, **options})
