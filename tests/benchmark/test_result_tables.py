@@ -143,7 +143,7 @@ def test_sizes_and_speeds_stand_in_the_tables_where_they_were_measured(results):
 
 
 def test_an_empty_folder_says_how_to_fill_it(folder):
-    with pytest.raises(ValueError, match=r"benchmark\.py run"):
+    with pytest.raises(ValueError, match="meddet benchmark run"):
         write_report(folder)
 
 
