@@ -87,9 +87,6 @@ def find_unlisted(splits: Sequence[Split]) -> Iterator[Finding]:
         )
         unlisted = sum(file not in listed for file in files)
         if unlisted:
-            what = (
-                "1 file in the folder of images is"
-                if unlisted == 1
-                else f"{unlisted} files in the folder of images are"
-            )
-            yield Finding("unlisted", f"{what} listed by none of the splits that were checked.", here[0].name)
+            what = f"file{'s' * (unlisted > 1)} in the folder of images {'are' if unlisted > 1 else 'is'}"
+            text = f"{unlisted} {what} listed by none of the splits that were checked."
+            yield Finding("unlisted", text, here[0].name)
