@@ -45,7 +45,7 @@ def read_annotations(
     if not root.exists():
         raise FileNotFoundError(f"{root}: no such file or folder of annotations.")
     folder = root if root.is_dir() else root.parent
-    files = walk(root, partial(findings.add, "other_files")) if root.is_dir() else [root]
+    files = walk(root, findings) if root.is_dir() else [root]
     paths = [path for path in files if path.suffix.lower() == suffix or not root.is_dir()]
     if kind == "yolo":
         names_file = names_file or find_names_file(folder)

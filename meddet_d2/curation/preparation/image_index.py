@@ -7,8 +7,7 @@ name, and "..", drives and roots in it are dropped.
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from .omissions import Findings
@@ -20,12 +19,10 @@ OTHER_SUFFIXES = (".json", ".xml", ".txt", ".csv", ".tsv", ".yaml", ".yml", ".na
 OTHER_NAMES = ("DICOMDIR", "Thumbs.db", "desktop.ini")
 
 
-def walk(root: Path, left_out: Callable[[str], object]) -> list[Path]:
+def walk(root: Path, findings: Findings, kind: str = "other_files") -> list[Path]:
     """All files below a folder and the folders that it links to, in an order that the file system does not choose.
 
-    Args:
-        root: the folder.
-        left_out: told, in a line each, of what begins with a dot and of folders that cannot be opened.
+    What begins with a dot, and folders that cannot be opened, are findings of a ``kind``.
     """
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()
@@ -39,13 +36,13 @@ def walk(root: Path, left_out: Callable[[str], object]) -> list[Path]:
         return new
 
     def refused(error: OSError) -> None:
-        left_out(f"{error.filename}: the folder cannot be opened ({error.strerror})")
+        findings.add(kind, f"{error.filename}: the folder cannot be opened ({error.strerror})")
 
     enter(root)
     for folder, folders, files in os.walk(root, followlinks=True, onerror=refused):
         for name in sorted(folders + files):
             if name.startswith("."):
-                left_out(f"{Path(folder, name)}: begins with a dot")
+                findings.add(kind, f"{Path(folder, name)}: begins with a dot")
         folders[:] = [name for name in sorted(folders) if not name.startswith(".") and enter(Path(folder, name))]
         found += [Path(folder, name) for name in files if not name.startswith(".")]
     return sorted(found, key=lambda path: path.relative_to(root).parts)
@@ -114,7 +111,7 @@ def find_images(root: Path, findings: Findings) -> ImageIndex:
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder of images.")
     paths = []
-    for path in walk(root, partial(findings.add, "other_files")):
+    for path in walk(root, findings):
         if path.suffix.lower() in OTHER_SUFFIXES or path.name in OTHER_NAMES:
             findings.add("other_files", str(path))
         else:

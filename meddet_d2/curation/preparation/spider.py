@@ -20,7 +20,6 @@ off, and the release does not say with whom. A disc 0, in gradings or mask, is a
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -69,11 +68,10 @@ def find_volumes(root: Path, sequences: tuple[str, ...], findings: Findings) -> 
     """
     if not (root / "images").is_dir():
         raise FileNotFoundError(f"{root}: no folder images/ in it; unpack images.zip and masks.zip of SPIDER there.")
-    left_out = partial(findings.add, "unknown_names")
-    masks = {path.name: path for path in walk(root / "masks", left_out) if path.suffix == ".mha"}
+    masks = {path.name: path for path in walk(root / "masks", findings, "unknown_names") if path.suffix == ".mha"}
     known = {sequence.lower(): sequence for sequence in SEQUENCES}
     found = []
-    for path in walk(root / "images", left_out):
+    for path in walk(root / "images", findings, "unknown_names"):
         match = re.fullmatch(r"(\d+)_(\w+)\.mha", path.name)
         if match is None or match[2].lower() not in known:
             findings.add("unknown_names", str(path))
