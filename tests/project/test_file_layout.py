@@ -41,8 +41,7 @@ OTHER_TESTS = {
     "formats/test_privacy": "every reader, with a patient's name in the file",
 }
 # Files that are still longer.
-NOT_YET = {"test_predict.py", "test_web_app.py", "test_bad_input.py", "test_dicom.py", "test_gfl_detector.py"}
-NOT_YET |= {"test_backbones.py"}
+NOT_YET = {"test_predict.py", "test_web_app.py", "test_gfl_detector.py", "test_backbones.py"}
 
 
 def test_no_file_is_too_long():
