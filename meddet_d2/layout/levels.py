@@ -13,18 +13,14 @@ VERTEBRAE = (
 _LETTERS = {"C": "C", "T": "(?:TH|T|D)", "L": "L", "S": "S"}
 
 
-def disc_name(upper: str, lower: str) -> str:
-    """The disc between two neighbouring vertebrae: C5 and C6 give "C5/6", C7 and T1 give "C7/T1"."""
-    return f"{upper}/{lower[1:] if lower[0] == upper[0] else lower}"
-
-
 def _pattern(upper: str, lower: str) -> re.Pattern:
     # The letter of the lower vertebra may be missing, and so may what stands between: C56, L5S1.
     one, two = _LETTERS[upper[0]] + " ?0?" + upper[1:], f"(?:{_LETTERS[lower[0]]})?" + " ?0?" + lower[1:]
     return re.compile(rf"(?<![A-Za-z0-9]){one}[ _/\\.|–-]*{two}(?![0-9])", re.IGNORECASE)
 
 
-_PATTERNS = {disc_name(*pair): _pattern(*pair) for pair in pairwise(VERTEBRAE)}
+# C5 and C6 give "C5/6", C7 and T1 give "C7/T1".
+_PATTERNS = {f"{one}/{two.removeprefix(one[0])}": _pattern(one, two) for one, two in pairwise(VERTEBRAE)}
 # From C2/3, the uppermost disc there is, down to L5/S1.
 DISCS = tuple(_PATTERNS)
 _TWELFTH = re.compile(_LETTERS["T"] + " ?12", re.IGNORECASE)

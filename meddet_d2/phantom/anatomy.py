@@ -107,10 +107,6 @@ class Neck:
     tissue: dict[str, float]
     shape: dict[str, float]
 
-    def annotated_discs(self) -> list[Disc]:
-        """The discs that carry a box: C2/3 to C7/T1."""
-        return [disc for disc in self.discs if disc.level]
-
 
 @lru_cache
 def superellipse(power: float, points: int = 48) -> np.ndarray:

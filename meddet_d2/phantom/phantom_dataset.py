@@ -139,11 +139,8 @@ def _make_slice(params: PhantomParams, neck: Neck, rng: np.random.Generator) -> 
     x, y = (0.5 + reach * (middle - 0.5) for middle in ZOOMED_CENTRE)
     canvas = Canvas(params.size, params.zoom, (x, y), neck.spine)
     paint_neck(canvas, neck, rng)
-    boxes = []
-    for disc in neck.annotated_discs():
-        box = disc_box(canvas, neck, disc, params.size)
-        if box is not None:
-            boxes.append((disc, box))
+    found = [(disc, disc_box(canvas, neck, disc, params.size)) for disc in neck.discs if disc.level]
+    boxes = [(disc, box) for disc, box in found if box is not None]
     return Slice(image=acquire(canvas, params.size, params.noise, rng), boxes=boxes, neck=neck, canvas=canvas)
 
 
