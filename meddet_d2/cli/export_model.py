@@ -19,7 +19,6 @@ from ..deploy.export import CARD, MODEL, export
 from ..deploy.student_export import calibration_images, largest_difference, student_card
 from ..deploy.torch_predictor import load_detector
 from ..places import given_path
-from ..provenance import provenance_now
 
 
 def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namespace:
@@ -48,9 +47,7 @@ def run(args: argparse.Namespace) -> None:
     detector, classes = load_detector(cfg, weights)
     calibration = list(calibration_images(cfg, args.calibration_images)) if args.int8 else None
     print("Writing the network as ONNX: about half a minute.", flush=True)
-    card = student_card(
-        cfg, args.config_file, detector, classes, config_hash=config_hash(cfg), made_by=provenance_now()
-    )
+    card = student_card(cfg, args.config_file, detector, classes, config_hash(cfg))
     card = export(detector, card, args.output, calibration=calibration)
     difference = largest_difference(detector, Predictor(args.output / MODEL))
     print(f"{args.output}: {', '.join([*card.files, CARD])}")

@@ -1,10 +1,11 @@
 """The json beside an exported detector: what it was trained on, what it expects, and which files belong to it."""
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_origin
+
+from ..files import checksum, read_json_object
 
 # Raised when a file of before cannot be used as it was: graph inputs and outputs, or the card's fields.
 FORMAT = 1
@@ -41,11 +42,11 @@ class ModelCard:
 
     name: str
     classes: tuple[str, ...]
-    image: dict[str, Any]
-    thresholds: dict[str, float]
-    network: dict[str, Any]
-    made_by: dict[str, str]
-    trained_on: tuple[str, ...]
+    image: dict[str, Any] = field(default_factory=dict)
+    thresholds: dict[str, float] = field(default_factory=dict)
+    network: dict[str, Any] = field(default_factory=dict)
+    made_by: dict[str, str] = field(default_factory=dict)
+    trained_on: tuple[str, ...] = ()
     files: dict[str, str] = field(default_factory=dict)
     intended_use: str = INTENDED_USE
     format: int = FORMAT
@@ -66,19 +67,17 @@ class ModelCard:
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such model card; meddet export writes it beside the onnx file.")
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        # RecursionError: brackets nested by the thousand.
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path}: no valid json ({error}); export the model again.") from error
-        known = {entry.name for entry in fields(cls)}
-        if not isinstance(content, dict) or "format" not in content:
+            content = read_json_object(path)
+        except ValueError as error:
+            raise ValueError(f"{path} {error}; export the model again.") from error
+        if "format" not in content:
             raise ValueError(f"{path}: no model card of this project; give the json that meddet export wrote.")
         if content["format"] != FORMAT:
             raise ValueError(
                 f"{path}: a model card of format {content['format']}, this meddet_d2 reads {FORMAT}; export the model"
                 " again with this version, or use the version that wrote it."
             )
-        wrong = known.symmetric_difference(content)
+        wrong = {entry.name for entry in fields(cls)}.symmetric_difference(content)
         if wrong:
             raise ValueError(f"{path}: the model card lacks or has unknown fields: {', '.join(sorted(wrong))}.")
         for entry in fields(cls):
@@ -120,10 +119,5 @@ class ModelCard:
             raise ValueError(
                 f"{path}: not of this model card, which belongs to {', '.join(sorted(self.files)) or 'none'}."
             )
-        if sha256(path) != expected:
+        if checksum(path) != expected:
             raise ValueError(f"{path}: not the file that its model card was written for (sha256); export both again.")
-
-
-def sha256(path: str | Path) -> str:
-    """The checksum of a file, as 64 hexadecimal digits."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

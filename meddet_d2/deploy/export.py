@@ -1,19 +1,19 @@
 """A trained detector as files that run without torch: ONNX, int8 ONNX, safetensors, and their model card."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from safetensors.torch import save
 
+from ..files import checksum, replacing
 from ..modeling.weights import CLASSES
 from . import gfl_export, graph  # noqa: F401  importing an exporter registers it
-from .card import FORMAT, FORMAT_MARK, ModelCard, sha256
+from .card import FORMAT, FORMAT_MARK, ModelCard
 from .exporters import exporter_for
 
 MODEL, INT8_MODEL, WEIGHTS, CARD = "model.onnx", "model.int8.onnx", "model.safetensors", "card.json"
@@ -37,38 +37,31 @@ def export(
     Raises:
         ValueError: the network cannot be written as ONNX, or there is no image to calibrate with.
     """
-    output.mkdir(parents=True, exist_ok=True)
     exporter = exporter_for(detector)
     network = exporter.network_graph(detector)
-    writers: dict[str, Callable[[Path], object]] = {
-        MODEL: lambda path: onnx.save(exporter.whole_graph(detector, network), path),
-        WEIGHTS: lambda path: path.write_bytes(
-            save(
-                {name: tensor.contiguous().cpu() for name, tensor in detector.state_dict().items()},
-                metadata={
-                    FORMAT_MARK: str(FORMAT),
-                    "config_hash": str(card.network.get("config_hash", "")),
-                    CLASSES: json.dumps(card.classes),
-                },
-            )
+    contents = {
+        MODEL: exporter.whole_graph(detector, network).SerializeToString(),
+        WEIGHTS: save(
+            {name: tensor.contiguous().cpu() for name, tensor in detector.state_dict().items()},
+            metadata={
+                FORMAT_MARK: str(FORMAT),
+                "config_hash": str(card.network.get("config_hash", "")),
+                CLASSES: json.dumps(card.classes),
+            },
         ),
     }
     if calibration is not None:
         from .quantize import quantized
 
         int8 = quantized(network, _normalised(detector, calibration))
-        writers[INT8_MODEL] = lambda path: onnx.save(exporter.whole_graph(detector, int8), path)
-    files = {}
-    for name, write in writers.items():
-        # The card is written last: a folder whose card is there is whole.
-        temporary = output / f".{name}.part"
-        write(temporary)
-        temporary.replace(output / name)
-        files[name] = sha256(output / name)
-    card = replace(card, files=files)
-    temporary = output / f".{CARD}.part"
-    temporary.write_text(card.to_json(), encoding="utf-8")
-    temporary.replace(output / CARD)
+        contents[INT8_MODEL] = exporter.whole_graph(detector, int8).SerializeToString()
+    for name, content in contents.items():
+        with replacing(output / name) as temporary:
+            temporary.write_bytes(content)
+    card = replace(card, files={name: checksum(output / name) for name in contents})
+    # The card is written last: a folder whose card is there is whole.
+    with replacing(output / CARD) as temporary:
+        temporary.write_text(card.to_json(), encoding="utf-8")
     return card
 
 

@@ -5,7 +5,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from .card import ModelCard, sha256
+from ..files import checksum
+from .card import ModelCard
 from .predictor import Predictor
 from .reading import Detector
 
@@ -67,25 +68,16 @@ def open_detector(
         raise ValueError("No weights: give --weights, the checkpoint of a trained detector.")
     cfg.MODEL.DEVICE = device or ("cuda" if torch.cuda.is_available() else "cpu")
     detector = TorchPredictor(cfg, weights)
-    card = ModelCard(
-        name=Path(config_file).stem,
-        classes=detector.classes,
-        image={},
-        thresholds={},
-        network={},
-        made_by={},
-        trained_on=tuple(cfg.DATASETS.TRAIN),
-    )
-    return OpenedDetector(detector, card, Path(weights).name, sha256(weights))
+    card = ModelCard(Path(config_file).stem, detector.classes, trained_on=tuple(cfg.DATASETS.TRAIN))
+    return OpenedDetector(detector, card, Path(weights).name, checksum(weights))
 
 
 def _providers(device: str | None) -> list[str]:
     """What onnxruntime runs on."""
     if device in (None, "cpu"):
         return []
-    if find_spec("onnxruntime") is not None:
-        import onnxruntime
+    import onnxruntime
 
-        if device == "cuda" and GPU_PROVIDER in onnxruntime.get_available_providers():
-            return [GPU_PROVIDER, "CPUExecutionProvider"]
+    if device == "cuda" and GPU_PROVIDER in onnxruntime.get_available_providers():
+        return [GPU_PROVIDER, "CPUExecutionProvider"]
     raise ValueError(f"--device {device}: with --onnx it is cpu, or cuda where onnxruntime-gpu finds a GPU.")

@@ -92,14 +92,22 @@ def read_slice(
         FloatingPointError: the network predicts NaN; no finding would look like a healthy patient.
     """
     limits = thresholds_of(detector.classes, threshold, class_thresholds)
-    found = detector(mr_slice.pixels)
-    findings = []
+    return reading_of(mr_slice, detector(mr_slice.pixels), limits)
+
+
+def reading_of(mr_slice: MRSlice, found: Detections, limits: Mapping[str, float]) -> Reading:
+    """What was detected on a slice as a reading; ``limits`` are those of `thresholds_of`."""
+    classes, findings = tuple(limits), []
     for box, score, index in zip(found.boxes.tolist(), found.scores.tolist(), found.classes.tolist(), strict=True):
-        label = detector.classes[index]
-        if score >= limits[label]:
-            findings.append(Finding(tuple(box), label, score, _size_mm(box, mr_slice.spacing)))
+        label, size = classes[index], None
+        if score < limits[label]:
+            continue
+        if mr_slice.spacing is not None:
+            between_rows, between_columns = mr_slice.spacing
+            size = (box[2] - box[0]) * between_columns, (box[3] - box[1]) * between_rows
+        findings.append(Finding(tuple(box), label, score, size))
     findings.sort(key=lambda finding: (finding.box[1] + finding.box[3], finding.box[0], -finding.score))
-    return Reading(mr_slice, tuple(findings), tuple(detector.classes))
+    return Reading(mr_slice, tuple(findings), classes)
 
 
 def thresholds_of(
@@ -156,13 +164,6 @@ def overlay(reading: Reading, *, size: int | None = None) -> Image.Image:
     bottom = legend.height + panel.height + CAPTION // 2
     ImageDraw.Draw(picture).text((MARGIN, bottom), RESEARCH_USE, fill=FAINT, font=font, anchor="lm")
     return picture
-
-
-def _size_mm(box: Sequence[float], spacing: tuple[float, float] | None) -> tuple[float, float] | None:
-    if spacing is None:
-        return None
-    between_rows, between_columns = spacing
-    return (box[2] - box[0]) * between_columns, (box[3] - box[1]) * between_rows
 
 
 def _overlap(a: Sequence[float], b: Sequence[float]) -> float:

@@ -1,6 +1,6 @@
 """What goes into an export beside the network: its card, images to calibrate with, and a last look at the result."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,13 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
 from ..data import MedDetDatasetMapper
+from ..provenance import provenance_now
 from .card import ModelCard
 from .exporters import exporter_for
 from .predictor import Predictor
 
 
-def student_card(
-    cfg: CfgNode,
-    config_file: str,
-    detector: Any,
-    classes: Sequence[str],
-    *,
-    config_hash: str,
-    made_by: Mapping[str, Any],
-) -> ModelCard:
+def student_card(cfg: CfgNode, config_file: str, detector: Any, classes: Sequence[str], config_hash: str) -> ModelCard:
     """The model card of a trained detector, without its files.
 
     Args:
@@ -35,10 +28,9 @@ def student_card(
         detector: with its weights.
         classes: their names.
         config_hash: of the config, as the benchmark takes it.
-        made_by: as :func:`meddet_d2.provenance.provenance_now` gives it.
     """
     divisor = max(detector.backbone.size_divisibility, 1)
-    nmode = cfg.MODEL.NMODE
+    nmode, made_by = cfg.MODEL.NMODE, provenance_now()
     return ModelCard(
         name=Path(config_file).stem,
         classes=tuple(classes),
@@ -55,9 +47,7 @@ def student_card(
         network={
             "config": Path(config_file).name,
             "config_hash": config_hash,
-            "nmode": None
-            if nmode.KIND == "none"
-            else {"kind": nmode.KIND, "t_end": nmode.T_END, "solver": nmode.SOLVER},
+            "nmode": {key.lower(): nmode[key] for key in ("KIND", "T_END", "SOLVER")} if nmode.KIND != "none" else None,
             "parameters": sum(parameter.numel() for parameter in detector.parameters()),
         },
         made_by={

@@ -6,7 +6,7 @@ here needs them.
 
 import json
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +68,13 @@ class Guard:
 
     def _allows(self, body: bytes) -> bool:
         """Whether every file that a request names is an upload. Gradio would fetch an address."""
+        named: list[Any] = []
+
+        def note(pairs: list[tuple[str, Any]]) -> None:
+            named.extend(value for key, value in pairs if key == "path")
+
         try:
-            named = list(_paths(json.loads(body)))
+            json.loads(body, object_pairs_hook=note)
         except (ValueError, RecursionError):
             return False
         return all(isinstance(path, str) and is_upload(path, self.uploads) for path in named)
@@ -81,18 +86,6 @@ def is_upload(path: str | Path, uploads: Path) -> bool:
         return Path(path).resolve().is_relative_to(Path(uploads).resolve())
     except (OSError, ValueError):  # too long, or with a zero byte
         return False
-
-
-def _paths(content: Any) -> Iterator[Any]:
-    if isinstance(content, dict):
-        for key, value in content.items():
-            if key == "path":
-                yield value
-            else:
-                yield from _paths(value)
-    elif isinstance(content, list):
-        for value in content:
-            yield from _paths(value)
 
 
 async def _body(receive: Receive) -> bytes | None:

@@ -3,12 +3,11 @@
 import errno
 import ipaddress
 import os
-import shutil
 import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -42,41 +41,30 @@ def free_port(host: str, port: int) -> int:
 
 def warn(host: str) -> None:
     """Say what it means to serve at an address that other machines reach."""
-    if not is_loopback(host):
-        print(
-            f"warning: other machines can reach {host}. Patients' images would travel over the network without"
-            " encryption, and anyone there may use the page; docs/how_to/web_app.md says what to do instead.",
-            file=sys.stderr,
-        )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    with suppress(ValueError):
+        if host == "localhost" or ipaddress.ip_address(host).is_loopback:
+            return
+    print(
+        f"warning: other machines can reach {host}. Patients' images would travel over the network without"
+        " encryption, and anyone there may use the page; docs/how_to/web_app.md says what to do instead.",
+        file=sys.stderr,
+    )
 
 
 @contextmanager
 def upload_folder() -> Iterator[Path]:
     """A folder for uploads that this user alone can read, gone at the end; and Gradio's settings, whatever was set."""
-    folder = Path(tempfile.mkdtemp(prefix="meddet_web_"))
     for name in [name for name in os.environ if name.startswith("GRADIO_")]:
         # Among them are switches to share the page with the world and to serve more folders.
         del os.environ[name]
-    os.environ.update(
-        GRADIO_TEMP_DIR=str(folder),
-        GRADIO_ANALYTICS_ENABLED="False",
-        HF_HUB_OFFLINE="1",
-        HF_HUB_DISABLE_TELEMETRY="1",
-        # Gradio looks whether it can reach its own page; a proxy for the outside would be asked for that.
-        NO_PROXY="*",
-        no_proxy="*",
-    )
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="meddet_web_", ignore_cleanup_errors=True) as folder:
+        os.environ.update(
+            GRADIO_TEMP_DIR=folder,
+            GRADIO_ANALYTICS_ENABLED="False",
+            HF_HUB_OFFLINE="1",
+            HF_HUB_DISABLE_TELEMETRY="1",
+            # Gradio looks whether it can reach its own page; a proxy for the outside would be asked for that.
+            NO_PROXY="*",
+            no_proxy="*",
+        )
+        yield Path(folder)

@@ -13,13 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from ..drawing import DASHES, color_of
 from ..formats import MRSlice, Pseudonyms, ReadError, read_slices
 from ..pages import picture, render
 from .predictor import Detections
-from .reading import Detector, Reading, disc_numbers, overlay, read_slice
+from .reading import Detector, Reading, disc_numbers, overlay, reading_of, thresholds_of
 from .results import FINDING_COLUMNS, Results
 
 logger = logging.getLogger(__name__)
@@ -44,18 +42,6 @@ class Session:
     middles: list[int] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     found: dict[tuple[int, int], Detections] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Kept:
-    """A detector that gives again what was found before, so that `read_slice` alone says what a threshold does."""
-
-    classes: tuple[str, ...]
-    detections: Detections
-    least_score: float = 0.0
-
-    def __call__(self, image: np.ndarray) -> Detections:
-        return self.detections
 
 
 def receive(paths: Iterable[Path], pseudonyms: Pseudonyms) -> Session:
@@ -126,7 +112,7 @@ def _read(session: Session, detector: Detector, file: int, slice_: int, threshol
     mr_slice, place = session.files[file][slice_], (file, slice_)
     if place not in session.found:
         session.found[place] = detector(mr_slice.pixels)
-    return read_slice(mr_slice, _Kept(tuple(detector.classes), session.found[place]), threshold=threshold)
+    return reading_of(mr_slice, session.found[place], thresholds_of(detector.classes, threshold))
 
 
 def _contents(reading: Reading, threshold: float) -> dict:

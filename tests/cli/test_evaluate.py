@@ -17,7 +17,6 @@ import meddet_d2  # noqa: F401
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 from meddet_d2.deploy import ModelCard
-from meddet_d2.deploy.card import sha256
 from meddet_d2.engine import evaluate as engine_evaluate
 from meddet_d2.files import checksum
 
@@ -309,7 +308,7 @@ def test_a_network_and_its_detections_give_the_same_report(tool, use_datasets_ro
     torch.manual_seed(0)
     weights = tmp_path / "model.pth"
     torch.save({"model": build_model(cfg).state_dict()}, weights)
-    card = {**CARD, "trained_on": ("cdh_phantom_test",), "files": {"model.pth": sha256(weights)}}
+    card = {**CARD, "trained_on": ("cdh_phantom_test",), "files": {"model.pth": checksum(weights)}}
     (tmp_path / "card.json").write_text(ModelCard(**card).to_json())
     common = ["--bootstrap", "10", "--card", str(tmp_path / "card.json")]
     arguments = ["--config-file", str(ROOT / "configs" / "quickstart.yaml"), "--weights", str(weights)]

@@ -21,7 +21,7 @@ from pydicom.uid import MRImageStorage
 from tiny_runs import ROOT, bare_environment, load_tool, smooth_noise
 
 from meddet_d2.deploy import Predictor, prediction_run
-from meddet_d2.deploy.card import sha256
+from meddet_d2.files import checksum
 
 # Without those of five and six digits, which numbers contain by chance.
 CANARY_TEXTS = [*(text for text in CANARIES if not (text.isdigit() and len(text) < 7)), "271828.18", "2718281"]
@@ -316,7 +316,7 @@ def test_nan_is_a_problem_of_its_image(run, tmp_path, exported, monkeypatch):
     constant.CopyFrom(onnx.numpy_helper.from_array(np.full(2, np.nan, np.float32), constant.name))
     onnx.save(model, folder / "model.onnx")
     card = json.loads((folder / "card.json").read_text())
-    card["files"] = {"model.onnx": sha256(folder / "model.onnx")}
+    card["files"] = {"model.onnx": checksum(folder / "model.onnx")}
     (folder / "card.json").write_text(json.dumps(card))
     good, bad = save(tmp_path / "good.png"), save(tmp_path / "bad.png", 1)
     status, _, err = run(good, bad, model=["--onnx", str(folder / "model.onnx")])

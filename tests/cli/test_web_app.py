@@ -22,8 +22,9 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from tiny_runs import load_tool
 
 from meddet_d2.deploy import ModelCard, Predictor, read_slice, web_server
-from meddet_d2.deploy.card import FORMAT, sha256
+from meddet_d2.deploy.card import FORMAT
 from meddet_d2.deploy.web_session import csv_of
+from meddet_d2.files import checksum
 from meddet_d2.formats import Pseudonyms, read_slices
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,7 +98,7 @@ def write_model(folder: Path) -> Path:
         network={},
         made_by={},
         trained_on=("cdh_phantom_train",),
-        files={"model.onnx": sha256(folder / "model.onnx")},
+        files={"model.onnx": checksum(folder / "model.onnx")},
     )
     (folder / "card.json").write_text(card.to_json())
     return folder / "model.onnx"

@@ -164,9 +164,9 @@ def test_a_card_that_is_none(copied):
     change_card(copied, format=1, wings=2)
     assert "wings" in refusal(copied)
     (copied / "card.json").write_text("{")
-    assert "no valid json" in refusal(copied)
+    assert "is no json" in refusal(copied)
     (copied / "card.json").write_text("[]")
-    assert "no model card" in refusal(copied)
+    assert "not an object" in refusal(copied)
     (copied / "card.json").unlink()
     assert "meddet export" in refusal(copied, FileNotFoundError)
     (copied / "model.onnx").unlink()
@@ -180,15 +180,15 @@ def test_a_card_without_what_is_needed(copied, field, value):
 
 
 def test_an_onnx_file_of_another_version(copied):
-    from meddet_d2.deploy.card import sha256
+    from meddet_d2.files import checksum
 
     model = onnx.load(copied / "model.onnx")
     model.metadata_props[0].value = "0"
     onnx.save(model, copied / "model.onnx")
-    change_card(copied, files={"model.onnx": sha256(copied / "model.onnx")})
+    change_card(copied, files={"model.onnx": checksum(copied / "model.onnx")})
     assert "onnx file of format 0" in refusal(copied)
     (copied / "model.onnx").write_bytes(b"no model")
-    change_card(copied, files={"model.onnx": sha256(copied / "model.onnx")})
+    change_card(copied, files={"model.onnx": checksum(copied / "model.onnx")})
     assert "onnxruntime cannot load it" in refusal(copied)
 
 
@@ -210,13 +210,13 @@ def test_images_that_cannot_be_served(exported):
 
 
 def test_nan_is_no_healthy_patient(exported, export_model, copied):
-    from meddet_d2.deploy.card import sha256
+    from meddet_d2.files import checksum
 
     model = onnx.load(copied / "model.onnx")
     constant = next(c for c in model.graph.initializer if c.name.endswith("cls_predictor.bias"))
     constant.CopyFrom(onnx.numpy_helper.from_array(np.full(2, np.nan, np.float32), constant.name))
     onnx.save(model, copied / "model.onnx")
-    change_card(copied, files={"model.onnx": sha256(copied / "model.onnx")})
+    change_card(copied, files={"model.onnx": checksum(copied / "model.onnx")})
     with pytest.raises(FloatingPointError, match="NaN for 1 of 1"):
         Predictor(copied / "model.onnx")(smooth_noise(96, 96))
 
