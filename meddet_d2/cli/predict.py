@@ -12,6 +12,8 @@ was any problem, and 2 for a wrong command. docs/how_to/predict.md says the rest
 
 import argparse
 import sys
+from contextlib import suppress
+from dataclasses import fields
 
 from ..command import add_config, guarded, new_parser
 from ..deploy.opened_detector import open_detector
@@ -25,19 +27,26 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
     parser.add_argument("inputs", nargs="+", type=given_path, metavar="INPUT", help="files and folders of images")
     parser.add_argument("--output", required=True, type=given_path, metavar="DIR", help="where the results go")
     parser.add_argument("--slices", choices=("middle", "all"), default="middle", help="of a series (default: middle)")
-    parser.add_argument("--no-overlays", action="store_true", help="no pictures")
+    parser.add_argument("--no-overlays", dest="overlays", action="store_false", help="no pictures")
     parser.add_argument("--strict", action="store_true", help="exit status 1 if there was any problem")
     parser.add_argument("--force", action="store_true", help="replace the results of an earlier run")
 
     detector = parser.add_argument_group("detector")
-    detector.add_argument("--onnx", type=given_path, metavar="FILE", help="model.onnx of an export")
-    add_config(detector, help="instead of --onnx: the yaml it was trained by")
+    model = detector.add_mutually_exclusive_group(required=True)
+    model.add_argument("--onnx", type=given_path, metavar="FILE", help="model.onnx of an export")
+    add_config(model, help="instead of --onnx: the yaml it was trained by")
     detector.add_argument("--weights", metavar="FILE", help="its checkpoint (default: MODEL.WEIGHTS of the config)")
     detector.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE", help="overrides of the config")
     detector.add_argument("--device", metavar="NAME", help="cpu or cuda (default: torch's GPU if there is one)")
     detector.add_argument("--threshold", type=float, default=0.3, metavar="SCORE", help="least score (default: 0.3)")
     detector.add_argument(
-        "--class-threshold", action="append", default=[], metavar="NAME=SCORE", help="for one class; may be repeated"
+        "--class-threshold",
+        dest="class_thresholds",
+        type=_class_threshold,
+        action="append",
+        default=[],
+        metavar="NAME=SCORE",
+        help="for one class; may be repeated",
     )
 
     identity = parser.add_argument_group("identity")
@@ -46,25 +55,24 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
     )
     identity.add_argument("--dicom", choices=("sr", "sc", "both"), help="structured report, secondary capture")
     identity.add_argument(
-        "--dicom-identified", action="store_true", help="--dicom with the patient's name and ids, for the archive"
+        "--dicom-identified",
+        dest="identified",
+        action="store_true",
+        help="--dicom with the patient's name and ids, for the archive",
     )
     args = parser.parse_args(arguments)
-    if (args.onnx is None) == (args.config_file is None):
-        parser.error("give either --onnx or --config-file with --weights")
-    if args.onnx is not None and (args.weights or args.opts):
-        parser.error("--weights and --opts belong to --config-file, not to --onnx")
-    if args.dicom_identified and not args.dicom:
+    if args.identified and not args.dicom:
         parser.error("--dicom-identified says how --dicom is written; give --dicom sr, sc or both as well")
-    args.class_thresholds = {}
-    for text in args.class_threshold:
-        name, equals, score = text.rpartition("=")
-        try:
-            args.class_thresholds[name] = float(score)
-        except ValueError:
-            equals = ""
-        if not (name and equals):
-            parser.error(f"--class-threshold {text}: give NAME=SCORE, as in protrusion=0.4")
+    args.class_thresholds = dict(args.class_thresholds)
     return args
+
+
+def _class_threshold(text: str) -> tuple[str, float]:
+    name, _, score = text.rpartition("=")
+    with suppress(ValueError):
+        if name:
+            return name, float(score)
+    raise argparse.ArgumentTypeError(f"{text}: give NAME=SCORE, as in protrusion=0.4")
 
 
 def main(arguments: list[str], prog: str | None = None) -> int:
@@ -74,22 +82,13 @@ def main(arguments: list[str], prog: str | None = None) -> int:
 
     def work() -> int:
         settings = PredictionSettings(
-            inputs=args.inputs,
-            output=args.output,
-            slices=args.slices,
-            threshold=args.threshold,
-            class_thresholds=args.class_thresholds,
-            overlays=not args.no_overlays,
-            dicom=args.dicom,
-            identified=args.dicom_identified,
-            key=args.key,
-            force=args.force,
+            **{setting.name: getattr(args, setting.name) for setting in fields(PredictionSettings)}
         )
         settings.check_places()
         opened = open_detector(args.onnx, args.config_file, args.weights, args.opts, args.device)
         run = PredictionRun(settings, opened)
         begun.append(run)
-        if args.dicom_identified:
+        if args.identified:
             print(
                 f"warning: {args.output / DICOM_IDENTIFIED} will hold patients' names and numbers; send it to the"
                 " archive and delete it.",

@@ -1,14 +1,12 @@
 """Whose image a reading is of, as new DICOM objects say it: by pseudonyms, or as the archive files it."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+
+from pydicom import Dataset, dcmread
+from pydicom.uid import generate_uid
 
 from ..formats import MRSlice, Pseudonyms
 from ..formats.kinds import kind_of
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 # What the archive files an object by. Of the source's attributes these alone are copied, and with identity only.
 _IDENTITY = (
@@ -34,7 +32,7 @@ class Origin:
         burned_in: BurnedInAnnotation of the source, YES or NO, None where it does not say.
     """
 
-    identity: "Dataset"
+    identity: Dataset
     sop_class: str | None = None
     instance: str | None = None
     series: str | None = None
@@ -52,7 +50,10 @@ def origin_of(mr_slice: MRSlice, pseudonyms: Pseudonyms, *, identified: bool) ->
     Raises:
         Exception: whatever pydicom raises on a damaged value, with the value in its text.
     """
-    source = _read_source(mr_slice.source)
+    source = None
+    if kind_of(mr_slice.source) == "dicom":
+        # By force, because scanners write files without a preamble, and whoever read the image has known it as DICOM.
+        source = dcmread(mr_slice.source, force=True, stop_before_pixels=True)
     identity = without_identity()
     identity.SpecificCharacterSet = "ISO_IR 192"
     identity.PatientID = mr_slice.patient_id or mr_slice.image_id
@@ -72,35 +73,20 @@ def origin_of(mr_slice: MRSlice, pseudonyms: Pseudonyms, *, identified: bool) ->
         series = series and derived_uid(pseudonyms, "series", series)
     burned_in = source.get("BurnedInAnnotation")
     burned_in = burned_in if burned_in in ("YES", "NO") else None
-    return Origin(identity, _sop_class(source), instance or None, series or None, burned_in)
+    # Any other text in a SOP class's place may be anything.
+    sop_class = source.get("SOPClassUID")
+    sop_class = str(sop_class) if sop_class and sop_class.type == "SOP Class" else None
+    return Origin(identity, sop_class, instance or None, series or None, burned_in)
 
 
 def derived_uid(pseudonyms: Pseudonyms, *words: str) -> str:
     """A UID that tells nothing of the words but is the same for the same words and the same salt."""
-    from pydicom.uid import generate_uid
-
     return str(generate_uid(entropy_srcs=[pseudonyms.image(" ".join(("uid", *words)))]))
 
 
-def without_identity() -> "Dataset":
+def without_identity() -> Dataset:
     """A data set with the attributes that every patient and study must have, all of them empty."""
-    from pydicom import Dataset
-
     empty = Dataset()
     for keyword in _REQUIRED:
         setattr(empty, keyword, "")
     return empty
-
-
-def _read_source(path: Path) -> "Dataset | None":
-    """A DICOM file's attributes without its pixels, None if it is another kind of file."""
-    from pydicom import dcmread
-
-    # By force, because scanners write files without a preamble, and whoever read the image has known it as DICOM.
-    return dcmread(path, force=True, stop_before_pixels=True) if kind_of(path) == "dicom" else None
-
-
-def _sop_class(source: "Dataset") -> str | None:
-    """The source's SOP class if it is one: any other text in its place may be anything."""
-    value = source.get("SOPClassUID")
-    return str(value) if value and value.type == "SOP Class" else None

@@ -1,17 +1,23 @@
 """Readings as DICOM objects: a structured report of the boxes (TID 1500), and the overlay as a secondary capture.
 
-Needs highdicom, the extra "dicom". Without a patient's identity unless asked for: no attribute of the source is copied
+Needs the extra "dicom". Without a patient's identity unless asked for: no attribute of the source is copied
 then, and every id comes from the pseudonyms.
 """
 
 import io
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import highdicom as hd
 import numpy as np
 from PIL import Image
+from pydicom import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import ExplicitVRLittleEndian
+
+import meddet_d2
 
 from ..files import replacing
 from ..formats import Pseudonyms
@@ -19,16 +25,16 @@ from ..formats.quiet import quiet
 from .dicom_origin import Origin, derived_uid, origin_of, without_identity
 from .reading import RESEARCH_USE, Reading, disc_numbers
 
-if TYPE_CHECKING:
-    from pydicom import Dataset
-
-KINDS = ("sr", "sc")
 DETECTOR, SCHEME = "meddet_d2", "99MEDDET"
 _SERIES_NUMBERS = {"sr": 9001, "sc": 9002}
 # SNOMED CT: the classes that have a code, which are those of discs, and their site. Any other class is reported by its
 # name, under a code of this project's.
-_DISC = ("360499006", "SCT", "Intervertebral disc")
-_FINDINGS = {"protrusion": ("73589001", "SCT", "Herniation of intervertebral disc"), "non-protrusion": _DISC}
+_DISC = hd.sr.CodedConcept("360499006", "SCT", "Intervertebral disc")
+_FINDINGS = {
+    "protrusion": hd.sr.CodedConcept("73589001", "SCT", "Herniation of intervertebral disc"),
+    "non-protrusion": _DISC,
+}
+_CLASS = hd.sr.CodedConcept("class", SCHEME, "Class given by the detector")
 
 
 class NoReportError(ValueError):
@@ -44,32 +50,19 @@ class DicomWriter:
         pseudonyms: Pseudonyms,
         *,
         model: str,
-        version: str,
-        classes: tuple[str, ...],
-        thresholds: dict[str, float],
+        thresholds: Mapping[str, float],
         identified: bool = False,
     ) -> None:
         """
         Args:
-            kinds: of KINDS.
+            kinds: "sr", the report, and "sc", the capture.
             pseudonyms: those that the readings' ids come from.
             model: the detector's name.
-            version: of meddet_d2.
-            classes: the detector's.
-            thresholds: of each class, for the report.
+            thresholds: of each of its classes, for the report.
             identified: with the patient's name and ids and the study's UIDs, so that an archive files the objects.
-
-        Raises:
-            ValueError: highdicom is not installed.
         """
-        try:
-            import highdicom  # noqa: F401
-        except ImportError as error:
-            raise ValueError(
-                'DICOM output needs highdicom: pip install -c constraints.txt -e ".[dicom]", or leave out --dicom.'
-            ) from error
         self.kinds, self.pseudonyms, self.identified = kinds, pseudonyms, identified
-        self.model, self.version, self.classes, self.thresholds = model, version, classes, thresholds
+        self.model, self.classes, self.thresholds = model, tuple(thresholds), thresholds
         # New objects of every run are new to the archive, even from the same image.
         self._run = token_hex(16)
         self._written = 0
@@ -106,26 +99,20 @@ class DicomWriter:
                 temporary.write_bytes(buffer.getvalue())
         return reasons
 
-    def _uid(self, *words: str) -> str:
-        return derived_uid(self.pseudonyms, *words)
-
-    def _common(self, kind: str, reading: Reading, study: str) -> dict[str, Any]:
+    def _common(self, kind: str, reading: Reading, origin: Origin) -> dict[str, Any]:
         """What both objects are made with."""
         return {
-            "series_instance_uid": self._uid(self._run, kind, study),
+            "series_instance_uid": derived_uid(self.pseudonyms, self._run, kind, origin.identity.StudyInstanceUID),
             "series_number": _SERIES_NUMBERS[kind],
-            "sop_instance_uid": self._uid(self._run, kind, reading.slice.image_id),
+            "sop_instance_uid": derived_uid(self.pseudonyms, self._run, kind, reading.slice.image_id),
             "instance_number": self._written,
             "manufacturer": DETECTOR,
             "manufacturer_model_name": self.model[:64],
-            "software_versions": self.version,
+            "software_versions": meddet_d2.__version__,
             "series_description": f"{DETECTOR}: {RESEARCH_USE}"[:64],
         }
 
-    def _report(self, reading: Reading, origin: Origin) -> "Dataset":
-        import highdicom as hd
-        from pydicom.sr.codedict import codes
-
+    def _report(self, reading: Reading, origin: Origin) -> Dataset:
         if origin.sop_class is None or origin.instance is None or origin.series is None:
             raise NoReportError("SR: the source is no DICOM image that a structured report could point at.")
         frames = [reading.slice.frame] if reading.slice.frame is not None else None
@@ -136,7 +123,7 @@ class DicomWriter:
         device = hd.sr.ObserverContext(
             observer_type=codes.DCM.Device,
             observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
-                uid=self._uid("device", self.model, self.version),
+                uid=derived_uid(self.pseudonyms, "device", self.model, meddet_d2.__version__),
                 name=DETECTOR,
                 model_name=self.model,
             ),
@@ -155,15 +142,13 @@ class DicomWriter:
             evidence=[evidence],
             content=content,
             is_complete=True,
-            **self._common("sr", reading, origin.identity.StudyInstanceUID),
+            **self._common("sr", reading, origin),
         )
-        return _identify(report, origin)
+        report.update(origin.identity)
+        return report
 
     def _count(self, reading: Reading, image: tuple[str, str, list[int] | None]) -> Any:
         """How many findings of each class there are: a healthy image's report says something, too."""
-        import highdicom as hd
-        from pydicom.sr.codedict import codes
-
         counts = [
             hd.sr.Measurement(
                 name=hd.sr.CodedConcept(f"count-{index}", SCHEME, f"Number of findings: {label}"[:64]),
@@ -172,9 +157,10 @@ class DicomWriter:
             )
             for index, label in enumerate(self.classes)
         ]
+        on_discs = all(label in _FINDINGS for label in self.classes)
         return hd.sr.MeasurementsAndQualitativeEvaluations(
             tracking_identifier=self._tracking(reading, "image", ""),
-            finding_type=hd.sr.CodedConcept(*(_DISC if _on_disc(self.classes) else ("objects", SCHEME, "Objects"))),
+            finding_type=_DISC if on_discs else hd.sr.CodedConcept("objects", SCHEME, "Objects"),
             algorithm_id=self._algorithm(),
             measurements=counts,
             source_images=[hd.sr.SourceImageForMeasurementGroup(*image)],
@@ -182,56 +168,41 @@ class DicomWriter:
 
     def _region(self, reading: Reading, index: int, disc: int, image: tuple[str, str, list[int] | None]) -> Any:
         """One box: where, what, how sure, how large."""
-        import highdicom as hd
-        from pydicom.sr.codedict import codes
-
         finding = reading.findings[index]
         x0, y0, x1, y1 = finding.box
         measured = [(codes.DCM.CertaintyOfFinding, 100.0 * finding.score, codes.UCUM.Percent)]
         if finding.size_mm is not None:
             measured.append((codes.SCT.Width, finding.size_mm[0], codes.UCUM.Millimeter))
             measured.append((codes.DCM.Height, finding.size_mm[1], codes.UCUM.Millimeter))
-        label = (f"class-{self.classes.index(finding.label)}", SCHEME, finding.label[:64])
+        label, on_disc = finding.label, finding.label in _FINDINGS
+        named = hd.sr.CodedConcept(f"class-{self.classes.index(label)}", SCHEME, label[:64])
         return hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
             tracking_identifier=self._tracking(
-                reading, f"{'disc' if _on_disc([finding.label]) else 'object'} {disc}, {finding.label}", str(index)
+                reading, f"{'disc' if on_disc else 'object'} {disc}, {label}", str(index)
             ),
             referenced_region=hd.sr.ImageRegion(
                 graphic_type=hd.sr.GraphicTypeValues.POLYLINE,
                 graphic_data=np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]),
                 source_image=hd.sr.SourceImageForRegion(*image),
             ),
-            finding_type=hd.sr.CodedConcept(*_FINDINGS.get(finding.label, label)),
-            finding_sites=[hd.sr.FindingSite(hd.sr.CodedConcept(*_DISC))] if _on_disc([finding.label]) else None,
+            finding_type=_FINDINGS.get(label, named),
+            finding_sites=[hd.sr.FindingSite(_DISC)] if on_disc else None,
             algorithm_id=self._algorithm(),
             measurements=[hd.sr.Measurement(name, value, unit) for name, value, unit in measured],
-            qualitative_evaluations=[
-                hd.sr.QualitativeEvaluation(
-                    hd.sr.CodedConcept("class", SCHEME, "Class given by the detector"),
-                    hd.sr.CodedConcept(*label),
-                )
-            ],
+            qualitative_evaluations=[hd.sr.QualitativeEvaluation(_CLASS, named)],
         )
 
     def _tracking(self, reading: Reading, name: str, number: str) -> Any:
-        import highdicom as hd
-
-        uid = self._uid(self._run, reading.slice.image_id, name, number)
+        uid = derived_uid(self.pseudonyms, self._run, reading.slice.image_id, name, number)
         return hd.sr.TrackingIdentifier(uid=uid, identifier=name)
 
     def _algorithm(self) -> Any:
-        import highdicom as hd
-
         settings = [f"threshold of {label}: {value:g}" for label, value in self.thresholds.items()]
         return hd.sr.AlgorithmIdentification(
-            name=f"{DETECTOR} {self.model}", version=self.version, parameters=[RESEARCH_USE, *settings]
+            name=f"{DETECTOR} {self.model}", version=meddet_d2.__version__, parameters=[RESEARCH_USE, *settings]
         )
 
-    def _capture(self, picture: Image.Image, reading: Reading, origin: Origin) -> "Dataset":
-        import highdicom as hd
-        from pydicom import Dataset
-        from pydicom.uid import ExplicitVRLittleEndian
-
+    def _capture(self, picture: Image.Image, reading: Reading, origin: Origin) -> Dataset:
         capture = hd.sc.SCImage(
             pixel_array=np.asarray(picture.convert("RGB")),
             photometric_interpretation=hd.PhotometricInterpretationValues.RGB,
@@ -240,7 +211,7 @@ class DicomWriter:
             patient_orientation=("P", "F"),
             study_instance_uid=origin.identity.StudyInstanceUID,
             transfer_syntax_uid=ExplicitVRLittleEndian,
-            **self._common("sc", reading, origin.identity.StudyInstanceUID),
+            **self._common("sc", reading, origin),
         )
         # Asked for by highdicom, and not known of a picture.
         capture.PatientOrientation = None  # type: ignore[assignment]
@@ -253,19 +224,5 @@ class DicomWriter:
             if reading.slice.frame is not None:
                 reference.ReferencedFrameNumber = reading.slice.frame
             capture.SourceImageSequence = [reference]
-        return _identify(capture, origin)
-
-
-def _on_disc(labels: Iterable[str]) -> bool:
-    return all(label in _FINDINGS for label in labels)
-
-
-def _identify(made: "Dataset", origin: Origin) -> "Dataset":
-    for element in origin.identity:
-        made[element.tag] = element
-    return made
-
-
-def kinds_of(choice: str | None) -> tuple[str, ...]:
-    """The objects that --dicom asks for: "sr", "sc", "both" or None."""
-    return KINDS if choice == "both" else (choice,) if choice else ()
+        capture.update(origin.identity)
+        return capture

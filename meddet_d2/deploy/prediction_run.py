@@ -13,7 +13,6 @@ from tqdm import tqdm
 import meddet_d2
 
 from ..formats import MRSlice, Problem, Pseudonyms, collect
-from .dicom_report import DicomWriter, kinds_of
 from .opened_detector import OpenedDetector
 from .reading import RESEARCH_USE, overlay, read_slice, thresholds_of
 from .results import (
@@ -33,31 +32,23 @@ from .results import (
 
 @dataclass(frozen=True)
 class PredictionSettings:
-    """What is read, and what is written of it.
-
-    Attributes:
-        inputs: files and folders of images.
-        output: the folder of results.
-        slices: of a series, "middle" or "all".
-        threshold: the least score of a finding, in [0, 1].
-        class_thresholds: the same for some classes, by name.
-        overlays: write pictures.
-        dicom: "sr", "sc" or "both"; None writes no DICOM file.
-        identified: DICOM files carry the patient's name and ids.
-        key: a secret table from pseudonyms to files, outside of ``output``; None writes none.
-        force: replace the results of an earlier run.
-    """
+    """What is read, and what is written of it. The names are those of the command's arguments."""
 
     inputs: Sequence[Path]
+    # The folder of results, and whether those of an earlier run are replaced.
     output: Path
+    force: bool = False
+    # Of a series, "middle" or "all".
     slices: str = "middle"
+    # The least score of a finding, in [0, 1], and of some classes' by name.
     threshold: float = 0.3
     class_thresholds: Mapping[str, float] = field(default_factory=dict)
     overlays: bool = True
+    # "sr", "sc" or "both"; None writes no DICOM file. Identified: with the patient's name and ids.
     dicom: str | None = None
     identified: bool = False
+    # A secret table from pseudonyms to files, outside of the output.
     key: Path | None = None
-    force: bool = False
 
     def check_places(self) -> None:
         """Refuse what would overwrite something, be read as input next time, or put the key beside the results.
@@ -102,12 +93,16 @@ class PredictionRun:
             )
         self.dicom = None
         if settings.dicom:
+            try:
+                from .dicom_report import DicomWriter
+            except ImportError as error:
+                raise ValueError(
+                    'DICOM output needs highdicom: pip install -c constraints.txt -e ".[dicom]", or leave out --dicom.'
+                ) from error
             self.dicom = DicomWriter(
-                kinds_of(settings.dicom),
+                ("sr", "sc") if settings.dicom == "both" else (settings.dicom,),
                 self.pseudonyms,
                 model=opened.card.name,
-                version=meddet_d2.__version__,
-                classes=classes,
                 thresholds=self.thresholds,
                 identified=settings.identified,
             )
@@ -123,8 +118,8 @@ class PredictionRun:
                 bar.total += more
                 bar.refresh()
 
-            inputs = self.settings.inputs
-            for item in collect(inputs, pseudonyms=self.pseudonyms, slices=self.settings.slices, expect=expect):
+            settings = self.settings
+            for item in collect(settings.inputs, pseudonyms=self.pseudonyms, slices=settings.slices, expect=expect):
                 if isinstance(item, Problem):
                     self._problem(item.source, item.reason)
                 else:
@@ -160,8 +155,12 @@ class PredictionRun:
         tqdm.write(f"problem: {source}: {reason}", file=sys.stderr)
         pseudonym = self.pseudonyms.image(str(source.absolute()))
         self._note(pseudonym, source, mr_slice)
-        self.results.add_problem(
-            pseudonym, without_paths(reason, source, pseudonym), mr_slice.image_id if mr_slice else ""
+        self.results.problems.append(
+            {
+                "file": pseudonym,
+                "image_id": mr_slice.image_id if mr_slice else "",
+                "reason": without_paths(reason, source, pseudonym),
+            }
         )
 
     def _note(self, pseudonym: str, source: Path, mr_slice: MRSlice | None) -> None:

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from PIL import Image
 
@@ -27,23 +27,20 @@ FINDING_COLUMNS = (
     *("image_id", "patient_id", "disc", "label", "score", "x0_px", "y0_px", "x1_px", "y1_px"),
     *("x0_mm", "y0_mm", "x1_mm", "y1_mm", "width_mm", "height_mm", "row_spacing_mm", "column_spacing_mm"),
 )
-_PROBLEM_COLUMNS = ("file", "image_id", "reason")
 
 
 class Results:
     """What a run has found so far.
 
     Attributes:
+        classes: the detector's, in the order of the class numbers.
         images: a dict for each image that was read, the line of images.csv.
         findings: a dict for each finding, the line of findings.csv.
-        problems: a dict for each file or image that was left out, the line of problems.csv.
+        problems: a dict for each file or image that was left out, the line of problems.csv: "file" (its pseudonym),
+            "image_id" (where the file could be read) and "reason" (one line; see `without_paths`).
     """
 
     def __init__(self, classes: Sequence[str]) -> None:
-        """
-        Args:
-            classes: the detector's, in the order of the class numbers.
-        """
         self.classes = tuple(classes)
         self.images: list[dict[str, Any]] = []
         self.findings: list[dict[str, Any]] = []
@@ -87,16 +84,6 @@ class Results:
                 }
             )
 
-    def add_problem(self, file: str, reason: str, image_id: str = "") -> None:
-        """Note what was left out.
-
-        Args:
-            file: the pseudonym of the input file.
-            reason: one line; see `without_paths`.
-            image_id: where the file could be read.
-        """
-        self.problems.append({"file": file, "image_id": image_id, "reason": reason})
-
     def write(self, folder: Path, info: Mapping[str, Any]) -> None:
         """Write predictions.json and the three tables.
 
@@ -105,8 +92,8 @@ class Results:
             info: of the run (model, thresholds, version); goes into the json together with the intended use.
         """
         _write_table(folder / FINDINGS, FINDING_COLUMNS, self.findings)
-        _write_table(folder / IMAGES, self._image_columns(), self.images)
-        _write_table(folder / PROBLEMS, _PROBLEM_COLUMNS, self.problems)
+        _write_table(folder / IMAGES, tuple(self.images[0]) if self.images else ("image_id",), self.images)
+        _write_table(folder / PROBLEMS, ("file", "image_id", "reason"), self.problems)
         content = {
             "info": {**info, "problems": len(self.problems), "intended_use": INTENDED_USE},
             "images": self._coco_images,
@@ -115,14 +102,8 @@ class Results:
         }
         write_json(folder / PREDICTIONS, content)
 
-    def _image_columns(self) -> tuple[str, ...]:
-        counts = (f"{kind}_{name}" for name in self.classes for kind in ("findings", "best_score"))
-        return (
-            *("image_id", "patient_id", "width_px", "height_px", "row_spacing_mm", "column_spacing_mm"),
-            *("discs", "findings", *counts, "warnings"),
-        )
-
     def _image_line(self, reading: Reading, numbers: Sequence[int]) -> dict[str, Any]:
+        """The line of images.csv, whose keys are its columns."""
         mr_slice = reading.slice
         line = {
             "image_id": mr_slice.image_id,
@@ -132,13 +113,12 @@ class Results:
             **_spacing(mr_slice.spacing),
             "discs": max(numbers, default=0),
             "findings": len(reading.findings),
-            "warnings": "; ".join(mr_slice.warnings),
         }
         for name in self.classes:
             scores = [finding.score for finding in reading.findings if finding.label == name]
             line[f"findings_{name}"] = len(scores)
             line[f"best_score_{name}"] = round(max(scores), 4) if scores else None
-        return line
+        return {**line, "warnings": "; ".join(mr_slice.warnings)}
 
 
 def save_overlay(picture: Image.Image, image_id: str, folder: Path) -> None:
@@ -203,9 +183,7 @@ def write_key(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
         path: a csv.
         lines: of each input file or image "pseudonym", "patient_id", "source" and "frame".
     """
-    with replacing(path) as temporary:
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        _fill_table(temporary, ("pseudonym", "patient_id", "source", "frame"), lines)
+    _write_table(path, ("pseudonym", "patient_id", "source", "frame"), lines, mode=0o600)
 
 
 def _finding_line(reading: Reading, disc: int, finding: Finding) -> dict[str, Any]:
@@ -232,14 +210,18 @@ def _spacing(spacing: tuple[float, float] | None) -> dict[str, float | None]:
     return {"row_spacing_mm": rows, "column_spacing_mm": columns}
 
 
-def _write_table(path: Path, columns: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> None:
-    with replacing(path) as temporary:
-        _fill_table(temporary, columns, lines)
+def _write_table(path: Path, columns: Sequence[str], lines: Sequence[Mapping[str, Any]], *, mode: int = 0o666) -> None:
+    def create(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_EXCL, mode)
 
-
-def _fill_table(path: Path, columns: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> None:
     # A file's name may hold bytes that are no text.
-    with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(lines)
+    text: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+    with replacing(path) as temporary, open(temporary, "w", opener=create, **text) as file:
+        write_lines(file, columns, lines)
+
+
+def write_lines(file: TextIO, columns: Sequence[str], lines: Sequence[Mapping[str, Any]]) -> None:
+    """A csv: the columns' names, and a line for each dict."""
+    writer = csv.DictWriter(file, columns)
+    writer.writeheader()
+    writer.writerows(lines)

@@ -4,7 +4,6 @@ No torch, no Detectron2. Nothing is written to disk: pictures and csv go into th
 """
 
 import base64
-import csv
 import io
 import logging
 import traceback
@@ -18,7 +17,7 @@ from ..formats import MRSlice, Pseudonyms, ReadError, read_slices
 from ..pages import picture, render
 from .predictor import Detections
 from .reading import Detector, Reading, disc_numbers, overlay, reading_of, thresholds_of
-from .results import FINDING_COLUMNS, Results
+from .results import FINDING_COLUMNS, Results, write_lines
 
 logger = logging.getLogger(__name__)
 
@@ -150,9 +149,7 @@ def csv_of(reading: Reading) -> str:
     """The findings.csv of tools/predict.py for one slice: a line a finding."""
     results, buffer = Results(reading.classes), io.StringIO()
     results.add(reading)
-    writer = csv.DictWriter(buffer, FINDING_COLUMNS)
-    writer.writeheader()
-    writer.writerows(results.findings)
+    write_lines(buffer, FINDING_COLUMNS, results.findings)
     return buffer.getvalue()
 
 

@@ -46,7 +46,7 @@ def written(tmp_path):
     results.add(reading(UPPER, LOWER, number=1, warnings=("not sagittal", "odd")))
     results.add(reading(number=2))
     results.add(reading(Finding(LOWER.box, "protrusion", 0.9, None), number=3, spacing=None))
-    results.add_problem("i00ff", "is empty")
+    results.problems.append({"file": "i00ff", "image_id": "", "reason": "is empty"})
     results.write(tmp_path, {"model": {"name": "m"}, "version": "1"})
     return tmp_path
 
