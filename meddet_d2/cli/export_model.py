@@ -15,8 +15,7 @@ import meddet_d2
 from ..benchmark.plan import config_hash
 from ..command import add_config, add_overrides, guarded, new_parser
 from ..deploy import Predictor
-from ..deploy.export import CARD, MODEL, export
-from ..deploy.student_export import calibration_images, largest_difference, student_card
+from ..deploy.export import CARD, MODEL, calibration_images, export, largest_difference, student_card
 from ..deploy.torch_predictor import load_detector
 from ..places import given_path
 

@@ -1,7 +1,7 @@
 """A trained detector as files that run without torch: ONNX, int8 ONNX, safetensors, and their model card."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,20 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save
+from tqdm import tqdm
 
+import meddet_d2
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+
+from ..data import MedDetDatasetMapper
 from ..files import checksum, replacing
 from ..modeling.weights import CLASSES
+from ..provenance import provenance_now
 from . import gfl_export, graph  # noqa: F401  importing an exporter registers it
 from .card import FORMAT, FORMAT_MARK, ModelCard
 from .exporters import exporter_for
+from .predictor import Predictor
 
 MODEL, INT8_MODEL, WEIGHTS, CARD = "model.onnx", "model.int8.onnx", "model.safetensors", "card.json"
 
@@ -69,3 +77,73 @@ def _normalised(detector: Any, images: Iterable[np.ndarray]) -> Iterator[dict[st
     for image in images:
         batch = detector.preprocess_image([{"image": torch.from_numpy(image)}])
         yield {graph.NORMALISED: batch.tensor.contiguous().cpu().numpy()}
+
+
+def student_card(cfg: CfgNode, config_file: str, detector: Any, classes: Sequence[str], config_hash: str) -> ModelCard:
+    """The model card of a trained detector, without its files.
+
+    Args:
+        cfg: of the detector.
+        config_file: its yaml, whose name is kept.
+        detector: with its weights.
+        classes: their names.
+        config_hash: of the config, as the benchmark takes it.
+    """
+    divisor = max(detector.backbone.size_divisibility, 1)
+    nmode, made_by = cfg.MODEL.NMODE, provenance_now()
+    return ModelCard(
+        name=Path(config_file).stem,
+        classes=tuple(classes),
+        image={
+            "order": cfg.INPUT.FORMAT,
+            "min_size": cfg.INPUT.MIN_SIZE_TEST,
+            "max_size": cfg.INPUT.MAX_SIZE_TEST,
+            "min_side": divisor,
+            "mean": list(cfg.MODEL.PIXEL_MEAN),
+            "std": list(cfg.MODEL.PIXEL_STD),
+            "divisor": divisor,
+        },
+        thresholds=exporter_for(detector).thresholds(detector),
+        network={
+            "config": Path(config_file).name,
+            "config_hash": config_hash,
+            "nmode": {key.lower(): nmode[key] for key in ("KIND", "T_END", "SOLVER")} if nmode.KIND != "none" else None,
+            "parameters": sum(parameter.numel() for parameter in detector.parameters()),
+        },
+        made_by={
+            "version": meddet_d2.__version__,
+            **{key: made_by[key] for key in ("commit", "sources", "engine", "torch")},
+        },
+        trained_on=tuple(cfg.DATASETS.TRAIN),
+    )
+
+
+def calibration_images(cfg: CfgNode, most: int) -> Iterator[np.ndarray]:
+    """Training images as the network sees test images, spread evenly over the data set.
+
+    Yields:
+        (3, H, W) uint8.
+
+    Raises:
+        ValueError: DATASETS.TRAIN is empty.
+    """
+    if not cfg.DATASETS.TRAIN:
+        raise ValueError("--int8 needs images to calibrate with, but DATASETS.TRAIN is empty.")
+    records = DatasetCatalog.get(cfg.DATASETS.TRAIN[0])
+    mapper = MedDetDatasetMapper(cfg, is_train=False)
+    chosen = np.linspace(0, len(records) - 1, min(most, len(records))).round().astype(int)
+    for index in tqdm(chosen, desc="reading images to calibrate with", unit="image"):
+        yield mapper(records[index])["image"].numpy()
+
+
+def largest_difference(detector: Any, predictor: Predictor) -> float:
+    """The largest difference of the best scores on noise, as a last look at what was written."""
+    side = predictor.card.image["min_size"]
+    image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    found = predictor(image)
+    with torch.inference_mode():
+        (expected,) = detector([{"image": torch.from_numpy(predictor.prepare(image))}])
+    scores = expected["instances"].scores.numpy()
+    most = max(len(scores), len(found))
+    padded = [np.pad(values, (0, most - len(values))) for values in (scores, found.scores)]
+    return float(np.abs(padded[0] - padded[1]).max(initial=0.0))

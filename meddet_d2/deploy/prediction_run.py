@@ -14,7 +14,7 @@ import meddet_d2
 
 from ..formats import MRSlice, Problem, Pseudonyms, collect
 from .opened_detector import OpenedDetector
-from .reading import RESEARCH_USE, overlay, read_slice, thresholds_of
+from .reading import RESEARCH_USE, overlay, reading_of, thresholds_of
 from .results import (
     DICOM,
     DICOM_IDENTIFIED,
@@ -26,7 +26,7 @@ from .results import (
     check_output,
     save_overlay,
     without_paths,
-    write_key,
+    write_table,
 )
 
 
@@ -129,12 +129,7 @@ class PredictionRun:
 
     def _read(self, mr_slice: MRSlice, folder: Path) -> None:
         try:
-            reading = read_slice(
-                mr_slice,
-                self.detector,
-                threshold=self.settings.threshold,
-                class_thresholds=self.settings.class_thresholds,
-            )
+            reading = reading_of(mr_slice, self.detector(mr_slice.pixels), self.thresholds)
         except (ValueError, FloatingPointError) as error:
             self._problem(mr_slice.source, str(error), mr_slice)
             return
@@ -178,7 +173,8 @@ class PredictionRun:
         }
         self.results.write(folder, info)
         if self.settings.key is not None:
-            write_key(self.settings.key, self.key)
+            # It leads from pseudonyms back to people: its owner alone can read it.
+            write_table(self.settings.key, ("pseudonym", "patient_id", "source", "frame"), self.key, mode=0o600)
 
     def tell(self) -> None:
         """The table at the end, and what to do next."""

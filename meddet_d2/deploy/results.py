@@ -91,9 +91,9 @@ class Results:
             folder: where they go.
             info: of the run (model, thresholds, version); goes into the json together with the intended use.
         """
-        _write_table(folder / FINDINGS, FINDING_COLUMNS, self.findings)
-        _write_table(folder / IMAGES, tuple(self.images[0]) if self.images else ("image_id",), self.images)
-        _write_table(folder / PROBLEMS, ("file", "image_id", "reason"), self.problems)
+        write_table(folder / FINDINGS, FINDING_COLUMNS, self.findings)
+        write_table(folder / IMAGES, tuple(self.images[0]) if self.images else ("image_id",), self.images)
+        write_table(folder / PROBLEMS, ("file", "image_id", "reason"), self.problems)
         content = {
             "info": {**info, "problems": len(self.problems), "intended_use": INTENDED_USE},
             "images": self._coco_images,
@@ -176,16 +176,6 @@ def staged(output: Path) -> Iterator[Path]:
         shutil.rmtree(hidden, ignore_errors=True)
 
 
-def write_key(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Write the table that leads from pseudonyms back to files; its owner alone can read it (mode 0600).
-
-    Args:
-        path: a csv.
-        lines: of each input file or image "pseudonym", "patient_id", "source" and "frame".
-    """
-    _write_table(path, ("pseudonym", "patient_id", "source", "frame"), lines, mode=0o600)
-
-
 def _finding_line(reading: Reading, disc: int, finding: Finding) -> dict[str, Any]:
     spacing = reading.slice.spacing
     line = {
@@ -210,13 +200,19 @@ def _spacing(spacing: tuple[float, float] | None) -> dict[str, float | None]:
     return {"row_spacing_mm": rows, "column_spacing_mm": columns}
 
 
-def _write_table(path: Path, columns: Sequence[str], lines: Sequence[Mapping[str, Any]], *, mode: int = 0o666) -> None:
+def write_table(path: Path, columns: Sequence[str], lines: Sequence[Mapping[str, Any]], *, mode: int = 0o666) -> None:
+    """Write a csv, see `write_lines`; ``mode`` is who may use the file, as chmod has it.
+
+    A file's name in it may hold bytes that are no text.
+    """
+
     def create(name: str, flags: int) -> int:
         return os.open(name, flags | os.O_EXCL, mode)
 
-    # A file's name may hold bytes that are no text.
-    text: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
-    with replacing(path) as temporary, open(temporary, "w", opener=create, **text) as file:
+    with (
+        replacing(path) as temporary,
+        open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="", opener=create) as file,
+    ):
         write_lines(file, columns, lines)
 
 

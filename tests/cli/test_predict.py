@@ -404,7 +404,7 @@ def test_an_interrupted_run_leaves_nothing_half(run, tmp_path, monkeypatch):
     for seed in range(3):
         save(tmp_path / "in" / f"{seed}.png", seed)
     assert run(tmp_path / "in" / "0.png")[0] == 0
-    before, real = files_of(tmp_path / "out"), prediction_run.read_slice
+    before, real = files_of(tmp_path / "out"), prediction_run.reading_of
     calls = []
 
     def interrupted(*args, **kwargs):
@@ -413,7 +413,7 @@ def test_an_interrupted_run_leaves_nothing_half(run, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(prediction_run, "read_slice", interrupted)
+    monkeypatch.setattr(prediction_run, "reading_of", interrupted)
     status, _, err = run(tmp_path / "in", "--force")
     assert status == 130 and "Stopped after 2 images" in err and "as it was" in err
     assert files_of(tmp_path / "out") == before
