@@ -8,7 +8,7 @@ Shape legend
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from typing import Any
@@ -53,28 +53,22 @@ def draw_panel(image: np.ndarray, boxes: Sequence[Box], size: int) -> Image.Imag
     large = shape[0] * OVERSAMPLING, shape[1] * OVERSAMPLING
     panel = Image.fromarray(np.ascontiguousarray(image)).resize(large, Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(panel)
-    font = font_of(14 * OVERSAMPLING)
-    placed: list[tuple[float, ...]] = []
-    for box in boxes:
-        x0, y0, x1, y1 = (value * scale * OVERSAMPLING for value in box.corners)
+    scaled = [replace(box, corners=tuple(value * scale * OVERSAMPLING for value in box.corners)) for box in boxes]
+    for box in scaled:
+        x0, y0, x1, y1 = box.corners
         for start, end in (((x0, y0), (x1, y0)), ((x1, y0), (x1, y1)), ((x0, y1), (x1, y1)), ((x0, y0), (x0, y1))):
             draw_line(draw, start, end, box.label, LINE * OVERSAMPLING)
-    for box in boxes:
+    font = font_of(14 * OVERSAMPLING)
+    placed: list[tuple[float, ...]] = []
+    for box in scaled:
         if box.score is not None:
-            corners = tuple(value * scale * OVERSAMPLING for value in box.corners)
-            placed.append(_draw_score(draw, corners, box, font, placed))
+            placed.append(_draw_score(draw, box, font, placed))
     return panel.resize(shape, Image.Resampling.LANCZOS)
 
 
-def _draw_score(
-    draw: ImageDraw.ImageDraw,
-    corners: Sequence[float],
-    box: Box,
-    font: Any,
-    placed: Sequence[tuple[float, ...]],
-) -> tuple[float, ...]:
+def _draw_score(draw: ImageDraw.ImageDraw, box: Box, font: Any, placed: Sequence[Any]) -> tuple[float, ...]:
     """Write a box's score beside it, clear of those ``placed`` where it can be; gives the rectangle that it takes."""
-    x0, y0, x1, y1 = corners
+    x0, y0, x1, y1 = box.corners
     text, gap, pad = f"{box.score:.2f}", 5 * OVERSAMPLING, 2 * OVERSAMPLING
     left, right = [((x0 - gap, y0), "ra"), ((x0 - gap, y1), "rd")], [((x1 + gap, y0), "la"), ((x1 + gap, y1), "ld")]
     # On the left, where the vertebral bodies' front is: the canal, into which a disc protrudes, stays free.

@@ -55,6 +55,8 @@ class Predictor:
             raise FileNotFoundError(f"{model}: no such model; meddet export writes one.")
         self.card = ModelCard.read(model.parent / "card.json")
         self.card.check_file(model)
+        # The graph leaves lower scores out.
+        self.classes, self.least_score = self.card.classes, self.card.thresholds["score"]
         options = onnxruntime.SessionOptions()
         if threads is not None:
             options.intra_op_num_threads = threads
@@ -71,16 +73,6 @@ class Predictor:
                 " this version, or use the version that wrote it."
             )
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names, in the order of the class numbers."""
-        return self.card.classes
-
-    @property
-    def least_score(self) -> float:
-        """Detections below it are not given: the graph leaves them out."""
-        return self.card.thresholds["score"]
-
     def __call__(self, image: np.ndarray) -> Detections:
         """Find the discs of one picture.
 
@@ -94,12 +86,7 @@ class Predictor:
         return self.predict_batch([image])[0]
 
     def predict_batch(self, images: Sequence[np.ndarray]) -> list[Detections]:
-        """The same for several pictures at once, which must come to one size.
-
-        Raises:
-            ValueError: as above, or the pictures are of different sizes after resizing.
-            FloatingPointError: as above; nothing is returned for the others.
-        """
+        """The same for several pictures at once; raises ValueError also if they do not come to one size."""
         if not images:
             return []
         inputs = [self.prepare(image) for image in images]
@@ -115,10 +102,10 @@ class Predictor:
         results = []
         for index, image in enumerate(images):
             height, width = image.shape[:2]
-            scale = np.array([width, height, width, height], np.float32)
-            scale /= np.array(inputs[index].shape[:0:-1] * 2, np.float32)
+            corner = np.array([width, height] * 2, np.float32)
+            scale = corner / np.array(inputs[index].shape[:0:-1] * 2, np.float32)
             kept = slice(0, int(count[index]))
-            found = np.clip(boxes[index, kept] * scale, 0, [width, height, width, height]).astype(np.float32)
+            found = np.clip(boxes[index, kept] * scale, 0, corner)
             results.append(Detections(found, scores[index, kept], classes[index, kept]))
         return results
 

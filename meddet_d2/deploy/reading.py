@@ -22,13 +22,10 @@ SMALLEST_PICTURE, MARGIN = 640, 8
 class Detector(Protocol):
     """What `read_slice` needs: `Predictor` (onnxruntime) or `TorchPredictor`."""
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names, in the order of the class numbers."""
-
-    @property
-    def least_score(self) -> float:
-        """Detections below it are not given."""
+    # Names, in the order of the class numbers.
+    classes: tuple[str, ...]
+    # Detections below it are not given.
+    least_score: float
 
     def __call__(self, image: np.ndarray) -> Detections:
         """Detections on an image (H, W, 3) uint8 RGB, boxes in its pixels.

@@ -36,26 +36,14 @@ class TorchPredictor:
         """
         _check_device(cfg.MODEL.DEVICE)
         self.model, self.classes = load_detector(cfg, str(weights))
+        self.least_score = float(self.model.score_thresh)
         # What an evaluation does to an image, to the bit.
         mapper = MedDetDatasetMapper(cfg, is_train=False)
         self.augmentations, self.image_format = mapper.augmentations, mapper.image_format
 
-    @property
-    def least_score(self) -> float:
-        """Detections below it are not given."""
-        return float(self.model.score_thresh)
-
     @torch.inference_mode()
     def __call__(self, image: np.ndarray) -> Detections:
-        """Find the discs of one picture.
-
-        Args:
-            image: (H, W, 3) uint8, RGB.
-
-        Raises:
-            ValueError: the array is no such image, or smaller than the backbone's stride.
-            FloatingPointError: the network predicts NaN.
-        """
+        """See `Predictor`; a side must have the backbone's stride at least."""
         check_image(image, max(self.model.backbone.size_divisibility, 1))
         height, width = image.shape[:2]
         if self.image_format == "BGR":
