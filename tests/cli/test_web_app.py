@@ -1,4 +1,4 @@
-"""tools/web_app.py: a real browser on the real command, without torch; and mistakes told in one line."""
+"""tools/web_app.py: a real browser on the real command, without torch."""
 
 import base64
 import http.client
@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,9 +18,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
-from tiny_runs import load_tool
 
-from meddet_d2.deploy import ModelCard, Predictor, read_slice, web_server
+from meddet_d2.deploy import ModelCard, Predictor, read_slice
 from meddet_d2.deploy.card import FORMAT
 from meddet_d2.deploy.web_session import csv_of
 from meddet_d2.files import checksum
@@ -50,12 +48,6 @@ import runpy
 sys.argv = ["tools/web_app.py", *sys.argv[1:]]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-
-
-@pytest.fixture(scope="module")
-def web_app():
-    """``tools/web_app.py`` as a module."""
-    return load_tool("web_app")
 
 
 def write_model(folder: Path) -> Path:
@@ -372,59 +364,3 @@ def test_it_ends_without_a_trace(served):
     assert not list(temporary.glob("meddet_web_*")) and not left_in(temporary)
     for word in ("OUTSIDE", CANARY, "Traceback", "error"):
         assert word not in said, said
-
-
-# --- mistakes --------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def told(web_app, capsys):
-    """``told(*arguments)`` is the one line that a mistaken command ends with."""
-
-    def run(*arguments) -> str:
-        assert web_app.main([str(argument) for argument in arguments]) == 1
-        (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith("error: ")
-        return line
-
-    return run
-
-
-def test_mistakes_are_told_in_one_line(told, tmp_path, monkeypatch, web_app):
-    assert "model.onnx: no such model" in told("--onnx", tmp_path / "model.onnx", "--port", 0)
-    assert "go with --config-file" in told("--onnx", "a", "--weights", "b")
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        assert f"127.0.0.1: port {port} is in use; choose another with --port." in told("--onnx", "a", "--port", port)
-    assert "--port is 70000" in told("--onnx", "a", "--port", 70000)
-    assert "--host a..b: there is no such host" in told("--onnx", "a", "--host", "a..b")
-    assert "192.0.2.1: that is no address of this machine" in told("--onnx", "a", "--host", "192.0.2.1", "--port", 0)
-    config = ROOT / "configs" / "backbones" / "gfl_r50.yaml"
-    assert "No weights: give --weights" in told("--config-file", config, "--port", 0)
-    assert "no.pth" in told("--config-file", config, "--weights", tmp_path / "no.pth", "--port", 0)
-    assert "no.yaml" in told("--config-file", tmp_path / "no.yaml", "--weights", "a", "--port", 0)
-    with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "torch", None)
-        assert "needs torch" in told("--config-file", config, "--weights", "a", "--port", 0)
-    monkeypatch.setitem(sys.modules, "gradio", None)
-    assert 'pip install -c constraints.txt -e ".[web]"' in told("--onnx", "a")
-
-
-def test_a_host_that_others_reach_is_warned_of(capsys):
-    for host in ("127.0.0.1", "127.0.0.2", "localhost", "::1"):
-        web_server.warn(host)
-    assert capsys.readouterr().err == ""
-    for host in ("0.0.0.0", "192.168.1.5", "::", "reading-room.example"):
-        web_server.warn(host)
-        (line,) = capsys.readouterr().err.splitlines()
-        assert host in line and "without encryption" in line
-
-
-def test_the_folder_of_uploads_and_the_environment(monkeypatch):
-    monkeypatch.setattr(os, "environ", {"GRADIO_SHARE": "True", "GRADIO_ALLOWED_PATHS": "/", "HOME": "/"})
-    with web_server.upload_folder() as folder:
-        assert folder.stat().st_mode & 0o777 == 0o700
-        (folder / "left").mkdir()
-        kept = {name: value for name, value in os.environ.items() if name.startswith("GRADIO_")}
-        assert kept == {"GRADIO_TEMP_DIR": str(folder), "GRADIO_ANALYTICS_ENABLED": "False"}
-    assert not folder.exists()
