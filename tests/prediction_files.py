@@ -6,22 +6,17 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-
-
-def noise(height=96, width=120, seed=0) -> np.ndarray:
-    """Smooth, so that resizing does not flatten it."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (height // 6 + 1, width // 6 + 1, 3), np.uint8)
-    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+from tiny_runs import smooth_noise
 
 
 def deep(seed=0, **size) -> np.ndarray:
     """The same as a scanner gives it: grey, 12 bits."""
-    return noise(seed=seed, **size)[:, :, 0].astype(np.uint16) * 16
+    return smooth_noise(seed=seed, **size)[:, :, 0].astype(np.uint16) * 16
 
 
 def save(path: Path, seed=0, mode="RGB", **options) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(noise(seed=seed)).convert(mode).save(path, **options)
+    Image.fromarray(smooth_noise(seed=seed)).convert(mode).save(path, **options)
     return path
 
 

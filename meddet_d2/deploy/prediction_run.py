@@ -18,7 +18,7 @@ from .reading import RESEARCH_USE, overlay, reading_of, thresholds_of
 from .results import (
     DICOM,
     DICOM_IDENTIFIED,
-    DISCS,
+    FINDINGS,
     OVERLAYS,
     PREDICTIONS,
     PROBLEMS,
@@ -192,7 +192,7 @@ class PredictionRun:
         for remark, count in self.remarks.most_common():
             print(f"Remark on {counted(count, 'image')}: {remark}")
         first = f"look at {output / OVERLAYS}, " if self.settings.overlays else ""
-        print(f"Next: {first}open {output / DISCS} in a spreadsheet, or read {output / PREDICTIONS} (COCO).")
+        print(f"Next: {first}open {output / FINDINGS} in a spreadsheet, or read {output / PREDICTIONS} (COCO).")
         print(RESEARCH_USE)
 
 

@@ -22,12 +22,12 @@ def test_pictures_in_readings_out(run, tmp_path):
     status, out, err = run(tmp_path / "in")
     assert status == 0
     assert err.count("problem: ") == 1 and "Brief an Hans.txt" in err
-    images, discs = table(tmp_path / "out" / "images.csv"), table(tmp_path / "out" / "discs.csv")
+    images, discs = table(tmp_path / "out" / "images.csv"), table(tmp_path / "out" / "findings.csv")
     assert len(images) == 3 and sum(int(line["findings"]) for line in images) == len(discs) > 3
     assert sorted(path.stem for path in (tmp_path / "out" / "overlays").iterdir()) == sorted(
         line["image_id"] for line in images
     )
-    assert "3 images read" in out and "1 problem" in out and "Research use only" in out and "discs.csv" in out
+    assert "3 images read" in out and "1 problem" in out and "Research use only" in out and "findings.csv" in out
     (problem,) = table(tmp_path / "out" / "problems.csv")
     assert problem["file"].startswith("i") and problem["reason"]
     content = coco(tmp_path / "out")
@@ -83,7 +83,7 @@ def test_a_folder_of_mixed_series(run, tmp_path, slices, images):
     save(tmp_path / "in" / "a.png")
     status, *_ = run(tmp_path / "in", "--slices", slices)
     assert status == 0 and len(table(tmp_path / "out" / "images.csv")) == images
-    scanned = [line for line in table(tmp_path / "out" / "discs.csv") if line["patient_id"]]
+    scanned = [line for line in table(tmp_path / "out" / "findings.csv") if line["patient_id"]]
     assert scanned
     for line in scanned:
         assert (line["row_spacing_mm"], line["column_spacing_mm"]) == ("0.5", "0.25")
@@ -96,7 +96,7 @@ def test_thresholds(run, tmp_path):
     counts = []
     for options in ([], ["--threshold", "0.45"], ["--threshold", "1", "--class-threshold", "protrusion=0.45"]):
         assert run(source, "--force", *options)[0] == 0
-        discs = table(tmp_path / "out" / "discs.csv")
+        discs = table(tmp_path / "out" / "findings.csv")
         counts.append([sum(line["label"] == name for line in discs) for name in ("protrusion", "non-protrusion")])
         assert all(float(line["score"]) >= 0.45 for line in discs) or not options
     assert sum(counts[0]) > sum(counts[1]) > 0 and counts[2] == [counts[1][0], 0]
@@ -104,7 +104,7 @@ def test_thresholds(run, tmp_path):
 
 def test_no_overlays(run, tmp_path):
     assert run(save(tmp_path / "a.png"), "--no-overlays")[0] == 0
-    assert sorted(files_of(tmp_path / "out")) == ["discs.csv", "images.csv", "predictions.json", "problems.csv"]
+    assert sorted(files_of(tmp_path / "out")) == ["findings.csv", "images.csv", "predictions.json", "problems.csv"]
 
 
 def test_the_key_leads_back(run, tmp_path):

@@ -54,7 +54,7 @@ def test_boxes_of_the_report_are_those_of_the_table(run, tmp_path):
     assert status == 0
     ((name, _),) = [item for item in files_of(tmp_path / "out").items() if item[0].endswith(".sr.dcm")]
     report = hd.sr.srread(tmp_path / "out" / name)
-    lines = table(tmp_path / "out" / "discs.csv")
+    lines = table(tmp_path / "out" / "findings.csv")
     groups = report.content.get_planar_roi_measurement_groups()
     assert len(groups) == len(lines) > 0
     for group, line in zip(groups, lines, strict=True):

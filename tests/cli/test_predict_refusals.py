@@ -11,8 +11,8 @@ import onnx
 import pytest
 from dicom_files import write_dicom
 from PIL import Image
-from prediction_files import deep, files_of, noise, save, table
-from tiny_runs import ROOT
+from prediction_files import deep, files_of, save, table
+from tiny_runs import ROOT, smooth_noise
 
 from meddet_d2.deploy import Predictor, prediction_run
 from meddet_d2.files import checksum
@@ -35,7 +35,7 @@ def truncated(path: Path) -> None:
 
 
 def animated(path: Path) -> None:
-    frames = [Image.fromarray(noise(seed=seed)) for seed in range(3)]
+    frames = [Image.fromarray(smooth_noise(seed=seed)) for seed in range(3)]
     frames[0].save(path, "GIF", save_all=True, append_images=frames[1:])
 
 
@@ -46,7 +46,7 @@ BAD = {
     "no image": lambda path: path.write_text("what is this"),
     "enormous": enormous,
     "no pixels": lambda path: write_dicom(path, deep(), PixelData=None, Rows=None),
-    "too small": lambda path: Image.fromarray(noise(31, 40)).save(path, "PNG"),
+    "too small": lambda path: Image.fromarray(smooth_noise(31, 40)).save(path, "PNG"),
     "missing": lambda path: None,
     "a broken link": lambda path: path.symlink_to("nowhere"),
 }
@@ -79,7 +79,7 @@ def test_odd_colours_are_read(run, tmp_path, mode, suffix):
 def test_dicom_without_spacing_has_no_millimetres(run, tmp_path):
     status, out, _ = run(write_dicom(tmp_path / "a.dcm", deep(), PixelSpacing=None))
     assert status == 0 and "Remark on 1 image: " in out and "spacing" in out
-    (image,), discs = table(tmp_path / "out" / "images.csv"), table(tmp_path / "out" / "discs.csv")
+    (image,), discs = table(tmp_path / "out" / "images.csv"), table(tmp_path / "out" / "findings.csv")
     assert "spacing" in image["warnings"] and image["row_spacing_mm"] == ""
     assert discs and all(line["width_mm"] == "" == line["x0_mm"] for line in discs)
 
@@ -99,7 +99,7 @@ def test_nan_is_a_problem_of_its_image(run, tmp_path, exported, monkeypatch):
     # One image alone: the other is read, and the first is not among those without a finding.
     broken, whole = (Predictor(exit_[0] / "model.onnx") for exit_ in ((folder,), (exported[0],)))
     monkeypatch.setattr(
-        Predictor, "__call__", lambda self, image: (broken if image[0, 0, 0] == noise(seed=1)[0, 0, 0] else
+        Predictor, "__call__", lambda self, image: (broken if image[0, 0, 0] == smooth_noise(seed=1)[0, 0, 0] else
                                                             whole).predict_batch([image])[0]
     )  # fmt: skip
     status, out, err = run(good, bad)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from prediction_files import coco, files_of, noise, save, table
+from prediction_files import coco, files_of, save, table
+from tiny_runs import smooth_noise
 
 from meddet_d2.deploy import Detections, ModelCard
 from meddet_d2.deploy.opened_detector import OpenedDetector
@@ -25,7 +26,7 @@ class Detector:
 
     def __call__(self, image: np.ndarray) -> Detections:
         for seed, error in self.refused.items():
-            if np.array_equal(image, noise(seed=seed)):
+            if np.array_equal(image, smooth_noise(seed=seed)):
                 raise error
         boxes = np.array([[10, 20, 40, 50], [60, 20, 80, 40]], np.float32)
         return Detections(boxes, np.array([0.9, 0.4], np.float32), np.array([1, 0]))
@@ -79,7 +80,7 @@ def test_thresholds_of_all_and_of_one_class(start, tmp_path):
     run = start(save(tmp_path / "a.png"), threshold=0.5, class_thresholds={"cyst": 0.4}, overlays=False)
     # 0.4 as single precision is above 0.4.
     folder = finish(run)
-    assert [line["label"] for line in table(folder / "discs.csv")] == ["cyst", "mass"]
+    assert [line["label"] for line in table(folder / "findings.csv")] == ["cyst", "mass"]
     info = coco(folder)["info"]
     assert info["thresholds"] == {"cyst": 0.4, "mass": 0.5}
     assert info["model"] == {"name": "tiny", "file": "model.onnx", "sha256": "digits"}
