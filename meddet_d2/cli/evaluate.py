@@ -93,8 +93,7 @@ def run(args: argparse.Namespace) -> None:
         name, findings, trained_on, detections = args.name, tuple(args.finding), (), args.detections
         model: dict[str, str | None] = {"config": None, "weights_sha256": None}
         if args.config_file:
-            cfg = _read_config(args, folder)
-            name, data_set = _test_set(cfg)
+            cfg, name, data_set = _read_config(args, folder)
             findings, trained_on = findings or tuple(cfg.TEST.FINDINGS), cfg.DATASETS.TRAIN
             if not detections:
                 evaluate(cfg)
@@ -149,8 +148,8 @@ def _check_usage(args: argparse.Namespace) -> list[str]:
     return written
 
 
-def _read_config(args: argparse.Namespace, folder: str) -> CfgNode:
-    """The config, its data sets registered; of a network that will be run, checked."""
+def _read_config(args: argparse.Namespace, folder: str) -> tuple[CfgNode, str, DataSet]:
+    """The config, and DATASETS.TEST by its name and files; a plugin may have registered it by a json alone."""
     cfg = meddet_d2.load_config(args.config_file, args.opts)
     cfg.MODEL.WEIGHTS = args.weights or cfg.MODEL.WEIGHTS
     cfg.OUTPUT_DIR = folder
@@ -163,20 +162,17 @@ def _read_config(args: argparse.Namespace, folder: str) -> CfgNode:
         check_config(cfg)
     setup_logger(name="detectron2.evaluation")
     register_datasets(cfg)
-    return cfg
-
-
-def _test_set(cfg: CfgNode) -> tuple[str, DataSet]:
-    """DATASETS.TEST, made if it is one that is made on first use; also one that a plugin registered by its json."""
     (name,) = cfg.DATASETS.TEST
+    # Made, if it is one that is made on first use.
     DatasetCatalog.get(name)
     metadata = MetadataCatalog.get(name)
     data_set = metadata.get("data_set")
     if data_set is None and not metadata.get("json_file"):
         raise ValueError(f"DATASETS.TEST: {name} has no COCO json; register it by DATASETS.REGISTER.")
-    return name, data_set or DataSet(
-        json_file=Path(metadata.json_file), images=Path(metadata.image_root), patient_key=cfg.DATASETS.PATIENT_KEY
-    )
+    if data_set is None:
+        json_file, images = Path(metadata.json_file), Path(metadata.image_root)
+        data_set = DataSet(json_file=json_file, images=images, patient_key=cfg.DATASETS.PATIENT_KEY)
+    return cfg, name, data_set
 
 
 def _provenance(name: str, data_set: DataSet, detections: Path, *, phantom: bool, network: bool) -> dict[str, Any]:

@@ -42,11 +42,9 @@ def picture(image: Image.Image, *, quality: int | None = None, optimize: bool = 
     """
     buffer = io.BytesIO()
     plain = Image.frombytes("RGB", image.size, image.convert("RGB").tobytes())
-    if quality is None:
-        plain.save(buffer, "PNG", optimize=optimize)
-    else:
-        plain.save(buffer, "JPEG", quality=quality, optimize=optimize)
     kind = "png" if quality is None else "jpeg"
+    options = {} if quality is None else {"quality": quality}
+    plain.save(buffer, kind, optimize=optimize, **options)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
@@ -55,7 +53,7 @@ def plot(figure: Any, name: str = "plot") -> markupsafe.Markup:
 
     Args:
         figure: closed by its maker.
-        name: the ids in the drawing come from it: of its own for each of a page's drawings that look alike.
+        name: the ids in the drawing come from it. A page's drawings that look alike need different names.
     """
     # Here, because a deployed detector's page has no plots.
     from matplotlib import rc_context
