@@ -2,7 +2,7 @@
 
 A machine's speed drifts (other programs, heat), by more than networks differ. So the timed calls are interleaved in
 rounds, A B C D A B C D ..., and all are compared under the same drift. torch.utils.benchmark times one call after the
-other, each with warm-up calls of its own, and cannot do this.
+other, each after its warm-up calls, and cannot do this.
 """
 
 import statistics
