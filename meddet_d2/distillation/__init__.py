@@ -4,8 +4,8 @@ from .distiller import DistillationBatch, Distiller, build_distiller, method_cla
 from .methods import DISTILLER_REGISTRY
 from .methods.meddet.fusion import FUSION_REGISTRY, build_fusion
 from .step import DistillationModel
-from .taps import FeatureTap
-from .tasks import TASK_REGISTRY, Observation, Task, task_for, task_of
+from .task_lookup import task_for
+from .tasks import TASK_REGISTRY, Observation, Task, task_of
 from .teacher_configs import Stage
 from .teacher_record import TeacherRecord
 from .teachers import TeacherBank, TeacherHeads
@@ -17,7 +17,6 @@ __all__ = [
     "DistillationBatch",
     "DistillationModel",
     "Distiller",
-    "FeatureTap",
     "Observation",
     "Stage",
     "Task",

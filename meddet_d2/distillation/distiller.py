@@ -10,13 +10,15 @@ import functools
 import math
 import operator
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from fvcore.common.registry import Registry
 from torch import Tensor, nn
+
+from meddet_d2.config.arguments import arguments, require, require_choice
 
 from .tasks import Observation, task_of
 from .teacher_configs import Stage, changed, teacher_stages
@@ -53,6 +55,7 @@ class Distiller(nn.Module):
     """Base class: turns what student and teachers showed into the losses to be added up.
 
     Its parameters are trained with the student's and its state is saved for a resume, apart from the student's.
+    A constructor raises a ValueError, by the name of the config key, for an argument outside its range.
 
     Attributes:
         row_keys: keys of the method's own section that tell its rows in a table apart; a benchmark's scale cannot
@@ -135,13 +138,41 @@ def method_class(name: str) -> type[Distiller]:
     return DISTILLER_REGISTRY.get(name)
 
 
-def build_distiller(cfg: Any, student: nn.Module, teachers: "TeacherBank") -> Distiller:
-    """Build the method ``cfg.DISTILL.METHOD`` on the student's device.
+class TeacherwiseDistiller(Distiller):
+    """A method that compares the student with each teacher by itself and adds the mean over the teachers.
 
     Args:
-        cfg: a config with this project's keys.
-        student: the network to train.
-        teachers: its teachers.
+        weights: of the losses that it adds, by their names; >= 0.
+        dist_schedule: in ``SCHEDULES``, a factor of all of them.
+    """
+
+    def __init__(self, weights: dict[str, float], dist_schedule: str):
+        super().__init__()
+        require_choice("DISTILL.DIST_SCHEDULE", dist_schedule, SCHEDULES)
+        self.weights, self.dist_schedule = weights, dist_schedule
+
+    @classmethod
+    def from_config(cls, cfg: Any, student: nn.Module, teachers: "TeacherBank") -> dict[str, Any]:
+        """The keys of ``DISTILL.<the method's name in capitals>`` and the networks' channels."""
+        return {
+            **arguments(cls, cfg.DISTILL, cfg.DISTILL[cls.__name__.upper()]),
+            **paired_channels(student, teachers),
+        }
+
+    def terms(self, batch: DistillationBatch) -> Iterator[Sequence[Tensor]]:
+        """For each teacher a scalar for each of the weighted losses."""
+        raise NotImplementedError(f"{type(self).__name__} must compare the student with a teacher.")
+
+    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
+        """The student's losses as they are, and those of ``weights``."""
+        means = torch.stack([torch.stack(tuple(terms)) for terms in self.terms(batch)]).mean(dim=0)
+        factor = SCHEDULES[self.dist_schedule](batch.progress)
+        added = {name: factor * weight * x for (name, weight), x in zip(self.weights.items(), means, strict=True)}
+        return {**batch.student.losses, **added}
+
+
+def build_distiller(cfg: Any, student: nn.Module, teachers: "TeacherBank") -> Distiller:
+    """Build the method ``cfg.DISTILL.METHOD`` on the student's device.
 
     Raises:
         ValueError: a teacher that does not fit the student, an unknown method, or settings that it refuses.
@@ -157,7 +188,7 @@ def feature_channels(network: nn.Module, levels: int | None = None) -> list[int]
 
 
 def paired_channels(student: nn.Module, teachers: "TeacherBank") -> dict[str, Any]:
-    """The constructor's arguments of methods that compare maps level by level."""
+    """The student's channels on its L levels, and on the same those of each of K teachers, as a method's arguments."""
     ours = feature_channels(student)
     theirs = [feature_channels(network, len(ours)) for network in teachers.networks]
     return {"student_channels": ours, "teacher_channels": theirs}
@@ -170,17 +201,6 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 }
 
 
-def check_choice(key: str, value: str, known: Iterable[str]) -> None:
-    """Raise a ValueError unless the value of a key is one of those known."""
-    if value not in known:
-        raise ValueError(f"{key} is {value!r}; it must be one of: {', '.join(known)}.")
-
-
-def check_schedule(name: str) -> None:
-    """Raise a ValueError unless ``name`` is in ``SCHEDULES``."""
-    check_choice("DISTILL.DIST_SCHEDULE", name, SCHEDULES)
-
-
 def total(values: Iterable[Tensor]) -> Tensor:
     """The sum of at least one tensor, from the first to the last."""
     return functools.reduce(operator.add, values)
@@ -189,5 +209,4 @@ def total(values: Iterable[Tensor]) -> Tensor:
 def check_not_negative(**values: float) -> None:
     """Raise a ValueError unless all are >= 0; ``MGD_ALPHA=...`` stands for the key DISTILL.MGD.ALPHA."""
     for name, value in values.items():
-        if not value >= 0:  # so that NaN fails too
-            raise ValueError(f"DISTILL.{name.replace('_', '.', 1)} is {value}; it must be at least 0.")
+        require(value >= 0, f"DISTILL.{name.replace('_', '.', 1)}", value, "at least 0")

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from meddet_d2.config.arguments import require
 from meddet_d2.files import replacing
 
 logger = logging.getLogger(__name__)
@@ -37,8 +39,7 @@ class FeatureStore:
 
     def __init__(self, folder: str | os.PathLike, capacity: int, teacher: str, stores: int = 1, device: Any = "cpu"):
         root = Path(folder)
-        if capacity < 0:
-            raise ValueError(f"DISTILL.TEACHERS.CACHE_DIR_GIB of {capacity} bytes is none; give at least 0.")
+        require(capacity >= 0, "DISTILL.TEACHERS.CACHE_DIR_GIB", capacity / 2**30, "at least 0")
         try:
             (root / teacher).mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
@@ -70,7 +71,7 @@ class FeatureStore:
         Raises:
             OSError: the disk is full, or the folder cannot be written.
         """
-        size = sum(x.numel() * x.element_size() for x in maps)
+        size = bytes_of(maps)
         if self.size + size > self.capacity:
             if not self.full:
                 logger.warning(
@@ -85,12 +86,45 @@ class FeatureStore:
         self.size += size
 
 
+def bytes_of(maps: Sequence[Tensor]) -> int:
+    return sum(x.numel() * x.element_size() for x in maps)
+
+
 def fingerprint(detector: nn.Module, *settings: object) -> str:
     """A name for what a frozen detector makes of an image: of its weights, its normalisation and further settings."""
-    hashed = hashlib.blake2b(repr(settings).encode(), digest_size=8)
-    tensors = {**detector.state_dict(), **dict(detector.named_buffers())}
-    for name in sorted(tensors):
-        value = tensors[name].detach().cpu().contiguous()
-        hashed.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-        hashed.update(value.flatten().view(torch.uint8).numpy())
+    return digest([str(settings), {**detector.state_dict(), **dict(detector.named_buffers())}])
+
+
+def digest(content: Any) -> str:
+    """A name for tensors (by size, type and values), numbers and texts, alone or in lists and dicts.
+
+    Raises:
+        TypeError: something else is in it, which nothing could tell from its like.
+    """
+    hashed = hashlib.blake2b(digest_size=16)
+    _feed(hashed, content)
     return hashed.hexdigest()
+
+
+def _feed(hashed: Any, content: Any) -> None:
+    if isinstance(content, Tensor):
+        values = content.detach().cpu().contiguous()
+        hashed.update(f"{tuple(values.shape)} {values.dtype} ".encode())
+        hashed.update(values.flatten().view(torch.uint8).numpy())
+    elif isinstance(content, Mapping):
+        hashed.update(f"{len(content)} named ".encode())
+        for name in sorted(content):
+            _feed(hashed, name)
+            _feed(hashed, content[name])
+    elif isinstance(content, list | tuple):
+        hashed.update(f"{len(content)} in order ".encode())
+        for item in content:
+            _feed(hashed, item)
+    elif content is None or isinstance(content, bool | int | float | str):
+        text = repr(content)
+        hashed.update(f"{len(text)} {text} ".encode())
+    else:
+        raise TypeError(
+            f"The teachers' cache cannot tell one {type(content).__name__} from another; leave it out of "
+            "what the task shows a teacher, or set DISTILL.TEACHERS.CACHE_GIB 0 and CACHE_DIR ''."
+        )

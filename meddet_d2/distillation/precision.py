@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+from meddet_d2.config.arguments import require_choice
+
+PRECISIONS = {"auto": None, "fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -46,15 +48,10 @@ def choose_precision(name: str, device: torch.device | str) -> Precision:
         ValueError: an unknown name, or fp16 on a CPU, where it is slower than fp32.
     """
     kind = torch.device(device).type
-    if name not in PRECISIONS:
-        raise ValueError(f"DISTILL.PRECISION is {name!r}; it must be one of: {', '.join(PRECISIONS)}.")
+    require_choice("DISTILL.PRECISION", name, PRECISIONS)
     if name == "fp16" and kind == "cpu":
         raise ValueError("DISTILL.PRECISION fp16 is for GPUs; take bf16, fp32 or auto on a CPU.")
-    if name == "auto":
-        dtype = _fastest(torch.device(device))
-    else:
-        dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
-    return Precision(dtype, kind)
+    return Precision(_fastest(torch.device(device)) if name == "auto" else PRECISIONS[name], kind)
 
 
 def _fastest(device: torch.device) -> torch.dtype | None:

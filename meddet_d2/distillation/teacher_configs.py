@@ -1,5 +1,6 @@
 """Which networks a run needs, and each one's config: the teachers', and the stages in which they are trained."""
 
+import itertools
 import re
 import shlex
 from collections.abc import Sequence
@@ -129,6 +130,20 @@ def inherited_config(config: str, cfg: CfgNode, folder: str) -> CfgNode:
     teacher.OUTPUT_DIR = folder
     teacher.freeze()
     return teacher
+
+
+def lent_config(config: str, cfg: CfgNode) -> CfgNode:
+    """The config that builds a teacher for this run: the one that trains it, without pretrained weights.
+
+    A network that takes one size of image is built for the largest that it is fed: the run's while it teaches, and that
+    of its ``INPUT`` while it is evaluated.
+
+    Raises:
+        ValueError: as :func:`inherited_config`.
+    """
+    teacher = inherited_config(config, cfg, cfg.OUTPUT_DIR)
+    sides = {f"INPUT.{key}": max(cfg.INPUT[key], teacher.INPUT[key]) for key in ("MAX_SIZE_TRAIN", "MAX_SIZE_TEST")}
+    return changed(teacher, ["MODEL.BOTTOM_UP.PRETRAINED", False, *itertools.chain(*sides.items())])
 
 
 def teacher_config(cfg: CfgNode, config: str, weights: str) -> CfgNode:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from meddet_d2.config.arguments import require
 from meddet_d2.config.class_names import class_names
 from meddet_d2.files import checksum
 from meddet_d2.modeling.weights import load_detector_weights
@@ -58,25 +59,19 @@ class TeacherBank:
 
     @classmethod
     def build(cls, cfg: CfgNode) -> "TeacherBank":
-        """The teachers in use, as their configs describe them, untrained, on ``cfg.MODEL.DEVICE``.
+        """The teachers in use, as :func:`teacher_configs.lent_config` describes them, untrained.
 
         Teachers are called as ``teacher_configs.name_of`` says, with a number where several have the same name.
 
         Raises:
-            ValueError: as ``teacher_configs.in_use``, a teacher reads images in another channel order than the student,
-                ``CACHE_GIB`` is negative, or the device has no such ``PRECISION``.
+            ValueError: as ``teacher_configs.in_use`` and ``lent_config``, ``CACHE_GIB`` is negative, or the device has
+                no such ``PRECISION``.
             FileNotFoundError: a config is missing.
         """
         cache = cfg.DISTILL.TEACHERS.CACHE_GIB
-        if not cache >= 0:
-            raise ValueError(f"DISTILL.TEACHERS.CACHE_GIB is {cache}; give at least 0.")
+        require(cache >= 0, "DISTILL.TEACHERS.CACHE_GIB", cache, "at least 0")
         configs = [config for config, _ in teacher_configs.in_use(cfg)]
-        networks = []
-        for config in configs:
-            teacher_cfg = teacher_configs.load_config(config, cfg)
-            # All its weights come from its checkpoint.
-            teacher_cfg.MODEL.BOTTOM_UP.PRETRAINED = False
-            networks.append(build_model(teacher_cfg))
+        networks = [build_model(teacher_configs.lent_config(config, cfg)) for config in configs]
         stems = [teacher_configs.name_of(config) for config in configs]
         shared = {stem for stem, count in Counter(stems).items() if count > 1}
         names = [f"{stem}-{k}" if stem in shared else stem for k, stem in enumerate(stems)]

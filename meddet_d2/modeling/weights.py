@@ -137,7 +137,7 @@ def set_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) ->
     if found:
         raise ValueError(
             f"{source} holds the weights of another architecture: {', '.join(found)}; "
-            "use the config that it was trained with."
+            "use the config that it was trained with, and its INPUT.MAX_SIZE_* if the network takes one size of image."
         )
     spoilt = [name for name in sorted(weights) if not torch.isfinite(weights[name]).all()]
     if spoilt:

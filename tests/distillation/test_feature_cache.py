@@ -145,5 +145,5 @@ def test_images_of_unequal_size_are_padded_as_without_a_cache(trained_bank):
 
 
 def test_a_negative_capacity_is_refused():
-    with pytest.raises(ValueError, match="-1 bytes"):
+    with pytest.raises(ValueError, match="in bytes is -1; it must be at least 0"):
         FeatureCache(-1)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from meddet_d2.modeling.gfl.anchors import join_levels, sizes_of
 
-from ..taps import FeatureTap
 from .task import TASK_REGISTRY, LevelShape, Observation, task_of
 
 # What must agree, by its key and by the attribute that holds it.
@@ -53,9 +52,10 @@ class BoxesGFL:
         features = network.extract_features(network.preprocess_image(inputs))
         if targets is None:
             return Observation(features[:levels])
-        with FeatureTap(network.head) as tap:
+        outputs: list[Any] = []
+        with network.head.register_forward_hook(lambda module, seen, output: outputs.append(output)):
             losses = network.detection_losses(features, targets, together=together)
-        return Observation(features[:levels], tap.take(), losses)
+        return Observation(features[:levels], outputs[-1], losses)
 
     def targets(self, network: Any, inputs: list[dict]) -> Sequence[Any]:
         return network.ground_truth(inputs)

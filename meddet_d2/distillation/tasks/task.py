@@ -116,30 +116,28 @@ class Task(Protocol):
         """None, or what differs and which key mends it, as a part of a sentence."""
 
 
-def task_for(architecture: str) -> Task:
-    """The task of a meta-architecture.
+def find_task(names: Sequence[str]) -> Task:
+    """The task of the first of some meta-architectures that has one.
+
+    Args:
+        names: of a class and of those that it is made of, the nearest first.
 
     Raises:
-        ValueError: no task, or more than one, speaks for it.
+        ValueError: no task speaks for any of them, or more than one for the first that has one.
     """
-    found = {name: task for name, task in TASK_REGISTRY if architecture in task.architectures}
-    if len(found) > 1:
-        raise ValueError(f"MODEL.META_ARCHITECTURE {architecture} has the tasks {' and '.join(found)}; leave one.")
-    if not found:
-        known = ", ".join(sorted(one for _, task in TASK_REGISTRY for one in task.architectures))
-        raise ValueError(
-            f"MODEL.META_ARCHITECTURE is {architecture}, which no task speaks for; known are {known}. If a plugin "
-            "has it, add --plugin; or register a task for it in TASK_REGISTRY (docs/how_to/distil.md)."
-        )
-    return next(iter(found.values()))()
+    for name in names:
+        found = {key: task for key, task in TASK_REGISTRY if name in task.architectures}
+        if len(found) > 1:
+            raise ValueError(f"MODEL.META_ARCHITECTURE {name} has the tasks {' and '.join(found)}; leave one.")
+        for task in found.values():
+            return task()
+    known = ", ".join(sorted(one for _, task in TASK_REGISTRY for one in task.architectures))
+    raise ValueError(
+        f"MODEL.META_ARCHITECTURE is {names[0]}, which no task speaks for; known are {known}. If a plugin "
+        "has it, add --plugin; or register a task for it in TASK_REGISTRY (docs/how_to/distil.md)."
+    )
 
 
 def task_of(network: nn.Module) -> Task:
-    """The task of a network, by its class or the nearest one above it.
-
-    Raises:
-        ValueError: as :func:`task_for`.
-    """
-    names = [kind.__name__ for kind in type(network).__mro__]
-    spoken_for = {name for _, task in TASK_REGISTRY for name in task.architectures}
-    return task_for(next((name for name in names if name in spoken_for), names[0]))
+    """The task of a network, by its class or the nearest one above it; raises as :func:`find_task`."""
+    return find_task([kind.__name__ for kind in type(network).__mro__])

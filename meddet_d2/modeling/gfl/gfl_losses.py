@@ -68,5 +68,5 @@ def check_simplex(first: float, second: float, first_key: str, second_key: str) 
     # 4/13 + 9/13 may come to a little more than 1.
     if not (first >= 0 and second >= 0 and first + second <= 1 + 1e-9):
         raise ValueError(
-            f"{first_key} = {first} and {second_key} = {second} must be at least 0 with a sum of at most 1"
+            f"{first_key} is {first} and {second_key} is {second}; both must be at least 0 and their sum at most 1."
         )

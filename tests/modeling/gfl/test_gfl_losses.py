@@ -114,7 +114,7 @@ def test_dfl_is_least_where_the_expectation_is_the_target():
 
 @pytest.mark.parametrize("weights", [(-0.1, 0.5), (0.5, -0.1), (0.6, 0.5), (float("nan"), 0.1)])
 def test_weights_outside_the_simplex_are_refused(weights):
-    with pytest.raises(ValueError, match=r"^A\.FIRST = .* and A\.SECOND = .*at most 1$"):
+    with pytest.raises(ValueError, match=r"^A\.FIRST is .* and A\.SECOND is .*at most 1\.$"):
         check_simplex(*weights, "A.FIRST", "A.SECOND")
 
 

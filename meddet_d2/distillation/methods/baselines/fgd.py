@@ -4,30 +4,23 @@
 Shapes in this module: K teachers, L FPN levels, N images, G boxes of an image, C channels, (H, W) the size of a map.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ...distiller import (
-    DISTILLER_REGISTRY,
-    SCHEDULES,
-    DistillationBatch,
-    Distiller,
-    check_not_negative,
-    check_schedule,
-    paired_channels,
-    total,
-)
+from meddet_d2.config.arguments import require
+
+from ...distiller import DISTILLER_REGISTRY, DistillationBatch, TeacherwiseDistiller, check_not_negative, total
 from ...tasks import task_of
 from ..feature_losses import align_levels, box_masks, full_precision, squared_difference
 
-TERMS = ("foreground", "background", "attention", "relation")
+TERMS = ("loss_foreground", "loss_background", "loss_attention", "loss_relation")
 
 
 @DISTILLER_REGISTRY.register()
-class FGD(Distiller):
+class FGD(TeacherwiseDistiller):
     """Focal and global distillation, all terms summed over the map and the levels and divided by N.
 
     Focal: ``alpha * sum(fg A (S - T)^2) + beta * sum(bg A (S - T)^2)``, where A is the product of the teacher's spatial
@@ -39,15 +32,11 @@ class FGD(Distiller):
     :func:`~.feature_losses.box_masks`. Both GlobalContexts learn, the teacher's too, as there.
 
     Args:
-        student_channels: channels of the student's L maps.
-        teacher_channels: for each of K teachers those of its L maps.
+        student_channels, teacher_channels: of :func:`paired_channels`.
         strides: of the L levels, in pixels.
         temperature: of the attentions, > 0.
         alpha, beta, gamma, lambda_: weights >= 0.
         dist_schedule: in ``SCHEDULES``.
-
-    Raises:
-        ValueError: an argument outside its range, by the name of its config key.
     """
 
     def __init__(
@@ -63,53 +52,29 @@ class FGD(Distiller):
         lambda_: float,
         dist_schedule: str,
     ):
-        super().__init__()
+        super().__init__(dict(zip(TERMS, (alpha, beta, gamma, lambda_), strict=True)), dist_schedule)
         check_not_negative(FGD_ALPHA=alpha, FGD_BETA=beta, FGD_GAMMA=gamma, FGD_LAMBDA=lambda_)
-        if not temperature > 0:
-            raise ValueError(f"DISTILL.FGD.TEMPERATURE is {temperature}; it must be greater than 0.")
-        check_schedule(dist_schedule)
+        require(temperature > 0, "DISTILL.FGD.TEMPERATURE", temperature, "greater than 0")
         self.strides = tuple(strides)
         self.temperature = temperature
-        self.weights = (alpha, beta, gamma, lambda_)
-        self.dist_schedule = dist_schedule
         self.alignment = nn.ModuleList(align_levels(student_channels, channels) for channels in teacher_channels)
         self.student_context = _contexts(teacher_channels)
         self.teacher_context = _contexts(teacher_channels)
 
     @classmethod
     def from_config(cls, cfg, student: nn.Module, teachers) -> dict:
-        fgd = cfg.DISTILL.FGD
-        return {
-            **paired_channels(student, teachers),
-            "strides": [shape.stride for shape in task_of(student).shapes(student)],
-            "temperature": fgd.TEMPERATURE,
-            "alpha": fgd.ALPHA,
-            "beta": fgd.BETA,
-            "gamma": fgd.GAMMA,
-            "lambda_": fgd.LAMBDA,
-            "dist_schedule": cfg.DISTILL.DIST_SCHEDULE,
-        }
+        strides = [shape.stride for shape in task_of(student).shapes(student)]
+        return {**super().from_config(cfg, student, teachers), "strides": strides}
 
-    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
-        """Compute the losses of one step; see :class:`Distiller`.
-
-        Returns:
-            The student's losses as they are, and "loss_foreground", "loss_background", "loss_attention" and
-            "loss_relation".
-        """
+    def terms(self, batch: DistillationBatch) -> Iterator[Sequence[Tensor]]:
         student = batch.student.features
         boxes = [instances.gt_boxes.tensor for instances in batch.targets]
         masks = [box_masks(boxes, s, x.shape[-2:]) for s, x in zip(self.strides, student, strict=True)]
-        per_teacher = []
         of_teachers: Any = zip(self.alignment, self.student_context, self.teacher_context, batch.teachers, strict=True)
         for *modules, teacher in of_teachers:
             levels = zip(student, teacher.features, masks, *modules, strict=True)
             terms = [self.compare(align(s), t, mask, contexts) for s, t, mask, align, *contexts in levels]
-            per_teacher.append(torch.stack(terms).sum(dim=0))
-        means = torch.stack(per_teacher).mean(dim=0)
-        factor = SCHEDULES[self.dist_schedule](batch.progress)
-        losses = {f"loss_{t}": factor * w * x for t, w, x in zip(TERMS, self.weights, means, strict=True)}
-        return {**batch.student.losses, **losses}
+            yield torch.stack(terms).sum(dim=0).unbind()
 
     def compare(
         self, student: Tensor, teacher: Tensor, masks: tuple[Tensor, Tensor], contexts: Sequence[nn.Module]

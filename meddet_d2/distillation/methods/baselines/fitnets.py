@@ -3,27 +3,17 @@
 Shapes in this module: K teachers, L FPN levels, N images, C channels, (H, W) the size of a level's map.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from ...distiller import (
-    DISTILLER_REGISTRY,
-    SCHEDULES,
-    DistillationBatch,
-    Distiller,
-    check_not_negative,
-    check_schedule,
-    paired_channels,
-    total,
-)
+from ...distiller import DISTILLER_REGISTRY, DistillationBatch, TeacherwiseDistiller, check_not_negative, total
 from ..feature_losses import squared_difference
 
 
 @DISTILLER_REGISTRY.register()
-class FitNets(Distiller):
+class FitNets(TeacherwiseDistiller):
     """``weight * sum_l mean((r_l(S_l) - T_l)^2)``, the mean over the teachers.
 
     The paper's regressor r is here a 1x1 convolution on each of the student's maps. It starts as the
@@ -36,13 +26,9 @@ class FitNets(Distiller):
     That one compares the cells inside of boxes; this one compares all cells.
 
     Args:
-        student_channels: channels of the student's L maps.
-        teacher_channels: for each of K teachers those of its L maps.
+        student_channels, teacher_channels: of :func:`paired_channels`.
         weight: >= 0.
         dist_schedule: in ``SCHEDULES``.
-
-    Raises:
-        ValueError: an argument outside its range, by the name of its config key.
     """
 
     def __init__(
@@ -53,38 +39,18 @@ class FitNets(Distiller):
         weight: float,
         dist_schedule: str,
     ):
-        super().__init__()
+        super().__init__({"loss_dist": weight}, dist_schedule)
         check_not_negative(FITNETS_WEIGHT=weight)
-        check_schedule(dist_schedule)
-        self.weight = weight
-        self.dist_schedule = dist_schedule
         self.regressors = nn.ModuleList(
             nn.ModuleList(_regressor(c1, c2) for c1, c2 in zip(student_channels, channels, strict=True))
             for channels in teacher_channels
         )
 
-    @classmethod
-    def from_config(cls, cfg, student: nn.Module, teachers) -> dict:
-        return {
-            **paired_channels(student, teachers),
-            "weight": cfg.DISTILL.FITNETS.WEIGHT,
-            "dist_schedule": cfg.DISTILL.DIST_SCHEDULE,
-        }
-
-    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
-        """Compute the losses of one step; see :class:`Distiller`.
-
-        Returns:
-            The student's losses as they are, and "loss_dist".
-        """
-        per_teacher = []
+    def terms(self, batch: DistillationBatch) -> Iterator[Sequence[Tensor]]:
         teachers: Any = zip(self.regressors, batch.teachers, strict=True)
         for regressors, teacher in teachers:
             levels = zip(regressors, batch.student.features, teacher.features, strict=True)
-            per_teacher.append(total(squared_difference(r(s), t).mean() for r, s, t in levels))
-        loss = torch.stack(per_teacher).mean()
-        factor = self.weight * SCHEDULES[self.dist_schedule](batch.progress)
-        return {**batch.student.losses, "loss_dist": factor * loss}
+            yield [total(squared_difference(r(s), t).mean() for r, s, t in levels)]
 
 
 def _regressor(in_channels: int, out_channels: int) -> nn.Conv2d:

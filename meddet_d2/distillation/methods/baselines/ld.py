@@ -4,7 +4,7 @@ Dense Object Detection", CVPR 2022).
 Shapes in this module: K teachers, N images, L locations of all levels, M of them chosen, C classes, R reg_max.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,24 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from meddet_d2.config.arguments import arguments, require, require_choice
 from meddet_d2.modeling.processes import count_processes, sum_over_processes
 
-from ...distiller import (
-    DISTILLER_REGISTRY,
-    SCHEDULES,
-    DistillationBatch,
-    Distiller,
-    check_choice,
-    check_not_negative,
-    check_schedule,
-)
+from ...distiller import DISTILLER_REGISTRY, DistillationBatch, TeacherwiseDistiller, check_not_negative
 from ...tasks.boxes_gfl import HeadOutputs, Regions, localization_regions
 
 ACTIVATIONS = ("softmax", "sigmoid")
 
 
 @DISTILLER_REGISTRY.register()
-class LD(Distiller):
+class LD(TeacherwiseDistiller):
     """Localization distillation at the positives and around them, and classification distillation at the positives.
 
     With ``KL`` as in :func:`softmax_distance`, summed over the four sides of a box:
@@ -55,9 +48,6 @@ class LD(Distiller):
         kd_activation: "softmax" over the classes as published, or "sigmoid" of each. GFL's scores are sigmoids, and a
             softmax over two classes only sees the difference of the two logits.
         dist_schedule: in ``SCHEDULES``.
-
-    Raises:
-        ValueError: an argument outside its range, by the name of its config key.
     """
 
     def __init__(
@@ -73,43 +63,24 @@ class LD(Distiller):
         kd_activation: str,
         dist_schedule: str,
     ):
-        super().__init__()
+        super().__init__({"loss_ld": weight, "loss_ld_vlr": vlr_weight, "loss_kd": kd_weight}, dist_schedule)
         check_not_negative(LD_WEIGHT=weight, LD_VLR_WEIGHT=vlr_weight, LD_KD_WEIGHT=kd_weight)
-        if not 0 <= vlr_ratio <= 1:
-            raise ValueError(f"DISTILL.LD.VLR_RATIO is {vlr_ratio}; it must be in [0, 1].")
-        for key, value in (("TEMPERATURE", temperature), ("KD_TEMPERATURE", kd_temperature)):
-            if not value > 0:
-                raise ValueError(f"DISTILL.LD.{key} is {value}; it must be greater than 0.")
-        check_choice("DISTILL.LD.KD_ACTIVATION", kd_activation, ACTIVATIONS)
-        check_schedule(dist_schedule)
+        require(0 <= vlr_ratio <= 1, "DISTILL.LD.VLR_RATIO", vlr_ratio, "in [0, 1]")
+        require(temperature > 0, "DISTILL.LD.TEMPERATURE", temperature, "greater than 0")
+        require(kd_temperature > 0, "DISTILL.LD.KD_TEMPERATURE", kd_temperature, "greater than 0")
+        require_choice("DISTILL.LD.KD_ACTIVATION", kd_activation, ACTIVATIONS)
         self.regions = regions
-        self.weights = {"loss_ld": weight, "loss_ld_vlr": vlr_weight, "loss_kd": kd_weight}
         self.vlr_ratio = vlr_ratio
         self.temperature = temperature
         self.kd_temperature = kd_temperature
         self.kd_distance = softmax_distance if kd_activation == "softmax" else sigmoid_distance
-        self.dist_schedule = dist_schedule
 
     @classmethod
     def from_config(cls, cfg, student: nn.Module, teachers) -> dict:
-        ld = cfg.DISTILL.LD
-        return {
-            "regions": partial(localization_regions, student),
-            "weight": ld.WEIGHT,
-            "vlr_weight": ld.VLR_WEIGHT,
-            "vlr_ratio": ld.VLR_RATIO,
-            "temperature": ld.TEMPERATURE,
-            "kd_weight": ld.KD_WEIGHT,
-            "kd_temperature": ld.KD_TEMPERATURE,
-            "kd_activation": ld.KD_ACTIVATION,
-            "dist_schedule": cfg.DISTILL.DIST_SCHEDULE,
-        }
+        return {**arguments(cls, cfg.DISTILL, cfg.DISTILL.LD), "regions": partial(localization_regions, student)}
 
-    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
-        """Compute the losses of one step; see :class:`Distiller`.
-
-        Returns:
-            The student's losses as they are, and "loss_ld", "loss_ld_vlr" and "loss_kd".
+    def terms(self, batch: DistillationBatch) -> Iterator[Sequence[Tensor]]:
+        """The three losses.
 
         Raises:
             ValueError: a teacher's locations are not the student's.
@@ -121,7 +92,6 @@ class LD(Distiller):
         # DistributedDataParallel takes the mean of the processes' gradients, so a sum is multiplied by their number.
         processes = count_processes()
         num_positive = sum_over_processes(positive.sum()).clamp(min=1)
-        per_teacher = []
         for k in range(len(batch.teachers)):
             teacher = HeadOutputs.join(batch.heads.outputs(k))
             if teacher.box_logits.shape != student.box_logits.shape:
@@ -134,16 +104,11 @@ class LD(Distiller):
             around = self.distances(student.box_logits[in_region], teacher.box_logits[in_region])
             classes = self.kd_distance(student.cls_logits[positive], teacher.cls_logits[positive], self.kd_temperature)
             # Without positives these are sums over nothing, zero and still in the student's graph.
-            terms = [
+            yield (
                 processes * (score * at_positives).sum() / 4,
                 processes * (valuable[in_region] * around).sum() / 16,
                 processes * classes.sum() / num_positive,
-            ]
-            per_teacher.append(torch.stack(terms))
-        means = torch.stack(per_teacher).mean(dim=0)
-        factor = SCHEDULES[self.dist_schedule](batch.progress)
-        losses = {name: factor * w * x for (name, w), x in zip(self.weights.items(), means, strict=True)}
-        return {**batch.student.losses, **losses}
+            )
 
     def distances(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Distance logits (M, 4 * (R + 1)) of both -> (M,), how far apart their distributions are, over four sides."""

@@ -4,28 +4,21 @@ Distillation", ECCV 2022).
 Shapes in this module: K teachers, L FPN levels, N images, C channels, (H, W) the size of a level's map.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ...distiller import (
-    DISTILLER_REGISTRY,
-    SCHEDULES,
-    DistillationBatch,
-    Distiller,
-    check_not_negative,
-    check_schedule,
-    paired_channels,
-    total,
-)
+from meddet_d2.config.arguments import require
+
+from ...distiller import DISTILLER_REGISTRY, DistillationBatch, TeacherwiseDistiller, check_not_negative, total
 from ..feature_losses import align_levels, squared_difference
 from ..meddet.adversarial import Generator
 
 
 @DISTILLER_REGISTRY.register()
-class MGD(Distiller):
+class MGD(TeacherwiseDistiller):
     """``alpha / N * sum_l ||G_l(M_l * align(S_l)) - T_l||^2``, the mean over the teachers.
 
     So in the published code (losses/mgd.py of the authors' repository) for one teacher. M hides each cell of a map, in
@@ -36,14 +29,10 @@ class MGD(Distiller):
     The loss is a sum over the map and so grows with the image.
 
     Args:
-        student_channels: channels of the student's L maps.
-        teacher_channels: for each of K teachers those of its L maps.
+        student_channels, teacher_channels: of :func:`paired_channels`.
         alpha: >= 0.
         drop: in [0, 1).
         dist_schedule: in ``SCHEDULES``.
-
-    Raises:
-        ValueError: an argument outside its range, by the name of its config key.
     """
 
     def __init__(
@@ -55,43 +44,21 @@ class MGD(Distiller):
         drop: float,
         dist_schedule: str,
     ):
-        super().__init__()
+        super().__init__({"loss_dist": alpha}, dist_schedule)
         check_not_negative(MGD_ALPHA=alpha)
-        if not 0 <= drop < 1:
-            raise ValueError(f"DISTILL.MGD.DROP is {drop}; it is a probability, at least 0 and below 1.")
-        check_schedule(dist_schedule)
-        self.alpha = alpha
+        require(0 <= drop < 1, "DISTILL.MGD.DROP", drop, "a probability, at least 0 and below 1")
         self.drop = drop
-        self.dist_schedule = dist_schedule
         self.alignment = nn.ModuleList(align_levels(student_channels, channels) for channels in teacher_channels)
         self.generation = nn.ModuleList(
             nn.ModuleList(Generator(channels=c) for c in channels) for channels in teacher_channels
         )
 
-    @classmethod
-    def from_config(cls, cfg, student: nn.Module, teachers) -> dict:
-        return {
-            **paired_channels(student, teachers),
-            "alpha": cfg.DISTILL.MGD.ALPHA,
-            "drop": cfg.DISTILL.MGD.DROP,
-            "dist_schedule": cfg.DISTILL.DIST_SCHEDULE,
-        }
-
-    def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
-        """Compute the losses of one step; see :class:`Distiller`.
-
-        Returns:
-            The student's losses as they are, and "loss_dist".
-        """
-        per_teacher = []
+    def terms(self, batch: DistillationBatch) -> Iterator[Sequence[Tensor]]:
         teachers: Any = zip(self.alignment, self.generation, batch.teachers, strict=True)
         for alignment, generation, teacher in teachers:
             levels = zip(alignment, generation, batch.student.features, teacher.features, strict=True)
             squared = [squared_difference(g(self.hide(align(s))), t) for align, g, s, t in levels]
-            per_teacher.append(total(x.sum() / len(x) for x in squared))
-        loss = torch.stack(per_teacher).mean()
-        factor = self.alpha * SCHEDULES[self.dist_schedule](batch.progress)
-        return {**batch.student.losses, "loss_dist": factor * loss}
+            yield [total(x.sum() / len(x) for x in squared)]
 
     def hide(self, feature: Tensor) -> Tensor:
         """Set random cells of (N, C, H, W) to zero. Unlike dropout's, what stays keeps its value."""

@@ -11,7 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-GENERATOR_LOSSES = ("non_saturating", "minimax")
+from meddet_d2.config.arguments import require, require_choice
+
+# The generator's side of eq. 1 for the discriminator's logits on generated maps.
+GENERATOR_LOSSES = {
+    "non_saturating": lambda logits: F.softplus(-logits.float()).mean(),
+    "minimax": lambda logits: -F.softplus(logits.float()).mean(),
+}
 
 
 class Generator(nn.Module):
@@ -62,10 +68,8 @@ class Discriminator(nn.Module):
         self, *, channels: Sequence[int], pool: int = 4, hidden: Sequence[int] = (256, 64), standardize: bool = True
     ):
         super().__init__()
-        if len(hidden) != 2:
-            raise ValueError(f"DISTILL.MEDDET.AATM.HIDDEN is {tuple(hidden)}; give the widths of two hidden layers.")
-        if pool < 1:
-            raise ValueError(f"DISTILL.MEDDET.AATM.POOL is {pool}; it must be at least 1.")
+        require(len(hidden) == 2, "DISTILL.MEDDET.AATM.HIDDEN", tuple(hidden), "the widths of two hidden layers")
+        require(pool >= 1, "DISTILL.MEDDET.AATM.POOL", pool, "at least 1")
         self.pool = pool
         self.standardize = standardize
         self.levels = nn.ModuleList(
@@ -168,12 +172,8 @@ def generator_loss(logits: Tensor, kind: str = "non_saturating") -> Tensor:
     Raises:
         ValueError: unknown kind.
     """
-    if kind == "non_saturating":
-        return F.softplus(-logits.float()).mean()
-    if kind == "minimax":
-        return -F.softplus(logits.float()).mean()
-    known = ", ".join(GENERATOR_LOSSES)
-    raise ValueError(f"DISTILL.MEDDET.AATM.GENERATOR_LOSS is {kind!r}; it must be one of: {known}.")
+    require_choice("DISTILL.MEDDET.AATM.GENERATOR_LOSS", kind, GENERATOR_LOSSES)
+    return GENERATOR_LOSSES[kind](logits)
 
 
 def discriminator_loss(real_logits: Tensor, fake_logits: Tensor, real_label: float = 1.0) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from fvcore.common.registry import Registry
 from torch import Tensor, nn
 
-from ...distiller import check_choice
+from meddet_d2.config.arguments import require_choice
 
 FUSION_REGISTRY = Registry("FUSION")
 FUSION_REGISTRY.__doc__ = """
@@ -45,8 +45,8 @@ def build_fusion(
     if name not in FUSION_REGISTRY:
         known = ", ".join(sorted(key for key, _ in FUSION_REGISTRY))
         raise ValueError(f"DISTILL.MEDDET.FUSION.NAME is {name!r}; known fusions are: {known}.")
-    check_choice("DISTILL.MEDDET.FUSION.ACTIVATION", activation, ACTIVATIONS)
-    check_choice("DISTILL.MEDDET.FUSION.START", start, STARTS)
+    require_choice("DISTILL.MEDDET.FUSION.ACTIVATION", activation, ACTIVATIONS)
+    require_choice("DISTILL.MEDDET.FUSION.START", start, STARTS)
     check_lead(lead, num_teachers)
     return FUSION_REGISTRY.get(name)(
         channels=channels, num_teachers=num_teachers, activation=activation, lead=lead, start=start

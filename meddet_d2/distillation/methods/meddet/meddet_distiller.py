@@ -12,18 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from meddet_d2.config.arguments import arguments, require, require_choice
+from meddet_d2.modeling.gfl.gfl_losses import check_simplex
 from meddet_d2.modeling.processes import count_processes, mean_over_processes, own_share
 
-from ...distiller import (
-    DISTILLER_REGISTRY,
-    SCHEDULES,
-    DistillationBatch,
-    Distiller,
-    check_choice,
-    check_schedule,
-    feature_channels,
-    total,
-)
+from ...distiller import DISTILLER_REGISTRY, SCHEDULES, DistillationBatch, Distiller, feature_channels, total
 from ...tasks import task_of
 from ..feature_losses import cell_weights, full_precision
 from .adversarial import GENERATOR_LOSSES, Adversary, Discriminator, Generator, generator_loss
@@ -74,9 +67,6 @@ class MedDet(Distiller):
             in ``state_dict()``, and ``to()`` does not move it.
         adversarial_loss: in ``GENERATOR_LOSSES``.
         adversarial_warmup: fraction of the run in [0, 1] before L_adv counts.
-
-    Raises:
-        ValueError: an argument outside its range, by the name of its config key.
     """
 
     row_keys = ("DISTILL.MEDDET.AATM.ENABLED", "DISTILL.MEDDET.FUSION.NAME")
@@ -106,16 +96,20 @@ class MedDet(Distiller):
         adversarial_warmup: float,
     ):
         super().__init__()
-        _check_weights(sigma, tau, gain, fusion_weight, adversarial_warmup)
+        check_simplex(sigma, tau, "DISTILL.MEDDET.SIGMA", "DISTILL.MEDDET.TAU")
+        for key, value, good, expected in (
+            ("GAIN", gain, gain > 0, "greater than 0"),
+            ("DIST_FOREGROUND", dist_foreground, 0 <= dist_foreground <= 1, "a share, in [0, 1]"),
+            ("FUSION.LOSS_WEIGHT", fusion_weight, fusion_weight >= 0, "at least 0"),
+            ("FUSION.SHARE", fusion_share, 0 < fusion_share <= 1, "a share above 0 and at most 1"),
+            ("AATM.WARMUP", adversarial_warmup, 0 <= adversarial_warmup <= 1, "a fraction of the run, in [0, 1]"),
+        ):
+            require(good, f"DISTILL.MEDDET.{key}", value, expected)
         _check_levels(level_weights, len(student_channels))
-        check_choice("DISTILL.MEDDET.DIST_REDUCTION", dist_reduction, REDUCTIONS)
-        check_choice("DISTILL.MEDDET.AATM.GENERATOR", generator, GENERATORS)
-        check_choice("DISTILL.MEDDET.AATM.GENERATOR_LOSS", adversarial_loss, GENERATOR_LOSSES)
-        check_schedule(dist_schedule)
-        if not 0 <= dist_foreground <= 1:
-            raise ValueError(f"DISTILL.MEDDET.DIST_FOREGROUND is {dist_foreground}; it is a share, in [0, 1].")
-        if not 0 < fusion_share <= 1:
-            raise ValueError(f"DISTILL.MEDDET.FUSION.SHARE is {fusion_share}; it is a share above 0 and at most 1.")
+        require_choice("DISTILL.MEDDET.DIST_REDUCTION", dist_reduction, REDUCTIONS)
+        require_choice("DISTILL.MEDDET.AATM.GENERATOR", generator, GENERATORS)
+        require_choice("DISTILL.MEDDET.AATM.GENERATOR_LOSS", adversarial_loss, GENERATOR_LOSSES)
+        require_choice("DISTILL.DIST_SCHEDULE", dist_schedule, SCHEDULES)
         check_lead(lead, len(teacher_channels))
 
         self.adversary = None if discriminator is None else Adversary(discriminator)
@@ -148,7 +142,10 @@ class MedDet(Distiller):
             )
             for c in common
         )
-        self.generator = nn.ModuleList(_generator(generator, c) for c in common)
+        self.generator = nn.ModuleList(
+            nn.Identity() if generator == "none" else Generator(channels=c, residual=generator == "residual")
+            for c in common
+        )
 
     @classmethod
     def from_config(cls, cfg, student: nn.Module, teachers) -> dict:
@@ -161,13 +158,11 @@ class MedDet(Distiller):
         check_lead(fusion.LEAD_TEACHER, len(teacher_channels))
         discriminator = None
         if aatm.ENABLED:
-            discriminator = Discriminator(
-                channels=teacher_channels[fusion.LEAD_TEACHER],
-                pool=aatm.POOL,
-                hidden=aatm.HIDDEN,
-                standardize=aatm.STANDARDIZE,
-            ).to(next(student.parameters()).device)
+            channels = teacher_channels[fusion.LEAD_TEACHER]
+            discriminator = Discriminator(channels=channels, **arguments(Discriminator, aatm))
+            discriminator.to(next(student.parameters()).device)
         return {
+            **arguments(cls, cfg.DISTILL, meddet),
             "student_channels": feature_channels(student, levels),
             "teacher_channels": teacher_channels,
             "lead": fusion.LEAD_TEACHER,
@@ -176,13 +171,7 @@ class MedDet(Distiller):
             "fusion_start": fusion.START,
             "fusion_weight": fusion.LOSS_WEIGHT,
             "fusion_share": fusion.SHARE,
-            "sigma": meddet.SIGMA,
-            "tau": meddet.TAU,
-            "gain": meddet.GAIN,
             "level_weights": meddet.LEVEL_WEIGHTS[:levels],
-            "dist_reduction": meddet.DIST_REDUCTION,
-            "dist_schedule": cfg.DISTILL.DIST_SCHEDULE,
-            "dist_foreground": meddet.DIST_FOREGROUND,
             "strides": [shape.stride for shape in shapes[:levels]],
             "generator": aatm.GENERATOR,
             "discriminator": discriminator,
@@ -209,11 +198,8 @@ class MedDet(Distiller):
         return {"discriminator": lambda: hooks[0].learn(lesson)}
 
     def forward(self, batch: DistillationBatch) -> dict[str, Tensor]:
-        """Compute the losses of one step; see :class:`Distiller`.
-
-        Returns:
-            The student's losses times ``gain * sigma``, "loss_dist", "loss_fusion" and, with a discriminator,
-            "loss_adv".
+        """The student's losses times ``gain * sigma``, "loss_dist", "loss_fusion" and, with a discriminator,
+        "loss_adv".
         """
         # Of all processes' images, so that a step teaches the same however many share it; here there may be none.
         images = len(batch.inputs)
@@ -335,29 +321,9 @@ def _align_levels(channels: Sequence[int], common: Sequence[int]) -> nn.ModuleLi
     return nn.ModuleList(AdaptiveFeatureAlignment(in_channels=c1, out_channels=c2) for c1, c2 in pairs)
 
 
-def _generator(kind: str, channels: int) -> nn.Module:
-    """``G`` of one level, by its name in ``GENERATORS``."""
-    return nn.Identity() if kind == "none" else Generator(channels=channels, residual=kind == "residual")
-
-
 def _spread(maps: Sequence[Tensor]) -> Tensor:
     """Standard deviation within a map, the mean over levels. A fused map that collapses to a constant shows here."""
     return torch.stack([x.detach().float().std(correction=0) for x in maps]).mean()
-
-
-def _check_weights(sigma: float, tau: float, gain: float, fusion_weight: float, warmup: float) -> None:
-    # The sum of two decimal fractions may exceed 1 by rounding. Written so that NaN fails too.
-    if not (sigma >= 0 and tau >= 0 and sigma + tau <= 1 + 1e-9):
-        raise ValueError(
-            f"DISTILL.MEDDET.SIGMA is {sigma} and DISTILL.MEDDET.TAU is {tau}; eq. 14 needs both >= 0 and their sum at "
-            "most 1."
-        )
-    if not gain > 0:
-        raise ValueError(f"DISTILL.MEDDET.GAIN is {gain}; it must be greater than 0.")
-    if not fusion_weight >= 0:
-        raise ValueError(f"DISTILL.MEDDET.FUSION.LOSS_WEIGHT is {fusion_weight}; it must be at least 0.")
-    if not 0 <= warmup <= 1:
-        raise ValueError(f"DISTILL.MEDDET.AATM.WARMUP is {warmup}; it is a fraction of the run, in [0, 1].")
 
 
 def _check_levels(weights: Sequence[float], num_levels: int) -> None:

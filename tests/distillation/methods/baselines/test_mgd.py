@@ -99,7 +99,7 @@ def test_who_learns(map_batch):
     "changes, message",
     [
         ({"alpha": -1.0}, r"DISTILL\.MGD\.ALPHA is -1\.0; it must be at least 0"),
-        ({"drop": 1.0}, r"DISTILL\.MGD\.DROP is 1\.0; it is a probability"),
+        ({"drop": 1.0}, r"DISTILL\.MGD\.DROP is 1\.0; it must be a probability"),
         ({"drop": -0.1}, r"DISTILL\.MGD\.DROP is -0\.1"),
         ({"dist_schedule": "step"}, r"DISTILL\.DIST_SCHEDULE is 'step'"),
     ],
