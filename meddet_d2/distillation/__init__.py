@@ -1,7 +1,6 @@
 """Distillation: several frozen teachers, one student, and what stands between them in training."""
 
-from .distiller import DistillationBatch, Distiller, build_distiller, method_class
-from .methods import DISTILLER_REGISTRY
+from .distiller import DISTILLER_REGISTRY, DistillationBatch, Distiller, build_distiller, method_class
 from .methods.meddet.fusion import FUSION_REGISTRY, build_fusion
 from .step import DistillationModel
 from .task_lookup import task_for

@@ -153,11 +153,10 @@ class TeacherwiseDistiller(Distiller):
 
     @classmethod
     def from_config(cls, cfg: Any, student: nn.Module, teachers: "TeacherBank") -> dict[str, Any]:
-        """The keys of ``DISTILL.<the method's name in capitals>`` and the networks' channels."""
-        return {
-            **arguments(cls, cfg.DISTILL, cfg.DISTILL[cls.__name__.upper()]),
-            **paired_channels(student, teachers),
-        }
+        """The networks' channels, and the keys of the section of DISTILL with the name of the class or of one above."""
+        kind = next(kind for kind in cls.__mro__ if kind.__name__.upper() in cfg.DISTILL)
+        section = cfg.DISTILL[kind.__name__.upper()]
+        return {**arguments(kind, cfg.DISTILL, section), **paired_channels(student, teachers)}
 
     def terms(self, batch: DistillationBatch) -> Iterator[Sequence[Tensor]]:
         """For each teacher a scalar for each of the weighted losses."""

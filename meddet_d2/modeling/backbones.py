@@ -7,6 +7,7 @@ c3, c4, c5 are the bottom-up maps at strides 8, 16, 32, and p3..p7 the pyramid's
 (N, C, H / 8, W / 8). With MODEL.BOTTOM_UP.STRIDES (4, 8, 16, 32) there are c2 and p2, too.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,10 +16,17 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
 
-from .bodies import Body, TimmBody, TorchvisionBody
+from ..config.arguments import arguments, require, require_choice
+from .bodies import TimmBody, TorchvisionBody
 from .nmode.nmode_block import build_nmode, nmode_kwargs
 from .norms import NORMS, replace_batch_norm
 from .shufflenet import ShuffleNetBody
+
+LIBRARIES: dict[str, Callable[..., Any]] = {
+    "torchvision": TorchvisionBody,
+    "timm": TimmBody,
+    "meddet_d2": ShuffleNetBody,
+}
 
 
 class BottomUp(Backbone):
@@ -59,28 +67,20 @@ class BottomUp(Backbone):
         nmode: dict[str, Any] | None = None,
     ):
         super().__init__()
-        if norm not in NORMS:
-            raise ValueError(f"MODEL.BOTTOM_UP.NORM: unknown value {norm!r}; choose one of {', '.join(NORMS)}.")
-        if freeze_at not in range(6):
-            raise ValueError(f"MODEL.BACKBONE.FREEZE_AT must be an integer from 0 to 5, not {freeze_at}.")
+        require_choice("MODEL.BOTTOM_UP.LIBRARY", library, LIBRARIES)
+        require_choice("MODEL.BOTTOM_UP.NORM", norm, NORMS)
+        require(freeze_at in range(6), "MODEL.BACKBONE.FREEZE_AT", freeze_at, "an integer from 0 to 5")
         strides = tuple(strides)
-        if not strides or strides != tuple(strides[0] << i for i in range(len(strides))) or strides[0].bit_count() != 1:
-            raise ValueError(
-                f"MODEL.BOTTOM_UP.STRIDES is {strides}; give powers of two, each twice the one before: (8, 16, 32)."
-            )
-        if library == "timm" and width_mult != 1.0:
-            raise ValueError("MODEL.BOTTOM_UP.WIDTH_MULT has no meaning with timm; set it to 1.0.")
-        body: Body
-        if library == "torchvision":
-            body = TorchvisionBody(name=name, strides=strides, width_mult=width_mult, pretrained=pretrained)
-        elif library == "timm":
-            body = TimmBody(name=name, strides=strides, pretrained=pretrained, largest_side=largest_side)
-        elif library == "meddet_d2":
-            body = ShuffleNetBody(name=name, strides=strides, width_mult=width_mult, pretrained=pretrained)
+        doubled = tuple(strides[0] << i for i in range(len(strides)))
+        good = bool(strides) and strides == doubled and strides[0].bit_count() == 1
+        expected = "powers of two, each twice the one before: (8, 16, 32)"
+        require(good, "MODEL.BOTTOM_UP.STRIDES", strides, expected)
+        if library == "timm":
+            require(width_mult == 1.0, "MODEL.BOTTOM_UP.WIDTH_MULT", width_mult, "1.0 with timm")
+            only = {"largest_side": largest_side}
         else:
-            raise ValueError(
-                f"MODEL.BOTTOM_UP.LIBRARY: unknown value {library!r}; choose torchvision, timm or meddet_d2."
-            )
+            only = {"width_mult": width_mult}
+        body = LIBRARIES[library](name=name, strides=strides, pretrained=pretrained, **only)
 
         # Before the conversion of the norms, which keeps their parameters and not their names.
         for parameter in body.stage_parameters(freeze_at):
@@ -99,14 +99,8 @@ class BottomUp(Backbone):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         return {
-            "library": cfg.MODEL.BOTTOM_UP.LIBRARY,
-            "name": cfg.MODEL.BOTTOM_UP.NAME,
-            "strides": cfg.MODEL.BOTTOM_UP.STRIDES,
+            **arguments(BottomUp, cfg.MODEL.BOTTOM_UP),
             "largest_side": max(cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TEST),
-            "width_mult": cfg.MODEL.BOTTOM_UP.WIDTH_MULT,
-            "pretrained": cfg.MODEL.BOTTOM_UP.PRETRAINED,
-            "norm": cfg.MODEL.BOTTOM_UP.NORM,
-            "norm_eval": cfg.MODEL.BOTTOM_UP.NORM_EVAL,
             "freeze_at": cfg.MODEL.BACKBONE.FREEZE_AT,
             "nmode": nmode_kwargs(cfg, "backbone"),
         }

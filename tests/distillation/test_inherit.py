@@ -3,7 +3,9 @@
 import pytest
 
 from meddet_d2 import load_config
-from meddet_d2.distillation import method_class, teacher_configs
+from detectron2.modeling import build_model
+from meddet_d2.distillation import TeacherBank, method_class, teacher_configs
+from meddet_d2.modeling.dry_run import check_forward
 
 TEACHER = """
 SEED: 5
@@ -87,3 +89,42 @@ def test_a_method_s_stages_end_with_the_student(run, alone, tmp_path):
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "model_final.pth").touch()
     assert [stage.name for stage in method_class("MedDet").stages(cfg)] == names[1:]
+
+
+ONE_SIZE = """
+MODEL:
+  META_ARCHITECTURE: GFL
+  BACKBONE: {NAME: build_gfl_fpn_backbone, FREEZE_AT: 0}
+  BOTTOM_UP: {LIBRARY: timm, NAME: coatnet_nano_rw_224, PRETRAINED: False}
+  FPN: {OUT_CHANNELS: 8}
+  GFL: {NUM_CONVS: 1, CHANNELS: 8, NUM_CLASSES: 2}
+INPUT: {MIN_SIZE_TRAIN: [OWN], MAX_SIZE_TRAIN: OWN, MIN_SIZE_TEST: OWN, MAX_SIZE_TEST: OWN, FORMAT: BGR}
+"""
+
+
+@pytest.mark.parametrize(
+    "own, inherit, side",
+    [(64, ("INPUT",), 96), (128, ("INPUT",), 96), (64, (), 96), (128, (), 128)],
+    ids=["trained on the run's", "and not on its own", "fed larger ones", "evaluated on larger ones"],
+)
+def test_a_teacher_of_one_size_is_built_for_what_it_is_fed(run, tmp_path, own, inherit, side):
+    """The run's images, of at most 96 pixels; and in its evaluation those of its own INPUT."""
+    options = [*("INPUT.MAX_SIZE_TRAIN", 96, "INPUT.MAX_SIZE_TEST", 96, "MODEL.DEVICE", "meta")]
+    cfg = run("DISTILL.TEACHERS.INHERIT", inherit, *options)
+    (tmp_path / "teacher.yaml").write_text(ONE_SIZE.replace("OWN", str(own)))
+    (network,) = TeacherBank.build(cfg).networks
+    assert network.backbone.bottom_up.body.side == side
+    check_forward({"the teacher": network}, 96)
+    if inherit:  # the checkpoint of its training for this run fits
+        trained = build_model(teacher_configs.teacher_config(cfg, *teacher_configs.in_use(cfg)[0]))
+        shapes = {name: value.shape for name, value in trained.state_dict().items()}
+        assert shapes == {name: value.shape for name, value in network.state_dict().items()}
+
+
+def test_a_teacher_is_built_with_all_that_its_training_takes_over(run, tmp_path):
+    (tmp_path / "teacher.yaml").write_text(ONE_SIZE.replace("OWN", "64").replace("coatnet_nano_rw_224", "resnet10t"))
+    cfg = run(
+        "DISTILL.TEACHERS.INHERIT", ("MODEL.FPN.OUT_CHANNELS",), "MODEL.FPN.OUT_CHANNELS", 24, "MODEL.DEVICE", "meta"
+    )
+    (network,) = TeacherBank.build(cfg).networks
+    assert network.backbone.output_shape()["p3"].channels == 24

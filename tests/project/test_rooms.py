@@ -47,7 +47,6 @@ MATHEMATICS = [
     "modeling/nmode/nmode_block.py",
     "modeling/nmode/nmode_solvers.py",
     "modeling/nmode/flow_map.py",
-    "distillation/methods/meddet/alignment.py",
     "distillation/methods/meddet/fusion.py",
     "distillation/methods/meddet/adversarial.py",
     "distillation/feature_cache.py",

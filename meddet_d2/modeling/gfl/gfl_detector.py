@@ -18,6 +18,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import ImageList, Instances
 
+from ...config.arguments import arguments, require
 from ..boxes import boxes_to_distances, concentric_iou
 from ..processes import count_processes, sum_over_processes
 from .anchors import AnchorPyramid, Sizes, anchor_pyramid, cells_of_image, join_levels, sizes_of
@@ -86,10 +87,8 @@ class GFL(nn.Module):
         """
         super().__init__()
         check_simplex(loss_lambda, loss_mu, "MODEL.GFL.LOSS_LAMBDA", "MODEL.GFL.LOSS_MU")
-        if not loss_gain > 0:
-            raise ValueError(f"MODEL.GFL.LOSS_GAIN must be above 0, got {loss_gain}")
-        if not anchor_scale > 0:
-            raise ValueError(f"MODEL.GFL.ANCHOR_SCALE must be above 0, got {anchor_scale}")
+        require(loss_gain > 0, "MODEL.GFL.LOSS_GAIN", loss_gain, "above 0")
+        require(anchor_scale > 0, "MODEL.GFL.ANCHOR_SCALE", anchor_scale, "above 0")
         self.backbone = backbone
         self.head = head
         self.integral = Integral(head.reg_max)
@@ -98,10 +97,8 @@ class GFL(nn.Module):
         self.in_features = tuple(in_features)
         shapes = backbone.output_shape()
         self.strides = tuple(shapes[name].stride for name in self.in_features)
-        self.register_buffer(
-            "pixel_mean", torch.tensor(pixel_mean, dtype=torch.float32).view(-1, 1, 1), persistent=False
-        )
-        self.register_buffer("pixel_std", torch.tensor(pixel_std, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(-1, 1, 1), persistent=False)
         self.assigner = assigner
         self.anchor_scale = anchor_scale
         self.anchor_offset = anchor_offset
@@ -127,22 +124,15 @@ class GFL(nn.Module):
         if missing or not in_features:
             raise ValueError(f"MODEL.GFL.IN_FEATURES {in_features}: the backbone's outputs are {sorted(shapes)}")
         return {
+            **arguments(GFL, cfg.MODEL.GFL),
             "backbone": backbone,
             "head": GFLHead(cfg, [shapes[name] for name in in_features]),
-            "in_features": in_features,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "assigner": ATSSAssigner(cfg.MODEL.GFL.ATSS_TOPK),
-            "anchor_scale": cfg.MODEL.GFL.ANCHOR_SCALE,
-            "anchor_offset": cfg.MODEL.GFL.ANCHOR_OFFSET,
-            "loss_lambda": cfg.MODEL.GFL.LOSS_LAMBDA,
-            "loss_mu": cfg.MODEL.GFL.LOSS_MU,
-            "loss_gain": cfg.MODEL.GFL.LOSS_GAIN,
-            "qfl_beta": cfg.MODEL.GFL.QFL_BETA,
             "score_thresh": cfg.MODEL.GFL.SCORE_THRESH_TEST,
             "topk_candidates": cfg.MODEL.GFL.TOPK_CANDIDATES_TEST,
             "nms_thresh": cfg.MODEL.GFL.NMS_THRESH_TEST,
-            "nms_across_classes": cfg.MODEL.GFL.NMS_ACROSS_CLASSES,
             "max_detections": cfg.TEST.DETECTIONS_PER_IMAGE,
         }
 
@@ -279,14 +269,13 @@ class GFL(nn.Module):
         sizes = sizes_of(features)
         detections = []
         joined = zip(join_levels(cls_logits), join_levels(box_logits), image_sizes, strict=True)
-        for cls_of_image, box_of_image, (height, width) in joined:
-            own = self.anchors(sizes, (height, width))
+        for *logits, image_size in joined:
+            own = self.anchors(sizes, image_size)
             found = decode_detections(
-                own.crop(cls_of_image, sizes),
-                own.crop(box_of_image, sizes),
+                *(own.crop(of_image, sizes) for of_image in logits),
                 pyramid=own,
                 integral=self.integral,
-                image_size=(height, width),
+                image_size=image_size,
                 score_thresh=self.score_thresh,
                 topk=self.topk_candidates,
                 nms_thresh=self.nms_thresh,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 
+from ...config.arguments import arguments, require
 from ...config.class_names import class_count
 from ..nmode.nmode_block import build_nmode, nmode_kwargs
 
@@ -80,14 +81,16 @@ class GFLHead(nn.Module):
             ValueError: for an argument outside its range; the message names the config key.
         """
         super().__init__()
-        _check(num_convs >= 1, "NUM_CONVS", num_convs, "at least 1")
-        _check(num_classes >= 1, "NUM_CLASSES", num_classes, "at least 1")
-        _check(reg_max >= 1, "REG_MAX", reg_max, "at least 1")
-        _check(0 < prior_prob < 1, "PRIOR_PROB", prior_prob, "between 0 and 1")
-        _check(tower_conv in ("full", "separable"), "TOWER_CONV", tower_conv, "'full' or 'separable'")
-        _check(tower_init in ("normal", "he"), "TOWER_INIT", tower_init, "'normal' or 'he'")
-        if nmode_relu not in ("before", "after"):
-            raise ValueError(f"MODEL.NMODE.RELU must be 'before' or 'after', got {nmode_relu!r}")
+        for key, value, good, expected in (
+            ("GFL.NUM_CONVS", num_convs, num_convs >= 1, "at least 1"),
+            ("GFL.NUM_CLASSES", num_classes, num_classes >= 1, "at least 1"),
+            ("GFL.REG_MAX", reg_max, reg_max >= 1, "at least 1"),
+            ("GFL.PRIOR_PROB", prior_prob, 0 < prior_prob < 1, "between 0 and 1"),
+            ("GFL.TOWER_CONV", tower_conv, tower_conv in ("full", "separable"), "'full' or 'separable'"),
+            ("GFL.TOWER_INIT", tower_init, tower_init in ("normal", "he"), "'normal' or 'he'"),
+            ("NMODE.RELU", nmode_relu, nmode_relu in ("before", "after"), "'before' or 'after'"),
+        ):
+            require(good, f"MODEL.{key}", value, expected)
         self.num_classes = num_classes
         self.reg_max = reg_max
 
@@ -108,16 +111,10 @@ class GFLHead(nn.Module):
         if len(channels) != 1:
             raise ValueError(f"MODEL.GFL.IN_FEATURES must have equal channels, for one head serves all: got {channels}")
         return {
+            **arguments(GFLHead, cfg.MODEL.GFL),
             "in_channels": channels.pop(),
-            "channels": cfg.MODEL.GFL.CHANNELS,
-            "num_convs": cfg.MODEL.GFL.NUM_CONVS,
             "num_classes": class_count(cfg),
-            "reg_max": cfg.MODEL.GFL.REG_MAX,
             "num_levels": len(input_shape),
-            "tower_conv": cfg.MODEL.GFL.TOWER_CONV,
-            "shared_tower": cfg.MODEL.GFL.SHARED_TOWER,
-            "tower_init": cfg.MODEL.GFL.TOWER_INIT,
-            "prior_prob": cfg.MODEL.GFL.PRIOR_PROB,
             "nmode": nmode_kwargs(cfg, "head"),
             "nmode_relu": cfg.MODEL.NMODE.RELU,
         }
@@ -187,8 +184,3 @@ def _separable_conv(in_channels: int, channels: int, bias: bool = False) -> nn.M
         nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False),
         nn.Conv2d(in_channels, channels, 1, bias=bias),
     )
-
-
-def _check(valid: bool, key: str, value: Any, expected: str) -> None:
-    if not valid:
-        raise ValueError(f"MODEL.GFL.{key} must be {expected}, got {value!r}")

@@ -7,12 +7,13 @@ gamma = w * x + b per channel enters the equation, and y(t_end) is read out. nmo
 their step-by-step solvers, flow_map.py the table that stands for them where y(0) = 0.
 """
 
-import math
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from meddet_d2.config.arguments import arguments, require, require_choice
 
 from .flow_map import CELL, flow_map, flow_map_of_cells, flow_table
 from .nmode_solvers import ADAPTIVE_METHODS, FIXED_STEP_METHODS, FLOWS, odeint_solve, rk4_solve
@@ -39,8 +40,7 @@ class NMODEBlock(nn.Module):
         solver: "flow_map" (a table, from y(0) = 0 only), "rk4" (fixed steps) or "odeint" (torchdiffeq).
         rk4_steps: steps of "rk4", and of a fixed-step ``odeint_method``.
         odeint_method: a method of torchdiffeq.
-        odeint_rtol: relative tolerance of an adaptive ``odeint_method``.
-        odeint_atol: absolute tolerance of an adaptive ``odeint_method``.
+        odeint_rtol, odeint_atol: relative and absolute tolerance of an adaptive ``odeint_method``.
 
     Raises:
         ValueError: an argument is outside its range.
@@ -64,14 +64,13 @@ class NMODEBlock(nn.Module):
         odeint_atol: float = 1e-3,
     ):
         super().__init__()
-        _require_choice("KIND", kind, tuple(FLOWS))
-        _require_choice("READOUT", readout, READOUTS)
-        _require_choice("SOLVER", solver, SOLVERS)
-        _require_choice("ODEINT_METHOD", odeint_method, ADAPTIVE_METHODS + FIXED_STEP_METHODS)
-        _require_positive("T_END", t_end)
-        _require_positive("RK4_STEPS", rk4_steps)
-        _require_positive("ODEINT_RTOL", odeint_rtol)
-        _require_positive("ODEINT_ATOL", odeint_atol)
+        require_choice("MODEL.NMODE.KIND", kind, FLOWS)
+        require_choice("MODEL.NMODE.READOUT", readout, READOUTS)
+        require_choice("MODEL.NMODE.SOLVER", solver, SOLVERS)
+        require_choice("MODEL.NMODE.ODEINT_METHOD", odeint_method, ADAPTIVE_METHODS + FIXED_STEP_METHODS)
+        positive = {"T_END": t_end, "RK4_STEPS": rk4_steps, "ODEINT_RTOL": odeint_rtol, "ODEINT_ATOL": odeint_atol}
+        for key, value in positive.items():
+            require(0 < value < float("inf"), f"MODEL.NMODE.{key}", value, "a positive number")
         self.channels = channels
         self.kind = kind
         self.readout = readout
@@ -121,16 +120,8 @@ class NMODEBlock(nn.Module):
             return flow_map(gamma, self.table)
         if self.solver == "rk4":
             return rk4_solve(gamma, kind=self.kind, t_end=self.t_end, steps=self.rk4_steps, y0=y0)
-        return odeint_solve(
-            gamma,
-            kind=self.kind,
-            t_end=self.t_end,
-            method=self.odeint_method,
-            rtol=self.odeint_rtol,
-            atol=self.odeint_atol,
-            steps=self.rk4_steps,
-            y0=y0,
-        )
+        how = {"method": self.odeint_method, "rtol": self.odeint_rtol, "atol": self.odeint_atol}
+        return odeint_solve(gamma, kind=self.kind, t_end=self.t_end, steps=self.rk4_steps, y0=y0, **how)
 
     def _apply(self, fn: Any, recurse: bool = True) -> "NMODEBlock":
         # model.half() would round the table, and model.double() would keep single precision in it.
@@ -153,36 +144,20 @@ def build_nmode(*, channels: int, **kwargs: Any) -> NMODEBlock:
 
 
 def nmode_kwargs(cfg: Any, place: str) -> dict[str, Any] | None:
-    """Read the arguments of :func:`build_nmode`, without ``channels``, from ``cfg.MODEL.NMODE``.
+    """The arguments of :func:`build_nmode` by ``cfg.MODEL.NMODE``; None where it wants no block in that place.
 
     Args:
         cfg: a config with this project's keys. (For the ``from_config`` of backbones and heads.)
         place: "backbone", "fpn" or "head".
 
-    Returns:
-        The keyword arguments, or None where the config wants no block in that place.
-
     Raises:
         ValueError: MODEL.NMODE.KIND or MODEL.NMODE.PLACES holds an unknown name.
     """
     node = cfg.MODEL.NMODE
-    _require_choice("KIND", node.KIND, ("none", *FLOWS))
+    require_choice("MODEL.NMODE.KIND", node.KIND, ("none", *FLOWS))
     for name in node.PLACES:
-        _require_choice("PLACES", name, PLACES)
-    if node.KIND == "none" or place not in node.PLACES:
-        return None
-    return {
-        "kind": node.KIND,
-        "readout": node.READOUT,
-        "init_w": node.INIT_W,
-        "init_b": node.INIT_B,
-        "t_end": node.T_END,
-        "solver": node.SOLVER,
-        "rk4_steps": node.RK4_STEPS,
-        "odeint_method": node.ODEINT_METHOD,
-        "odeint_rtol": node.ODEINT_RTOL,
-        "odeint_atol": node.ODEINT_ATOL,
-    }
+        require_choice("MODEL.NMODE.PLACES", name, PLACES)
+    return None if node.KIND == "none" or place not in node.PLACES else arguments(NMODEBlock, node)
 
 
 def _in_memory_order(cells: Tensor, table: Tensor) -> Tensor:
@@ -201,13 +176,3 @@ def _full_precision(device: torch.device) -> AbstractContextManager:
     if torch.amp.is_autocast_available(device.type):
         return torch.autocast(device.type, enabled=False)
     return nullcontext()
-
-
-def _require_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"MODEL.NMODE.{key}: unknown value {value!r}; choose from {', '.join(choices)}.")
-
-
-def _require_positive(key: str, value: float) -> None:
-    if not (value > 0 and math.isfinite(value)):
-        raise ValueError(f"MODEL.NMODE.{key} must be a positive number, not {value}.")

@@ -10,7 +10,7 @@ constant in time:
 result is a function of gamma alone, which flow_map.py tabulates; here is the reference, and what serves any other y(0).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -70,33 +70,21 @@ FLOWS = {
 }
 
 
-def _rk4(flow: Flow, gamma: Tensor, t_end: float, steps: int, y0: Tensor | None = None) -> Tensor:
+def _rk4(
+    slope: Callable[..., Sequence[Tensor]], state: Sequence[Tensor], gamma: Tensor, t_end: float, steps: int
+) -> Sequence[Tensor]:
+    """Integrate ``state``, changed in place; ``slope(*state, gamma)`` gives the slope of each of its tensors."""
     h = t_end / steps
-    y = torch.zeros_like(gamma) if y0 is None else y0.clone()
     for _ in range(steps):
-        k = flow.slope(y, gamma)
-        total = k.clone()
+        k = slope(*state, gamma)
+        total = [x.clone() for x in k]
         for reach, weight in _RK4_STAGES:
-            k = flow.slope(torch.add(y, k, alpha=reach * h), gamma)
-            total.add_(k, alpha=weight)
-        y.add_(total, alpha=h / 6)
-    return y
-
-
-def _rk4_with_sensitivity(flow: Flow, gamma: Tensor, t_end: float, steps: int) -> tuple[Tensor, Tensor]:
-    h = t_end / steps
-    y = torch.zeros_like(gamma)
-    s = torch.zeros_like(gamma)
-    for _ in range(steps):
-        k, dk = flow.slope_and_tangent(y, s, gamma)
-        total, d_total = k.clone(), dk.clone()
-        for reach, weight in _RK4_STAGES:
-            k, dk = flow.slope_and_tangent(torch.add(y, k, alpha=reach * h), torch.add(s, dk, alpha=reach * h), gamma)
-            total.add_(k, alpha=weight)
-            d_total.add_(dk, alpha=weight)
-        y.add_(total, alpha=h / 6)
-        s.add_(d_total, alpha=h / 6)
-    return y, s
+            k = slope(*(torch.add(y, x, alpha=reach * h) for y, x in zip(state, k, strict=True)), gamma)
+            for sum_of_slopes, x in zip(total, k, strict=True):
+                sum_of_slopes.add_(x, alpha=weight)
+        for y, sum_of_slopes in zip(state, total, strict=True):
+            y.add_(sum_of_slopes, alpha=h / 6)
+    return state
 
 
 def refuse_second_derivative() -> None:
@@ -118,7 +106,7 @@ class _RK4Function(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, gamma: Tensor, flow: Flow, t_end: float, steps: int) -> Tensor:
-        y, s = _rk4_with_sensitivity(flow, gamma, t_end, steps)
+        y, s = _rk4(flow.slope_and_tangent, [torch.zeros_like(gamma), torch.zeros_like(gamma)], gamma, t_end, steps)
         ctx.save_for_backward(s)
         return y
 
@@ -149,11 +137,11 @@ def rk4_solve(
         y(t_end), of gamma's shape and dtype.
     """
     flow = FLOWS[kind]
-    if y0 is not None:
-        return _rk4(flow, gamma, t_end, steps, y0)
-    if torch.is_grad_enabled() and gamma.requires_grad:
+    if y0 is None and torch.is_grad_enabled() and gamma.requires_grad:
         return _RK4Function.apply(gamma, flow, t_end, steps)
-    return _rk4(flow, gamma, t_end, steps)
+    start = torch.zeros_like(gamma) if y0 is None else y0.clone()
+    (y,) = _rk4(lambda y, gamma: (flow.slope(y, gamma),), [start], gamma, t_end, steps)
+    return y
 
 
 def odeint_solve(
@@ -174,29 +162,15 @@ def odeint_solve(
     result depends on its batch within the tolerances.
 
     Args:
-        gamma: floating-point tensor of any shape, constant in time.
-        kind: "nmode" (eq. 2) or "nmode2" (eq. 4).
-        t_end: end of the integration; the start is 0.
+        gamma, kind, t_end, y0: as for :func:`rk4_solve`; so is the result.
         method: a method of torchdiffeq. Its "rk4" is the 3/8 rule.
-        rtol: relative tolerance of an adaptive method.
-        atol: absolute tolerance of an adaptive method.
+        rtol, atol: relative and absolute tolerance of an adaptive method.
         steps: number of steps of a fixed-step method.
-        y0: y(0), of gamma's shape and dtype; None is 0.
-
-    Returns:
-        y(t_end), of gamma's shape and dtype.
     """
     slope = FLOWS[kind].slope
     # Left to itself, a fixed-step method takes [0, t_end] in one step.
     options = {"step_size": t_end / steps} if method in FIXED_STEP_METHODS else None
     times = torch.tensor([0.0, t_end], dtype=gamma.dtype, device=gamma.device)
-    y = odeint(
-        lambda t, y: slope(y, gamma),
-        torch.zeros_like(gamma) if y0 is None else y0,
-        times,
-        rtol=rtol,
-        atol=atol,
-        method=method,
-        options=options,
-    )
+    start = torch.zeros_like(gamma) if y0 is None else y0
+    y = odeint(lambda t, y: slope(y, gamma), start, times, rtol=rtol, atol=atol, method=method, options=options)
     return y[-1]

@@ -77,7 +77,7 @@ class LD(TeacherwiseDistiller):
 
     @classmethod
     def from_config(cls, cfg, student: nn.Module, teachers) -> dict:
-        return {**arguments(cls, cfg.DISTILL, cfg.DISTILL.LD), "regions": partial(localization_regions, student)}
+        return {**arguments(LD, cfg.DISTILL, cfg.DISTILL.LD), "regions": partial(localization_regions, student)}
 
     def terms(self, batch: DistillationBatch) -> Iterator[Sequence[Tensor]]:
         """The three losses.

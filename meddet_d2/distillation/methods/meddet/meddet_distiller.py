@@ -20,8 +20,7 @@ from ...distiller import DISTILLER_REGISTRY, SCHEDULES, DistillationBatch, Disti
 from ...tasks import task_of
 from ..feature_losses import cell_weights, full_precision
 from .adversarial import GENERATOR_LOSSES, Adversary, Discriminator, Generator, generator_loss
-from .alignment import AdaptiveFeatureAlignment
-from .fusion import build_fusion, check_lead
+from .fusion import AdaptiveFeatureAlignment, build_fusion, check_lead
 
 GENERATORS = ("plain", "residual", "none")
 REDUCTIONS = ("relative", "standardized", "mean", "sum")
@@ -162,7 +161,7 @@ class MedDet(Distiller):
             discriminator = Discriminator(channels=channels, **arguments(Discriminator, aatm))
             discriminator.to(next(student.parameters()).device)
         return {
-            **arguments(cls, cfg.DISTILL, meddet),
+            **arguments(MedDet, cfg.DISTILL, meddet),
             "student_channels": feature_channels(student, levels),
             "teacher_channels": teacher_channels,
             "lead": fusion.LEAD_TEACHER,
