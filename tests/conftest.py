@@ -6,6 +6,7 @@ import meddet_d2  # noqa: F401
 # isort: split
 import os
 import shutil
+import signal
 
 import matplotlib
 import pytest
@@ -40,7 +41,10 @@ SLOW_MODULES = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """With ``-n`` each process has its share of the cores, and so has what its tests start."""
+    """Tests get Ctrl-C; with ``-n`` each process has its share of the cores, and so has what its tests start."""
+    # A shell's background job and nohup begin with it ignored, and a new process inherits that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     processes = config.getoption("tx", None)
     if processes:
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // len(processes))))
