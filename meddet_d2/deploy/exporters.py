@@ -1,5 +1,9 @@
 """Which exporter writes a network as ONNX: one for each task."""
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import onnx
@@ -46,3 +50,16 @@ def exporter_for(network: nn.Module) -> Exporter:
         f"{type(network).__name__} cannot be exported: no exporter in EXPORTER_REGISTRY is for {names[0]}; a plugin"
         " (--plugin) may register one."
     )
+
+
+@contextmanager
+def quiet_export() -> Iterator[None]:
+    """In the block no library tells its steps or others' deprecations on the terminal; errors are told."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

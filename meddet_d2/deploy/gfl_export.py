@@ -1,10 +1,5 @@
 """GFL as ONNX: backbone, FPN and head as torch writes them, with reading and decoding around them (graph.py)."""
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,7 +11,7 @@ from torch import Tensor, nn
 from ..modeling import GFL
 from . import graph
 from .card import FORMAT, FORMAT_MARK
-from .exporters import EXPORTER_REGISTRY
+from .exporters import EXPORTER_REGISTRY, quiet_export
 
 # Greatest sides, in units of the divisor, for which the exported graph's shapes are proven: 16,384 pixels at 32.
 _LARGEST = 512
@@ -50,11 +45,12 @@ def network_graph(detector: GFL) -> onnx.ModelProto:
     sides = [divisor * dim(name, min=1, max=_LARGEST) for name in ("rows", "columns")]
     example = torch.zeros(2, 3, 4 * divisor, 5 * divisor, device=detector.device)
     try:
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), quiet_export():
             program = torch.onnx.export(
                 _Network(detector).eval(),
                 (example,),
                 dynamo=True,
+                verbose=False,
                 opset_version=graph.OPSET,
                 input_names=[graph.NORMALISED],
                 output_names=graph.network_outputs(len(detector.strides)),
@@ -122,17 +118,3 @@ class GFLExporter:
             "topk": network.topk_candidates,
             "max_detections": network.max_detections,
         }
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """torch's exporter tells its steps and others' deprecations on the terminal."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)

@@ -1,6 +1,5 @@
 """Post-training static quantisation of an exported network to int8, by onnxruntime."""
 
-import logging
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,6 +8,8 @@ import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from .exporters import quiet_export
 
 
 class _Reader(CalibrationDataReader):
@@ -39,9 +40,7 @@ def quantized(network: onnx.ModelProto, inputs: Iterable[dict[str, np.ndarray]])
         onnx.save(network, source)
         # Fuses what can be fused, so that nothing is quantised in between.
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
-        level = logging.root.level
-        logging.root.setLevel(logging.ERROR)
-        try:
+        with quiet_export():
             quantize_static(
                 prepared,
                 target,
@@ -52,6 +51,4 @@ def quantized(network: onnx.ModelProto, inputs: Iterable[dict[str, np.ndarray]])
                 weight_type=QuantType.QInt8,
                 activation_type=QuantType.QUInt8,
             )
-        finally:
-            logging.root.setLevel(level)
         return onnx.load(target)
