@@ -75,11 +75,10 @@ class BottomUp(Backbone):
         good = bool(strides) and strides == doubled and strides[0].bit_count() == 1
         expected = "powers of two, each twice the one before: (8, 16, 32)"
         require(good, "MODEL.BOTTOM_UP.STRIDES", strides, expected)
+        only: dict[str, Any] = {"width_mult": width_mult}
         if library == "timm":
             require(width_mult == 1.0, "MODEL.BOTTOM_UP.WIDTH_MULT", width_mult, "1.0 with timm")
             only = {"largest_side": largest_side}
-        else:
-            only = {"width_mult": width_mult}
         body = LIBRARIES[library](name=name, strides=strides, pretrained=pretrained, **only)
 
         # Before the conversion of the norms, which keeps their parameters and not their names.

@@ -5,7 +5,7 @@ period pi. So it is integrated once, in double precision, at CELLS places of one
 value at the nearest place and a step along the tangent there. Of phi' the same. No work depends on t_end any more, an
 inference is two look-ups and a multiplication, and training keeps the slope alone.
 
-For nmODE^2, the largest error of phi, and of phi' relative to its largest value (tests/modeling/nmode/test_flow_map.py):
+The largest error of nmODE^2's phi, and of phi' relative to its largest value (tests/modeling/nmode/test_flow_map.py):
 
     t_end       0.5      1        2        5
     phi         1e-7     4e-7     2e-6     5e-5

@@ -120,7 +120,7 @@ class NMODEBlock(nn.Module):
             return flow_map(gamma, self.table)
         if self.solver == "rk4":
             return rk4_solve(gamma, kind=self.kind, t_end=self.t_end, steps=self.rk4_steps, y0=y0)
-        how = {"method": self.odeint_method, "rtol": self.odeint_rtol, "atol": self.odeint_atol}
+        how: dict[str, Any] = {"method": self.odeint_method, "rtol": self.odeint_rtol, "atol": self.odeint_atol}
         return odeint_solve(gamma, kind=self.kind, t_end=self.t_end, steps=self.rk4_steps, y0=y0, **how)
 
     def _apply(self, fn: Any, recurse: bool = True) -> "NMODEBlock":
