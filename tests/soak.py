@@ -27,8 +27,17 @@ from checkpoints import checkpoint_state, differences, same_log, tensors
 from tiny_runs import ROOT, tiny_options
 from tqdm import tqdm
 
+from meddet_d2.command import INTERRUPTED
 from meddet_d2.engine.resume import STOPPED
 from meddet_d2.files import write_json
+
+# A killed run's exit status: before the command's own work has begun, SIGTERM ends Python itself.
+ENDS = {
+    STOPPED: "SIGTERM, with a checkpoint",
+    -signal.SIGKILL: "SIGKILL",
+    -signal.SIGTERM: "SIGTERM while it started",
+    INTERRUPTED: "SIGTERM while it started",
+}
 
 # Seconds between two looks at the memory.
 LOOK = 1.0
@@ -144,10 +153,10 @@ def killed(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         if code == 0:
             # Done, or done before all kills were made.
             return {"kills": kills, "ends": dict(ends), "killed_at": steps, "seconds": time.monotonic() - begin}
-        if code not in (STOPPED, -signal.SIGKILL, -signal.SIGTERM) or last:
+        if code not in ENDS or last:
             raise ValueError(f"a run ended with {code} after {kills} kills; see the end of {log}")
         kills += 1
-        ends[{STOPPED: "SIGTERM, with a checkpoint", -9: "SIGKILL", -15: "SIGTERM while it started"}[code]] += 1
+        ends[ENDS[code]] += 1
         steps.append(last_step(folder))
         bar.update()
 
