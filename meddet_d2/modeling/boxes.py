@@ -8,6 +8,7 @@ A box is x0, y0, x1, y1 in pixels, or four distances left, top, right, bottom fr
 
 import torch
 from torch import Tensor
+from torchvision.ops import box_iou
 
 
 def distances_to_boxes(centers: Tensor, distances: Tensor) -> Tensor:
@@ -22,13 +23,7 @@ def boxes_to_distances(centers: Tensor, boxes: Tensor) -> Tensor:
 
 def pairwise_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     """IoU of every pair: boxes (A, 4) and (B, 4) -> (A, B) in [0, 1]; 0 for two empty boxes."""
-    area1 = (boxes1[:, 2:] - boxes1[:, :2]).prod(dim=1)
-    area2 = (boxes2[:, 2:] - boxes2[:, :2]).prod(dim=1)
-    low = torch.maximum(boxes1[:, None, :2], boxes2[None, :, :2])
-    high = torch.minimum(boxes1[:, None, 2:], boxes2[None, :, 2:])
-    intersection = (high - low).clamp(min=0).prod(dim=-1)
-    union = area1[:, None] + area2[None] - intersection
-    return torch.where(union > 0, intersection / union, 0.0)
+    return box_iou(boxes1, boxes2).nan_to_num(0.0)
 
 
 def concentric_iou(distances1: Tensor, distances2: Tensor) -> Tensor:

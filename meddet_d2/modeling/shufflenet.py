@@ -7,8 +7,11 @@ Shape legend:
     N: images; C: channels; H, W: height and width of the input in pixels; g: groups
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
+from torchvision.ops import Conv2dNormActivation
 
 from .bodies import SHUFFLENET_STAGES, STRIDES, Body, places, unknown_name, warn_of_random_weights
 
@@ -52,19 +55,10 @@ class ShuffleUnit(nn.Module):
         bottleneck = out_channels // 4
         made = out_channels if stride == 1 else out_channels - in_channels
         self.groups = groups
-        self.reduce = nn.Sequential(
-            nn.Conv2d(in_channels, bottleneck, 1, groups=first_groups, bias=False),
-            nn.BatchNorm2d(bottleneck),
-            nn.ReLU(inplace=True),
-        )
-        self.depthwise = nn.Sequential(
-            nn.Conv2d(bottleneck, bottleneck, 3, stride=stride, padding=1, groups=bottleneck, bias=False),
-            nn.BatchNorm2d(bottleneck),
-        )
-        self.expand = nn.Sequential(
-            nn.Conv2d(bottleneck, made, 1, groups=groups, bias=False),
-            nn.BatchNorm2d(made),
-        )
+        linear = partial(Conv2dNormActivation, bottleneck, activation_layer=None)
+        self.reduce = Conv2dNormActivation(in_channels, bottleneck, 1, groups=first_groups)
+        self.depthwise = linear(bottleneck, 3, stride=stride, groups=bottleneck)
+        self.expand = linear(made, 1, groups=groups)
         self.pool = None if stride == 1 else nn.AvgPool2d(3, stride=2, padding=1)
         self.relu = nn.ReLU(inplace=True)
 
@@ -105,9 +99,7 @@ class ShuffleNetBody(Body):
         chosen = places(f"meddet_d2's {name}", STRIDES, strides)
         channels = stem, *_ = _channels(groups, width_mult)
         children: dict[str, nn.Module] = {
-            "conv1": nn.Sequential(
-                nn.Conv2d(3, stem, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(stem), nn.ReLU(inplace=True)
-            ),
+            "conv1": Conv2dNormActivation(3, stem, 3, stride=2),
             "maxpool": nn.MaxPool2d(3, stride=2, padding=1),
         }
         for index, (name, units) in enumerate(zip(SHUFFLENET_STAGES[1:], STAGE_UNITS, strict=True)):
