@@ -14,9 +14,9 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from meddet_d2.config.class_names import class_names
 from meddet_d2.distillation import TeacherBank, build_distiller, method_class, teacher_configs
+from meddet_d2.distillation.dry_run import check_forward
 from meddet_d2.distillation.teacher_configs import changed
 from meddet_d2.evaluation import evaluator_for, summary
-from meddet_d2.modeling.dry_run import check_forward
 from meddet_d2.plugins import plugin_options
 
 from .guards import check_schedule, make_deterministic

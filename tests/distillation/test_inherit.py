@@ -5,7 +5,7 @@ import pytest
 from meddet_d2 import load_config
 from detectron2.modeling import build_model
 from meddet_d2.distillation import TeacherBank, method_class, teacher_configs
-from meddet_d2.modeling.dry_run import check_forward
+from meddet_d2.distillation.dry_run import check_forward
 
 TEACHER = """
 SEED: 5

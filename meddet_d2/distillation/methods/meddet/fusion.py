@@ -1,4 +1,4 @@
-"""One map of several teachers': alignment (AFA), equation 6 of the MedDet paper, and fusion, equations 7 to 11.
+"""Fusion of several teachers' aligned maps to one, equations 7 to 11 of the MedDet paper.
 
 Shapes in this module: K teachers, N images, C channels, (H, W) the size of one level's map. Each is for one level.
 
@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from fvcore.common.registry import Registry
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from meddet_d2.config.arguments import require_choice
 
@@ -24,40 +23,6 @@ Ways to fuse K teachers' maps of one level: modules with the keyword arguments `
 
 ACTIVATIONS = ("sigmoid", "softmax", "none")
 STARTS = ("lead", "mean")
-
-
-class AdaptiveFeatureAlignment(nn.Module):
-    """AFA, eq. 6, ``align(x) = AdaptiveMaxPool(Conv1x1(x))``: a network's level at common channels and size.
-
-    Where the channels agree the convolution starts as the identity, so that at the start every network shows its own,
-    unmixed features. Otherwise it starts with orthonormal rows or columns, which keep the features' scale.
-
-    Args:
-        in_channels: C1, of this network's map.
-        out_channels: C2, of all aligned maps.
-    """
-
-    def __init__(self, *, in_channels: int, out_channels: int):
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=1)
-        if in_channels == out_channels:
-            nn.init.dirac_(self.conv.weight)
-        else:
-            nn.init.orthogonal_(self.conv.weight)
-        nn.init.zeros_(self.conv.get_parameter("bias"))
-
-    def forward(self, feature: Tensor, size: tuple[int, int]) -> Tensor:
-        """Align one map.
-
-        Args:
-            feature: (N, C1, H, W).
-            size: (H1, W1), the size of the student's map at this level.
-
-        Returns:
-            (N, C2, H1, W1). A map that already has the size is not pooled; a smaller one has its values repeated.
-        """
-        aligned = self.conv(feature)
-        return aligned if aligned.shape[-2:] == tuple(size) else F.adaptive_max_pool2d(aligned, tuple(size))
 
 
 def build_fusion(

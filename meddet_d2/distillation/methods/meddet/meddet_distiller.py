@@ -20,7 +20,8 @@ from ...distiller import DISTILLER_REGISTRY, SCHEDULES, DistillationBatch, Disti
 from ...tasks import task_of
 from ..feature_losses import cell_weights, full_precision
 from .adversarial import GENERATOR_LOSSES, Adversary, Discriminator, Generator, generator_loss
-from .fusion import AdaptiveFeatureAlignment, build_fusion, check_lead
+from .alignment import AdaptiveFeatureAlignment
+from .fusion import build_fusion, check_lead
 
 GENERATORS = ("plain", "residual", "none")
 REDUCTIONS = ("relative", "standardized", "mean", "sum")

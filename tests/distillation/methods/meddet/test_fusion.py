@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch import nn
 from torch.autograd import gradcheck
-from torch.nn import functional as F
 
 from meddet_d2.distillation import FUSION_REGISTRY, build_fusion
-from meddet_d2.distillation.methods.meddet.fusion import ACTIVATIONS, AdaptiveFeatureAlignment
+from meddet_d2.distillation.methods.meddet.fusion import ACTIVATIONS
 
 
 def make(name="LWFF", activation="sigmoid", lead=1, channels=4, start="lead") -> nn.Module:
@@ -96,29 +95,3 @@ def test_bad_settings_name_their_key_and_what_is_known():
         make(lead=3)
     with pytest.raises(ValueError, match=r"DISTILL\.MEDDET\.FUSION\.START is 'best'; it must be one of: lead, mean"):
         make(start="best")
-
-
-def test_alignment_of_equal_channels_and_size_starts_as_the_identity():
-    x = torch.randn(2, 5, 6, 4)
-    assert torch.equal(AdaptiveFeatureAlignment(in_channels=5, out_channels=5)(x, (6, 4)), x)
-
-
-@pytest.mark.parametrize("in_channels, out_channels", [(4, 9), (9, 4)])
-def test_alignment_of_other_channels_starts_orthonormal(in_channels, out_channels):
-    weight = AdaptiveFeatureAlignment(in_channels=in_channels, out_channels=out_channels).conv.weight[:, :, 0, 0]
-    gram = weight @ weight.T if out_channels < in_channels else weight.T @ weight
-    torch.testing.assert_close(gram, torch.eye(min(in_channels, out_channels)))
-
-
-def test_alignment_is_the_convolution_and_then_the_adaptive_maximum():
-    align, x = AdaptiveFeatureAlignment(in_channels=3, out_channels=5), torch.randn(2, 3, 9, 7)
-    expected = F.adaptive_max_pool2d(torch.einsum("oi,nihw->nohw", align.conv.weight[:, :, 0, 0], x), (4, 3))
-    torch.testing.assert_close(align(x, (4, 3)), expected)
-    assert align(x, (18, 14)).shape == (2, 5, 18, 14)
-
-
-@pytest.mark.parametrize("size", [(4, 4), (2, 3)])
-def test_gradient_of_the_alignment(size):
-    align = AdaptiveFeatureAlignment(in_channels=2, out_channels=3).double()
-    x = torch.randn(2, 2, 4, 4, dtype=torch.float64, requires_grad=True)
-    assert gradcheck(lambda x, *_: align(x, size), (x, *align.parameters()))

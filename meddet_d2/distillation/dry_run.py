@@ -5,14 +5,13 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from .bodies import first_line
-from .gfl.gfl_detector import GFL
+from meddet_d2.modeling.bodies import first_line
+
+from .tasks import task_of
 
 
 def check_forward(networks: Mapping[str, nn.Module], side: int) -> None:
-    """Run each GFL detector's backbone and head on an image of (side, side) pixels; it is left in evaluation mode.
-
-    What other networks take as their input is not known here; they are left out.
+    """Run each network's maps and head on an image of (side, side) pixels; it is left in evaluation mode.
 
     Args:
         networks: on the meta device, by the names that an error calls them.
@@ -22,13 +21,11 @@ def check_forward(networks: Mapping[str, nn.Module], side: int) -> None:
         ValueError: one of them does not run; one line that names it.
     """
     image = torch.zeros(3, side, side, device="meta")
-    for name, detector in networks.items():
-        if not isinstance(detector, GFL):
-            continue
-        detector.eval()
+    for name, network in networks.items():
+        task = task_of(network.eval())
         try:
             with torch.no_grad():
-                detector.head(detector.extract_features(detector.preprocess_image([{"image": image}])))
+                task.head_outputs(network, task.observe(network, [{"image": image}]).features)
         # Any network may fail, in any way.
         except Exception as error:
             # Some, as MODEL.NMODE.SOLVER odeint, look at values on their way, which are not there.

@@ -5,7 +5,7 @@ import torch
 from tiny_runs import default_cfg
 
 from detectron2.modeling import build_model
-from meddet_d2.modeling.dry_run import check_forward
+from meddet_d2.distillation.dry_run import check_forward
 
 
 def network(*options):
