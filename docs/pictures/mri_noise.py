@@ -9,10 +9,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 import meddet_d2  # noqa: F401  finds the engine
-from meddet_d2.data import PhantomParams
 from meddet_d2.data.mri_noise import CORRUPTIONS, SEVERITIES, corrupt
 from meddet_d2.drawing import BACKGROUND, CAPTION, FOREGROUND, font_of
-from meddet_d2.phantom import make_patient
+from meddet_d2.phantom import PhantomParams, make_patient
 
 PANEL, NAMES, GAP = 200, 120, 4
 PHANTOM = PhantomParams(

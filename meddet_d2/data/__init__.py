@@ -9,9 +9,6 @@ else:
     from detectron2.config import get_cfg
 
     from ..config import add_meddet_config
-    from ..phantom import PhantomParams
-    from ..phantom.acquisition import add_bias_field, add_rician_noise
-    from ..places import datasets_root
     from .builtin import register_datasets
     from .mapper import MedDetDatasetMapper
     from .mri_noise import MRINoiseTransform, RandomMRINoise
@@ -21,13 +18,9 @@ else:
     __all__ = [
         "MRINoiseTransform",
         "MedDetDatasetMapper",
-        "PhantomParams",
         "RandomMRINoise",
-        "add_bias_field",
-        "add_rician_noise",
         "build_train_loader",
         "cdh_layout",
-        "datasets_root",
         "load_cdh_layout",
         "load_data_set",
         "read_image",

@@ -56,7 +56,7 @@ def register_datasets(cfg: CfgNode) -> None:
     own = {"cdh1848", "spider_lumbar", "cdh_phantom", *_SPIDER}
     for name, count in Counter(name for name, _ in entries).items():
         if count > 1 or name.rpartition("_")[0] in own:
-            raise ValueError(f"DATASETS.REGISTER: {name} is there already; give each data set a name of its own.")
+            raise ValueError(f"DATASETS.REGISTER: {name} is there already; give each data set a different name.")
     for name, data_set in entries:
         register_data_set(name, data_set)
     check_classes(cfg)

@@ -13,6 +13,7 @@ Shape legend
 import hashlib
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from itertools import product
 from types import ModuleType
 from typing import Any
 
@@ -97,11 +98,7 @@ def image_seed(corruption: str, severity: int, image_id: int | str) -> int:
 
 
 def check_corruption(corruption: str, severity: int) -> None:
-    """Refuse an unknown corruption or severity.
-
-    Raises:
-        ValueError: with those that are known.
-    """
+    """Raise ValueError, with those that are known, for an unknown corruption or severity."""
     if corruption not in CORRUPTIONS:
         raise ValueError(f"There is no MRI noise {corruption!r}; there are {', '.join(CORRUPTIONS)}.")
     if severity not in SEVERITIES:
@@ -109,11 +106,7 @@ def check_corruption(corruption: str, severity: int) -> None:
 
 
 def check_libraries() -> None:
-    """Refuse to go on without TorchIO and MONAI.
-
-    Raises:
-        ValueError: with the command that installs them.
-    """
+    """Raise ValueError, with the command that installs them, where TorchIO or MONAI is missing."""
     _library("torchio")
     _library("monai.transforms")
 
@@ -259,8 +252,7 @@ def _spike(planes: torch.Tensor, height: float, rng: np.random.Generator) -> tor
 
 def _bias_field(planes: torch.Tensor, strength: float, rng: np.random.Generator) -> torch.Tensor:
     bias_field = _library("torchio").BiasField
-    orders = range(BIAS_ORDER + 1)
-    exponents = [(x, y, z) for x in orders for y in orders for z in orders if x + y + z <= BIAS_ORDER]
+    exponents = [powers for powers in product(range(BIAS_ORDER + 1), repeat=3) if sum(powers) <= BIAS_ORDER]
     # TorchIO's polynomial is of three coordinates, of which a slice has two; its constant is no bias.
     drawn = rng.uniform(-1.0, 1.0, len(exponents))
     drawn[[z > 0 or x == y == 0 for x, y, z in exponents]] = 0.0

@@ -50,17 +50,12 @@ def preserved_randomness() -> Iterator[None]:
 
 @contextmanager
 def seeded_randomness(*numbers: int) -> Iterator[None]:
-    """Within the block the CPU's generators start from these numbers, all >= 0; after it they are as before."""
-    # Words of their own for each generator: Python's and numpy's would give the same numbers from the same ones.
+    """Within the block the CPU's generators start from these numbers, all >= 0; after it all are as before."""
+    # Different words for each generator: Python's and numpy's would give the same numbers from the same ones.
     words = np.random.SeedSequence(numbers).generate_state(10)
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    random.seed(words[:4].tobytes())
-    np.random.seed(words[4:8])
-    # Not torch.manual_seed, which seeds CUDA's generators too.
-    torch.random.default_generator.manual_seed(int.from_bytes(words[8:].tobytes(), "little") % 2**63)
-    try:
+    with preserved_randomness():
+        random.seed(words[:4].tobytes())
+        np.random.seed(words[4:8])
+        # Not torch.manual_seed, which seeds CUDA's generators too.
+        torch.random.default_generator.manual_seed(int.from_bytes(words[8:].tobytes(), "little") % 2**63)
         yield
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        torch.set_rng_state(before[2])

@@ -13,10 +13,10 @@ from pydicom.tag import Tag
 from pydicom.uid import MediaStorageDirectoryStorage
 
 from .dicom_bits import OVERLAY_TAGS
-from .dicom_deflated import inflated
 from .dicom_groups import GEOMETRY, GROUPS, acquisition, display_functions, geometry_of
 from .dicom_pixels import PIXEL_DATA, PLAIN, check_decodable, measured_values, set_transfer_syntax, to_picture
 from .dicom_series import Frame, copy_key, in_order, middle_first, series_of
+from .dicom_streams import check_deflated
 from .identity import CODES, NUMBERS, Pseudonyms, allowed_tags, file_digest, numbers
 from .quiet import quiet, reading
 from .records import MAX_PIXELS, MRSlice, ReadError
@@ -71,10 +71,7 @@ class Decoder:
         self._dataset = Dataset()
 
     def __call__(self, frame: Frame) -> MRSlice:
-        """
-        Raises:
-            ReadError: the frame cannot be decoded.
-        """
+        """The slice of a frame; raises ReadError where it cannot be decoded."""
         if self._path != frame.path:
             self._dataset = _read(frame.path, with_pixels=True)
             self._path = frame.path
@@ -99,11 +96,7 @@ def read_picture(frame: Frame) -> np.ndarray:
 
 
 def decode(dataset: Dataset, frame: Frame) -> tuple[np.ndarray, list[str]]:
-    """A frame's picture and remarks; see `to_picture`.
-
-    Raises:
-        ReadError: it cannot be decoded.
-    """
+    """A frame's picture and remarks, as of `to_picture`; raises ReadError where it cannot be decoded."""
     # A UID that is none of a transfer syntax has no is_compressed.
     compressed = dataset.file_meta.TransferSyntaxUID not in PLAIN
     why = ", damaged, or compressed in a rare way (then save it uncompressed)" if compressed else " or damaged"
@@ -117,21 +110,19 @@ def decode(dataset: Dataset, frame: Frame) -> tuple[np.ndarray, list[str]]:
         return picture, remarks + more
 
 
-def read_values(path: Path, index: int = 0) -> np.ndarray:
-    """Stored values after rescale, before any window, of one frame; for comparison with other software."""
+def read_values(path: Path) -> np.ndarray:
+    """Stored values of the first frame after rescale, before any window."""
     dataset = _read(path, with_pixels=True)
     with quiet():
         check_decodable(dataset)
-        return measured_values(dataset, index, display_functions(dataset, index))[0]
+        return measured_values(dataset, 0, display_functions(dataset, 0))[0]
 
 
 def _read(path: Path, *, with_pixels: bool) -> Dataset:
     tags = [*HEADER_TAGS, *OVERLAY_TAGS, *map(Tag, PIXEL_DATA)] if with_pixels else HEADER_TAGS
     with reading(path, lambda _: DAMAGED):
-        source, meta = inflated(path)
-        dataset = dcmread(source, force=True, stop_before_pixels=not with_pixels, specific_tags=tags)
-        if meta is not None:
-            dataset.file_meta = meta
+        check_deflated(path)
+        dataset = dcmread(path, force=True, stop_before_pixels=not with_pixels, specific_tags=tags)
         set_transfer_syntax(dataset)
         if dataset.get("NumberOfFrames") == 0:
             # Some write it of a single image. More frames would not fit.
@@ -165,7 +156,7 @@ def _frames(dataset: Dataset, path: Path) -> list[Frame]:
                 path=path,
                 index=index,
                 count=count,
-                # Without a number of its series, a file is one of its own.
+                # A file that names no series is a series by itself.
                 series=(series or str(path), patient, rows, columns),
                 study=study,
                 patient=patient,

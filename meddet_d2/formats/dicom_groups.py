@@ -45,22 +45,25 @@ def items_of(dataset: Dataset, index: int, sequence: str) -> list[Dataset]:
 
 
 def value_of(dataset: Dataset, index: int, sequence: str, keyword: str) -> Any:
-    """The first value found in `items_of`; None if there is none."""
-    values = (item.get(keyword) for item in items_of(dataset, index, sequence))
-    return next((value for value in values if value is not None), None)
+    """The first value found in `items_of`; None if there is none or pydicom cannot convert it."""
+    return _first(items_of(dataset, index, sequence), keyword)
+
+
+def _first(items: list[Dataset], keyword: str) -> Any:
+    try:
+        values = (item.get(keyword) for item in items)
+        return next((value for value in values if value is not None), None)
+    except Exception:
+        # A text where a number belongs; the picture does not depend on it.
+        return None
 
 
 def acquisition(dataset: Dataset, index: int, keywords: list[str]) -> dict[str, Any]:
     """Values for `identity.allowed_tags`, by keyword; what pydicom cannot convert is None."""
-    values = {}
-    for keyword in keywords:
-        try:
-            values[keyword] = dataset.get(keyword)
-            if values[keyword] is None and keyword in ACQUISITION:
-                values[keyword] = value_of(dataset, index, *ACQUISITION[keyword])
-        except Exception:
-            # A text where a number belongs; the picture does not depend on it.
-            values[keyword] = None
+    values = {keyword: _first([dataset], keyword) for keyword in keywords}
+    for keyword, place in ACQUISITION.items():
+        if values.get(keyword) is None:
+            values[keyword] = value_of(dataset, index, *place)
     return values
 
 
@@ -118,8 +121,4 @@ def geometry_of(dataset: Dataset, index: int) -> Geometry:
 
 
 def _numbers(dataset: Dataset, index: int, sequence: str, keyword: str, count: int) -> tuple[float, ...] | None:
-    try:
-        return numbers(value_of(dataset, index, sequence, keyword), count)
-    except Exception:
-        # pydicom raises where a text is no number; then the file does not say it.
-        return None
+    return numbers(value_of(dataset, index, sequence, keyword), count)

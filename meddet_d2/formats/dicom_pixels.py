@@ -1,21 +1,9 @@
 """The pixels of a DICOM frame: decoded by pydicom and its plugins, rescaled, windowed, inverted where MONOCHROME1."""
 
 import numpy as np
+from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut, get_decoder, pixel_array
-from pydicom.uid import (
-    UID,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEG2000TransferSyntaxes,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSTransferSyntaxes,
-    RLELossless,
-)
 
 from .dicom_bits import value_bits
 from .dicom_streams import check_stream, frame_of
@@ -25,39 +13,36 @@ from .windowing import why_not, window
 
 PIXEL_DATA = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 GREY = ("MONOCHROME1", "MONOCHROME2")
-PLAIN = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
+PLAIN = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian)
 # Of several decoders for a compression only this one: any other is tried where the first refuses a damaged frame.
 PLUGINS = {
-    RLELossless: "pydicom",
-    JPEGBaseline8Bit: "pillow",
-    **dict.fromkeys(JPEG2000TransferSyntaxes, "pylibjpeg"),
+    uid.RLELossless: "pydicom",
+    uid.JPEGBaseline8Bit: "pillow",
+    **dict.fromkeys(uid.JPEG2000TransferSyntaxes, "pylibjpeg"),
 }
 # What gdcm decodes; elsewhere it would end this process at some damaged frames. (highdicom brings another decoder for
 # JPEG-LS, which takes seconds over each of those.)
-BY_GDCM = (JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, *JPEGLSTransferSyntaxes)
+BY_GDCM = (uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1, *uid.JPEGLSTransferSyntaxes)
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 
 def set_transfer_syntax(dataset: Dataset) -> None:
-    """Where a file does not say how it is written, it is as pydicom has found it to be.
+    """Where a file does not say how it is written, it is as pydicom has found it to be; so is one that it has unpacked.
 
     Raises:
         ValueError: it says several.
     """
     said = dataset.file_meta.get("TransferSyntaxUID")
-    if said is not None and not isinstance(said, UID):
+    if said is not None and not isinstance(said, uid.UID):
         raise ValueError("several transfer syntaxes")
-    if not said:
+    if not said or said == uid.DeflatedExplicitVRLittleEndian:
         implicit, little = dataset.original_encoding
-        plain = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
-        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else plain
+        plain = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if implicit else plain
 
 
 def check_decodable(dataset: Dataset) -> None:
-    """
-    Raises:
-        ReadError: there are no pixels, or of a compression or in colours that are not known. It names no file.
-    """
+    """Raise ReadError, which names no file, where there are no pixels or their compression or colours are not known."""
     if not any(keyword in dataset for keyword in PIXEL_DATA):
         raise ReadError("holds no pixels (a report, a plan, an index, or cut off before them); leave it out.")
     if dataset.get("PhotometricInterpretation") not in (*GREY, *COLOUR, "PALETTE COLOR"):

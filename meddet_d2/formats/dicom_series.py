@@ -117,11 +117,12 @@ def _grouped(frames: list[Frame], key: Callable[[Frame], object]) -> list[list[F
     groups: dict[object, list[list[Frame]]] = {}
     for frame in frames:
         alike = groups.setdefault(repr(key(frame)), [])
-        group = next((group for group in alike if _parallel(group[0].geometry, frame.geometry)), None)
-        if group is None:
-            alike.append([frame])
+        for group in alike:
+            if _parallel(group[0].geometry, frame.geometry):
+                group.append(frame)
+                break
         else:
-            group.append(frame)
+            alike.append([frame])
     return [group for alike in groups.values() for group in alike]
 
 

@@ -1,20 +1,47 @@
-"""The size and the bits that a compressed frame has by its own header, which need not be the DICOM header's.
+"""What compressed content would take in memory, checked before pydicom or a decoder gives that memory to it.
 
-A decoder gives memory to the size in the frame.
+A compressed frame has a size and bits in its own header, which need not be the DICOM header's.
 """
 
 import struct
+import zlib
+from pathlib import Path
 
+from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
-from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
+from pydicom.filereader import read_dataset
 
+from .kinds import unpacked_size
 from .records import ReadError
 
-STREAMS = (*JPEGTransferSyntaxes, *JPEGLSTransferSyntaxes, *JPEG2000TransferSyntaxes)
+# Bytes of an unpacked file: an enhanced one of five hundred slices of 512 x 512.
+MAX_INFLATED = 2**28
+PREAMBLE = 128
+STREAMS = (*uid.JPEGTransferSyntaxes, *uid.JPEGLSTransferSyntaxes, *uid.JPEG2000TransferSyntaxes)
 # Markers of JPEG that begin a frame: baseline to arithmetic, without the tables between them, and JPEG-LS's.
 FRAMES = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 JPEG, JPEG2000 = b"\xff\xd8", b"\xff\x4f\xff\x51"
+
+
+def check_deflated(path: Path) -> None:
+    """Refuse a deflated file that would unpack to more than MAX_INFLATED: a few hundred kilobytes can hold gigabytes.
+
+    Raises:
+        ReadError: it would. It names no file.
+        Exception: whatever pydicom raises on a damaged file; EOFError where its packed part is damaged.
+    """
+    with open(path, "rb") as file:
+        has_preamble = file.read(PREAMBLE + 4)[PREAMBLE:] == b"DICM"
+        file.seek(PREAMBLE + 4 if has_preamble else 0)
+        meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, *_: tag.group != 2)
+        if meta.get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
+            return
+        size = unpacked_size(file, MAX_INFLATED, -zlib.MAX_WBITS)
+    if size is None:
+        raise EOFError("incomplete or damaged")
+    if size > MAX_INFLATED:
+        raise ReadError(f"unpacks to more than {MAX_INFLATED >> 20} MB; save it as Explicit VR Little Endian.")
 
 
 def check_stream(dataset: Dataset, index: int) -> int | None:
@@ -48,7 +75,7 @@ def stream_shape(frame: bytes) -> tuple[int, int, int] | None:
     """Rows, columns and bits of a sample in a JPEG, JPEG-LS or JPEG 2000 stream; None where it does not say."""
     if frame.startswith(JPEG):
         return _jpeg_shape(frame)
-    # A JPEG 2000 stream may stand in a file format of its own.
+    # A JPEG 2000 stream may be wrapped in a file format (JP2).
     start = frame.find(JPEG2000)
     if start < 0 or len(frame) < start + 43:
         return None

@@ -1,15 +1,16 @@
-"""gdcm in a process of its own: at some damaged frames it ends the process that it runs in.
+"""gdcm in a separate process: at some damaged frames it ends the process that it runs in.
 
-This file is also that process's program: it then reads DICOM files of one frame from its standard input and writes
-their pixels as .npy, each with its length before it.
+This file is also that process's program. It reads DICOM files of one frame from its standard input and writes their
+pixels as .npy. Each is one line of base64.
 """
 
 import atexit
 import os
-import struct
 import subprocess
 import sys
 import threading
+from base64 import b64decode, b64encode
+from contextlib import suppress
 from io import BytesIO
 from typing import BinaryIO, cast
 
@@ -21,7 +22,6 @@ from pydicom.pixels import pixel_array
 
 # For one frame; a whole 12-bit slice of 1024 x 1024 takes a tenth of one.
 SECONDS = 20.0
-LENGTH = struct.Struct("<Q")
 # Runs this file without its folder, or the working directory, among those that libraries are imported from.
 PROGRAM = "import runpy, sys; sys.path[:] = filter(None, sys.path); runpy.run_path(sys.argv[1], run_name='__main__')"
 # What a decoder must know of a frame.
@@ -60,17 +60,19 @@ class GdcmProcess:
             limit = threading.Timer(SECONDS, process.kill)
             limit.start()
             try:
-                _send(cast(BinaryIO, process.stdin), request)
-                answer = _receive(cast(BinaryIO, process.stdout))
+                cast(BinaryIO, process.stdin).write(b64encode(request) + b"\n")
+                cast(BinaryIO, process.stdin).flush()
+                answer = cast(BinaryIO, process.stdout).readline()
             except OSError:
-                answer = None
+                answer = b""
             finally:
                 limit.cancel()
-            if answer is None:
+            if not answer.endswith(b"\n"):
                 self._stop()
-        if not answer:
+                answer = b""
+        if not answer.strip():
             raise ValueError("gdcm cannot decode it")
-        return np.load(BytesIO(answer), allow_pickle=False)
+        return np.load(BytesIO(b64decode(answer)), allow_pickle=False)
 
     def _started(self) -> subprocess.Popen:
         if self._process is None or self._owner != os.getpid():
@@ -112,34 +114,17 @@ def _as_file(dataset: Dataset, frame: bytes, precision: int) -> bytes:
     return content.getvalue()
 
 
-def _send(pipe: BinaryIO, content: bytes) -> None:
-    pipe.write(LENGTH.pack(len(content)) + content)
-    pipe.flush()
-
-
-def _receive(pipe: BinaryIO) -> bytes | None:
-    """What was sent; None where the other side has ended."""
-    length = pipe.read(LENGTH.size)
-    if len(length) < LENGTH.size:
-        return None
-    (size,) = LENGTH.unpack(length)
-    content = pipe.read(size)
-    return content if len(content) == size else None
-
-
 def _serve() -> None:
     # Whatever gdcm prints must not get between the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    while (request := _receive(sys.stdin.buffer)) is not None:
+    for request in sys.stdin.buffer:
         content = BytesIO()
-        try:
-            values = pixel_array(dcmread(BytesIO(request), force=True), decoding_plugin="gdcm")
-        except Exception:
-            pass  # an empty answer says it
-        else:
+        with suppress(Exception):  # an empty answer says it
+            values = pixel_array(dcmread(BytesIO(b64decode(request)), force=True), decoding_plugin="gdcm")
             np.save(content, values, allow_pickle=False)
-        _send(answers, content.getvalue())
+        answers.write(b64encode(content.getvalue()) + b"\n")
+        answers.flush()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from .records import ReadError
 HEAD = 352
 PAIRS = (b"ni1", b"ni2")
 GZIP = b"\x1f\x8b"
+# Bytes that are unpacked at a time.
+BLOCK = 2**20
 # Value representations that the first element of a DICOM file without preamble can have.
 FIRST_VRS = (b"UL", b"UI", b"CS", b"OB", b"LO", b"SH", b"DA", b"TM")
 
@@ -48,6 +50,28 @@ def opened(path: Path) -> BinaryIO:
     with open(path, "rb") as file:
         packed = file.read(2) == GZIP
     return cast(BinaryIO, gzip.open(path, "rb")) if packed else open(path, "rb")
+
+
+def unpacked_size(file: BinaryIO, most: int, wbits: int = zlib.MAX_WBITS) -> int | None:
+    """Bytes of a zlib stream, counted until they are more than ``most``; None if it is damaged or incomplete.
+
+    Args:
+        file: open at the stream's beginning.
+        most: the count that is of interest.
+        wbits: the stream's kind, as for `zlib.decompress`.
+    """
+    size, unpack = 0, zlib.decompressobj(wbits)
+    try:
+        while not unpack.eof and size <= most:
+            packed = unpack.unconsumed_tail or file.read(BLOCK)
+            # Of nothing, too: all may have been taken in and not given out.
+            piece = unpack.decompress(packed, BLOCK)
+            if not (packed or piece or unpack.eof):
+                return None
+            size += len(piece)
+    except zlib.error:
+        return None
+    return size
 
 
 def header_of(path: Path) -> Path | None:

@@ -3,12 +3,12 @@
 import math
 import re
 import warnings
-import zlib
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO
 
 import numpy as np
+
+from .kinds import unpacked_size
 
 # The text before the voxels: SPIDER's have some 400 bytes.
 MAX_HEADER = 2**16
@@ -16,8 +16,6 @@ MAX_HEADER = 2**16
 MAX_VOXELS = 128_000_000
 # More than zlib can pack into a byte.
 MAX_VOXELS_A_BYTE = 1100
-# Bytes that are unpacked at a time.
-BLOCK = 2**20
 _PACKED = re.compile(rb"^CompressedData\s*[=:]\s*[T1]", re.MULTILINE | re.IGNORECASE)
 # The header's last line says where the voxels are: in this file, or in any other on this machine.
 _DATA = re.compile(rb"^ElementDataFile[ \t]*=[ \t]*LOCAL[ \t]*\r?$", re.MULTILINE)
@@ -93,22 +91,6 @@ def _check_header(path: Path) -> None:
         with open(path, "rb") as file:
             file.seek(data.end() + 1)
             sizes = {voxels * width for width in (1, 2, 4, 8)}
-            if _unpacked_size(file, max(sizes)) not in sizes:
+            # MetaIO goes on with what it has unpacked up to the damage, and does not compare the checksum at the end.
+            if unpacked_size(file, max(sizes)) not in sizes:
                 raise ValueError(f"{path}: its packed voxels are damaged; unpack it again from the release.")
-
-
-def _unpacked_size(file: BinaryIO, most: int) -> int | None:
-    """Bytes of a zlib stream; None if it is damaged, or has more than ``most``.
-
-    MetaIO goes on with whatever it has unpacked up to the damage, and does not compare the checksum at the end.
-    """
-    size, unpack = 0, zlib.decompressobj()
-    try:
-        while not unpack.eof and size <= most:
-            packed = unpack.unconsumed_tail or file.read(BLOCK)
-            if not packed:
-                return None
-            size += len(unpack.decompress(packed, BLOCK))
-    except zlib.error:
-        return None
-    return size if unpack.eof else None

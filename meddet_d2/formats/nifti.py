@@ -72,12 +72,6 @@ def read_nifti(path: Path, *, pseudonyms: Pseudonyms, slices: str) -> Iterator[M
         )
 
 
-def read_middle(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8, the mid-sagittal slice; raises as `read_nifti` does."""
-    (plane,) = read_planes(path, middle=True)
-    return to_rgb(plane.values, path)
-
-
 def read_planes(path: Path, *, middle: bool) -> list[Plane]:
     """The slices' values as they are displayed, before any window; raises as `read_nifti` does, but not for NaN."""
     with reading(path, lambda name: f"cannot be read as NIfTI ({name}): it is truncated or damaged; fetch it again."):
@@ -103,8 +97,7 @@ def read_planes(path: Path, *, middle: bool) -> list[Plane]:
 def _halves(path: Path) -> list[Path]:
     """The files of an image: of a pair, the header and then the voxels; a file of both alone.
 
-    Raises:
-        ReadError: the other half is missing. It names no file.
+    Raises ReadError, which names no file, where the other half is missing.
     """
     header = header_of(path) or path
     with opened(header) as file:
@@ -143,13 +136,11 @@ def _header(path: Path) -> tuple[nibabel.Nifti1Header, VolumeGeometry, Path]:
 
 def _check_length(file: BinaryIO, end: int, size: int) -> None:
     """The first volume is there to its end, and undamaged, even where less of it is wanted: half a file is no file."""
-    while end > 0 and (block := file.read(min(end, 1 << 22))):
-        end -= len(block)
     # A packed file's checksum is compared where its end is reached. Not far behind the first volume of many.
-    rest = size + (1 << 20)
-    while end <= 0 and rest > 0 and (block := file.read(min(rest, 1 << 22))):
-        rest -= len(block)
-    if end > 0:
+    found, most = 0, end + size + (1 << 20)
+    while found < most and (block := file.read(min(most - found, 1 << 22))):
+        found += len(block)
+    if found < end:
         raise ReadError("is truncated; fetch it again.")
 
 

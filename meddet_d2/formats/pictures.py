@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import SAMPLEFORMAT
 
-from .quiet import quiet
+from .quiet import reading
 from .records import MAX_PIXELS, ReadError
 from .tiff import PREFIXES, black_is_zero
 from .windowing import to_rgb
@@ -61,40 +61,35 @@ def read_deep_grey(path: Path) -> np.ndarray | None:
 def _load(path: Path) -> tuple[np.ndarray, bool]:
     """What is in a picture, upright: (H, W, 3) uint8, (H, W, 3) uint16, or (H, W) of any type for grey that is not of 8
     bits; and whether it shows black where it should show white."""
-    try:
-        content, inverted = black_is_zero(path)
-        with quiet(), Image.open(content, formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise ReadError(TOO_LARGE, path)
-            if width * height > MAX_PIXELS_A_BYTE * path.stat().st_size:
-                raise ReadError("is far too short for its size in pixels; it is damaged: replace it.", path)
-            frames = getattr(image, "n_frames", 1)
-            if frames > 1:
-                raise ReadError(f"holds {frames} images; write each slice into a file of its own.", path)
-            # The checksums of a PNG, which loading it does not compare; and OpenCV, for 16-bit colour, would make room
-            # for a chunk before it sees that the file is too short for it. After this, an image must be opened anew.
-            image.verify()
-        with quiet(), Image.open(content, formats=FORMATS) as image:
-            # Which file is 16-bit colour stands in the decoder's raw mode only.
-            deep_colour = image.mode in ("RGB", "RGBA", "LA") and any(";16" in str(tile[3]) for tile in image.tile)
-            tags = getattr(image, "tag_v2", None)
-            image.load()
-            if deep_colour:
-                return _deep_colour(path), inverted
-            return _values(ImageOps.exif_transpose(image), tags, inverted), inverted
-    except ReadError:
-        raise
-    except UnidentifiedImageError:
-        if path.read_bytes()[:4] in PREFIXES:
-            raise ReadError("is a TIFF of a kind that is not read; save it as a PNG of 8 or 16 bits.", path) from None
-        raise ReadError("is no image that can be read (DICOM, NIfTI, PNG, JPEG, TIFF); leave it out.", path) from None
-    except Image.DecompressionBombError:
-        raise ReadError(TOO_LARGE, path) from None
-    except Exception as error:
-        # Pillow raises a dozen types on a damaged file. Their text may quote it.
-        name = type(error).__name__
-        raise ReadError(f"cannot be read as an image ({name}): it is truncated or damaged; replace it.", path) from None
+    with reading(path, lambda name: f"cannot be read as an image ({name}): it is truncated or damaged; replace it."):
+        try:
+            content, inverted = black_is_zero(path)
+            with Image.open(content, formats=FORMATS) as image:
+                width, height = image.size
+                if width * height > MAX_PIXELS:
+                    raise ReadError(TOO_LARGE)
+                if width * height > MAX_PIXELS_A_BYTE * path.stat().st_size:
+                    raise ReadError("is far too short for its size in pixels; it is damaged: replace it.")
+                frames = getattr(image, "n_frames", 1)
+                if frames > 1:
+                    raise ReadError(f"holds {frames} images; write each slice into a separate file.")
+                # Loading a PNG compares no checksums. For 16-bit colour OpenCV would make room for a chunk before it
+                # sees that the file is too short for it. After this an image must be opened anew.
+                image.verify()
+            with Image.open(content, formats=FORMATS) as image:
+                # Which file is 16-bit colour stands in the decoder's raw mode only.
+                deep_colour = image.mode in ("RGB", "RGBA", "LA") and any(";16" in str(tile[3]) for tile in image.tile)
+                tags = getattr(image, "tag_v2", None)
+                image.load()
+                if deep_colour:
+                    return _deep_colour(path), inverted
+                return _values(ImageOps.exif_transpose(image), tags, inverted), inverted
+        except UnidentifiedImageError:
+            if path.read_bytes()[:4] in PREFIXES:
+                raise ReadError("is a TIFF of a kind that is not read; save it as a PNG of 8 or 16 bits.") from None
+            raise ReadError("is no image that can be read (DICOM, NIfTI, PNG, JPEG, TIFF); leave it out.") from None
+        except Image.DecompressionBombError:
+            raise ReadError(TOO_LARGE) from None
 
 
 def _values(image: Image.Image, tags: Mapping[int, Any] | None, inverted: bool) -> np.ndarray:
@@ -118,5 +113,5 @@ def _deep_colour(path: Path) -> np.ndarray:
     flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_ANYDEPTH
     values = cv2.imdecode(np.fromfile(path, np.uint8), flags)
     if values is None or values.dtype != np.uint16 or values.ndim != 3:
-        raise ReadError("its 16-bit colours cannot be decoded; save it as 16-bit grey or 8-bit colour.", path)
+        raise ReadError("its 16-bit colours cannot be decoded; save it as 16-bit grey or 8-bit colour.")
     return values[:, :, 2::-1]

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from .records import ReadError
 
@@ -30,7 +29,7 @@ def quiet() -> Iterator[None]:
         shown = warnings.showwarning
         before = [(logger.disabled, logger.propagate) for logger in loggers]
         try:
-            warnings.showwarning = _not_shown
+            warnings.showwarning = lambda *_, **__: None
             for logger in loggers:
                 logger.disabled, logger.propagate = True, False
                 logger.addHandler(nowhere)
@@ -60,7 +59,3 @@ def reading(path: Path, damaged: Callable[[str], str]) -> Iterator[None]:
             raise ReadError(error.reason, path) from None
         except Exception as error:
             raise ReadError(damaged(type(error).__name__), path) from None
-
-
-def _not_shown(*_: Any, **__: Any) -> None:
-    """In the place of warnings.showwarning."""

@@ -11,7 +11,7 @@ from .identity import Pseudonyms, file_digest
 from .kinds import kind_of
 from .pictures import read_deep_grey, read_picture
 from .records import MRSlice, ReadError, spacing_remarks
-from .windowing import constant_remarks
+from .windowing import constant_remarks, to_rgb
 
 PACKAGES = {"dicom": "pydicom pylibjpeg pylibjpeg-openjpeg python-gdcm", "nifti": "nibabel"}
 SLICES = ("middle", "all")
@@ -37,19 +37,19 @@ def read_image(path: str | Path) -> np.ndarray:
     if kind == "picture":
         return read_picture(path)
     if kind == "nifti":
-        return library(kind, path).read_middle(path)
+        (plane,) = library(kind, path).read_planes(path, middle=True)
+        return to_rgb(plane.values, path)
     dicom = library(kind, path)
     frames = dicom.read_frames(path)
     if len(frames) > 1:
-        raise ReadError(f"holds {len(frames)} frames; write each slice into a file of its own.", path)
+        raise ReadError(f"holds {len(frames)} frames; write each slice into a separate file.", path)
     return dicom.read_picture(frames[0])
 
 
 def read_deep_values(path: Path) -> np.ndarray | None:
     """(H, W) of the values that `read_image` windows, where they are grey and of more than 8 bits; None of others.
 
-    Raises:
-        ReadError, OSError: it cannot be read.
+    Raises ReadError or OSError where it cannot be read.
     """
     kind = kind_of(path)
     if kind == "picture":
@@ -106,11 +106,7 @@ def other_slices(path: Path, kind: str, pseudonyms: Pseudonyms, slices: str) -> 
 
 
 def library(kind: str, path: Path) -> ModuleType:
-    """The module for DICOM or NIfTI; they need packages that a deployed detector of pictures does without.
-
-    Raises:
-        ReadError: such a package is not installed.
-    """
+    """The module for DICOM or NIfTI. Raises ReadError where its packages are missing: pictures do without them."""
     try:
         return import_module(f".{kind}", __package__)
     except ModuleNotFoundError as error:

@@ -50,12 +50,11 @@ def _coil_sensitivity(canvas: Canvas, size: int, rng: np.random.Generator) -> np
     coarse = 32
     step = (np.arange(coarse, dtype=np.float32) + 0.5) / coarse * size
     x, y = np.meshgrid(step, step)
-    height = NECK_CENTRE[1] + rng.uniform(-0.05, 0.05)
+    coil, height = NECK_CENTRE[0] + 0.30, NECK_CENTRE[1] + rng.uniform(-0.05, 0.05)
     radius = rng.uniform(0.24, 0.32)
     field = np.zeros_like(x)
     for offset in (-0.18, 0.0, 0.18):
-        (element,) = canvas.to_pixels(np.array([[NECK_CENTRE[0] + 0.30, height + offset]]))
-        (rim,) = canvas.to_pixels(np.array([[NECK_CENTRE[0] + 0.30 + radius, height + offset]]))
+        element, rim = canvas.to_pixels(np.array([[middle, height + offset] for middle in (coil, coil + radius)]))
         field += 1.0 / (1.0 + ((x - element[0]) ** 2 + (y - element[1]) ** 2) / (rim[0] - element[0]) ** 2) ** 1.1
     # Half of it stands for the body coil and the console's own correction.
     (canal,) = canvas.to_pixels(np.array([[NECK_CENTRE[0] + 0.04, NECK_CENTRE[1]]])).clip(0, size - 1)
@@ -83,15 +82,9 @@ def add_rician_noise(image: np.ndarray, sigma: float, rng: np.random.Generator) 
     """
     if not (np.isfinite(sigma) and sigma >= 0):
         raise ValueError(f"add_rician_noise: sigma is {sigma}; give a finite standard deviation >= 0.")
-    real = rng.standard_normal(image.shape, dtype=np.float32)
-    imaginary = rng.standard_normal(image.shape, dtype=np.float32)
-    real *= np.float32(sigma)
+    real, imaginary = rng.standard_normal((2, *image.shape), dtype=np.float32) * np.float32(sigma)
     real += image
-    imaginary *= np.float32(sigma)
-    real *= real
-    imaginary *= imaginary
-    real += imaginary
-    return np.sqrt(real, out=real)
+    return np.sqrt(real**2 + imaginary**2)
 
 
 def add_bias_field(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
@@ -113,13 +106,10 @@ def add_bias_field(image: np.ndarray, strength: float, rng: np.random.Generator)
     """
     if not (np.isfinite(strength) and strength >= 0):
         raise ValueError(f"add_bias_field: strength is {strength}; give a finite number >= 0.")
-    height, width = image.shape
-    # powers[i] is y^i (or x^i); the sum over i + j <= 3 is then two small matrix products.
-    y_powers = np.linspace(-1.0, 1.0, height)[:, None] ** np.arange(4)
-    x_powers = np.linspace(-1.0, 1.0, width)[:, None] ** np.arange(4)
+    # Columns of y^i and of x^j: the sum over i + j <= 3 is then two small matrix products.
+    y_powers, x_powers = (np.linspace(-1.0, 1.0, side)[:, None] ** np.arange(4) for side in image.shape)
     coefficients = np.zeros((4, 4))
-    for i in range(4):
-        coefficients[i, : 4 - i] = rng.uniform(-1.0, 1.0, 4 - i)
+    coefficients[np.add.outer(range(4), range(4)) <= 3] = rng.uniform(-1.0, 1.0, 10)
     coefficients[0, 0] = 0.0
     field = (y_powers @ coefficients @ x_powers.T).astype(np.float32)
     field -= field.mean()

@@ -165,13 +165,12 @@ def _draw_disc(
     # Degeneration is drawn without a look at the class: a dark disc alone says nothing about a protrusion.
     degenerated = rng.random() < 0.5
     thickness = rng.uniform(0.0235, 0.0285) * (0.85 if degenerated else 1.0)
-    low, high = depths[protrudes]
     return Disc(
         level=LEVELS[index] if cervical else "",
         position=index * shape["spacing"] + rng.uniform(-0.002, 0.002),
         thickness=thickness,
         width=shape["body_width"] * rng.uniform(1.02, 1.08),
-        depth=rng.uniform(low, high),
+        depth=rng.uniform(*depths[protrudes]),
         spread=thickness * rng.uniform(0.42, 0.62),
         shift=thickness * rng.uniform(-0.12, 0.12),
         nucleus=rng.uniform(0.12, 0.20) if degenerated else rng.uniform(0.34, 0.72),
@@ -186,8 +185,7 @@ def neighbouring_slice(neck: Neck, rng: np.random.Generator, depths: Depths) -> 
     """
     discs = []
     for disc in neck.discs:
-        low, high = depths[disc.protrudes]
-        depth = float(np.clip(disc.depth * rng.uniform(0.88, 1.12), low, high))
+        depth = float(np.clip(disc.depth * rng.uniform(0.88, 1.12), *depths[disc.protrudes]))
         nucleus = disc.nucleus * rng.uniform(0.9, 1.05)
         discs.append(replace(disc, depth=depth, nucleus=nucleus, spread=disc.spread * rng.uniform(0.95, 1.05)))
     shape = dict(neck.shape)

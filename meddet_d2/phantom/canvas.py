@@ -77,11 +77,8 @@ def _paint(signal: float, texture: float) -> tuple[int, int]:
 
 def band(s: np.ndarray, front: np.ndarray | float, back: np.ndarray | float) -> np.ndarray:
     """The closed outline in (s, d) between two lines along the spine, each a number or (N,) over s."""
-    front, back = np.broadcast_to(front, s.shape), np.broadcast_to(back, s.shape)
-    outline = np.empty((2 * len(s), 2))
-    outline[: len(s), 0], outline[: len(s), 1] = s, front
-    outline[len(s) :, 0], outline[len(s) :, 1] = s[::-1], back[::-1]
-    return outline
+    lines = [np.stack(np.broadcast_arrays(s, d), axis=1) for d in (front, back)]
+    return np.concatenate([lines[0], lines[1][::-1]])
 
 
 def ellipse(s: float, d: float, half_s: float, half_d: float, power: float = 2.0) -> np.ndarray:

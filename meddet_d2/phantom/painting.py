@@ -62,8 +62,7 @@ def _paint_muscles(canvas: Canvas, neck: Neck, rng: np.random.Generator) -> None
     muscle, fat = neck.tissue["muscle"], neck.tissue["fat"]
     inner = neck.shape["canal_back"] + 0.012
     outer = _back_skin(neck, s) - 0.010 - neck.shape["back_fat"]
-    edges = np.sort(rng.uniform(0.15, 0.92, 3))
-    for edge in edges:
+    for edge in np.sort(rng.uniform(0.15, 0.92, 3)):
         waviness = rng.uniform(0.0, 0.008) * np.sin(s * rng.uniform(6.0, 14.0) + rng.uniform(0.0, 6.28))
         middle = inner + edge * (outer - inner) + waviness
         canvas.fill(band(s, middle, outer - 0.004), muscle * rng.uniform(0.85, 1.2), 0.18)
@@ -74,10 +73,8 @@ def _paint_muscles(canvas: Canvas, neck: Neck, rng: np.random.Generator) -> None
         start, length = rng.uniform(-0.10, 0.75), rng.uniform(0.05, 0.18)
         along = start + length * unit
         edge = rng.uniform(0.05, 0.95) + rng.uniform(-0.08, 0.08) * unit
-        streak = np.empty((8, 2))
-        streak[:, 0] = along
-        streak[:, 1] = inner + edge * (np.interp(along, s, outer) - inner) + 0.0015 * np.sin(along * 60.0)
-        canvas.line(streak, 0.0022, rng.uniform(0.30, 0.55) * fat, 0.2)
+        across = inner + edge * (np.interp(along, s, outer) - inner) + 0.0015 * np.sin(along * 60.0)
+        canvas.line(np.stack([along, across], axis=1), 0.0022, rng.uniform(0.30, 0.55) * fat, 0.2)
 
 
 def _paint_throat(canvas: Canvas, neck: Neck) -> None:
@@ -97,8 +94,7 @@ def _paint_throat(canvas: Canvas, neck: Neck) -> None:
     canvas.fill(ellipse(1.22 * spacing, wall - 0.150, 0.018, 0.095), 0.75 * tissue["fat"], 0.3)
     mouth = np.array([[-0.55, -0.06], [-0.90, -0.11], [-0.95, -0.18], [-0.70, -0.26]]) * (spacing, 1.0)
     canvas.line(moved(mouth, 0.0, wall), 0.004, 0.05)
-    jaw = ellipse(0.80 * spacing, wall - 0.268, 0.036, 0.024, 2.6)
-    canvas.fill(jaw, 0.05)
+    canvas.fill(ellipse(0.80 * spacing, wall - 0.268, 0.036, 0.024, 2.6), 0.05)
     canvas.fill(ellipse(0.80 * spacing, wall - 0.268, 0.029, 0.017, 2.6), tissue["marrow"], 0.2)
     # The airway is narrow behind the tongue and a round windpipe below the larynx.
     narrow = 0.45 + 0.55 / (1.0 + np.exp(-(s - 2.6 * spacing) / 0.03))
@@ -107,8 +103,7 @@ def _paint_throat(canvas: Canvas, neck: Neck) -> None:
     lower = s > 2.4 * spacing
     canvas.fill(band(s[lower], front[lower] - 0.016, front[lower] - 0.004), 0.12, 0.15)
     canvas.fill(band(s, front, wall - 0.009), 0.0)
-    folds = ellipse(2.75 * spacing, wall - 0.009 - 0.62 * width, 0.007, 0.36 * width, 2.0)
-    canvas.fill(folds, 0.26, 0.15)
+    canvas.fill(ellipse(2.75 * spacing, wall - 0.009 - 0.62 * width, 0.007, 0.36 * width), 0.26, 0.15)
     epiglottis = np.array([[2.0, -0.42], [1.55, -0.30], [1.15, -0.16], [0.85, -0.10]]) * (spacing, width)
     canvas.line(moved(epiglottis, 0.0, wall - 0.016), 0.006, 0.32)
     # The soft palate hangs into the airway from the front.

@@ -139,8 +139,8 @@ def _make_slice(params: PhantomParams, neck: Neck, rng: np.random.Generator) -> 
     x, y = (0.5 + reach * (middle - 0.5) for middle in ZOOMED_CENTRE)
     canvas = Canvas(params.size, params.zoom, (x, y), neck.spine)
     paint_neck(canvas, neck, rng)
-    found = [(disc, disc_box(canvas, neck, disc, params.size)) for disc in neck.discs if disc.level]
-    boxes = [(disc, box) for disc, box in found if box is not None]
+    annotated = [disc for disc in neck.discs if disc.level]
+    boxes = [(disc, box) for disc in annotated if (box := disc_box(canvas, neck, disc, params.size))]
     return Slice(image=acquire(canvas, params.size, params.noise, rng), boxes=boxes, neck=neck, canvas=canvas)
 
 
@@ -152,18 +152,17 @@ def disc_box(canvas: Canvas, neck: Neck, disc: Disc, size: int) -> tuple[float, 
     corners = canvas.to_pixels(neck.spine(outline))
     low, high = corners.min(axis=0), corners.max(axis=0)
     # Hundredths of a pixel: rounded first, so that the json's box is exactly the one that was checked.
-    inside_low = np.round(np.clip(low, 0.0, size), 2)
-    inside_high = np.round(np.clip(high, 0.0, size), 2)
-    if np.prod(inside_high - inside_low) < LEAST_VISIBLE * np.prod(high - low):
+    corner, opposite = np.round(np.clip([low, high], 0.0, size), 2)
+    if np.prod(opposite - corner) < LEAST_VISIBLE * np.prod(high - low):
         return None
-    width, height = np.round(inside_high - inside_low, 2)
-    return float(inside_low[0]), float(inside_low[1]), float(width), float(height)
+    left, top, width, height = map(float, (*corner, *np.round(opposite - corner, 2)))
+    return left, top, width, height
 
 
 def generate(params: PhantomParams, root: str | Path) -> Path:
     """Make the data set if it is not there yet.
 
-    It is written into a folder beside its place and renamed when complete, so a half-written one is never found
+    It is written into a folder next to its place and renamed when complete, so a half-written one is never found
     under its name. Of two processes that make it at once the slower throws its copy away.
 
     Args:

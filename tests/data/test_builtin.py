@@ -4,7 +4,8 @@ import pytest
 from class_sets import write_coco
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from meddet_d2.data import datasets_root, register_datasets
+from meddet_d2.data import register_datasets
+from meddet_d2.places import datasets_root
 
 NAMES = {
     f"{name}_{split}"

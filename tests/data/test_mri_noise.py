@@ -10,10 +10,10 @@ from PIL import Image
 
 from detectron2.data import transforms as T
 from detectron2.structures import BoxMode
-from meddet_d2.data import MedDetDatasetMapper, MRINoiseTransform, PhantomParams, RandomMRINoise
+from meddet_d2.data import MedDetDatasetMapper, MRINoiseTransform, RandomMRINoise
 from meddet_d2.data import mri_noise as noise
 from meddet_d2.data.mri_noise import CORRUPTIONS, SEVERITIES, corrupt, image_seed
-from meddet_d2.phantom import make_patient
+from meddet_d2.phantom import PhantomParams, make_patient
 
 every_corruption = pytest.mark.parametrize("corruption", CORRUPTIONS)
 # With something that differs from slice to slice.

@@ -12,7 +12,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from meddet_d2.formats import dicom_deflated, dicom_streams, read_image, read_slices, window
+from meddet_d2.formats import dicom_streams, read_image, read_slices, window
 
 # --- ways of writing -------------------------------------------------------------------------------------------------
 
@@ -63,7 +63,7 @@ def test_a_deflated_file_that_is_cut_off_too_large_or_bare(tmp_path, monkeypatch
     path.write_bytes(whole[:-9])
     assert "truncated or damaged" in refusal(path)
     path.write_bytes(whole)
-    monkeypatch.setattr(dicom_deflated, "MAX_INFLATED", 8000)
+    monkeypatch.setattr(dicom_streams, "MAX_INFLATED", 8000)
     assert "unpacks to more than" in refusal(path)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from meddet_d2.data import add_bias_field, add_rician_noise
+from meddet_d2.phantom.acquisition import add_bias_field, add_rician_noise
 
 
 def test_air_is_rayleigh_and_tissue_gaussian():
