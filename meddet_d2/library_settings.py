@@ -3,10 +3,10 @@
 import os
 
 # OpenMP's idle threads wait for their next work in a loop. GNU's waits some 15 ms before it gives up its core, and a
-# step is hundreds of waits: beside one other busy process training was 4 to 8 times slower. This is under 1 ms. A torch
+# step is hundreds of waits: beside one other busy process training was 4 to 8 times slower. This is half a millisecond. A torch
 # that was imported before has read its value already; processes that start later get this one.
 if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
-    os.environ["GOMP_SPINCOUNT"] = "20000"
+    os.environ["GOMP_SPINCOUNT"] = "10000"
 
 # MKL adds what its threads have summed in the order in which they are done, so that the gradient of a convolution over
 # one image's coarsest map differs from run to run. "AUTO" fixes the order; instructions stay those of the processor.

@@ -46,7 +46,7 @@ def python(script, *options, **variables):
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, "20000 None AUTO"),
+        ({}, "10000 None AUTO"),
         ({"OMP_WAIT_POLICY": "active"}, "None active AUTO"),
         ({"GOMP_SPINCOUNT": "7", "MKL_CBWR": "COMPATIBLE"}, "7 None COMPATIBLE"),
     ],
