@@ -162,7 +162,7 @@ def _plots(measurement: Measurement) -> dict[str, Markup | None]:
 
 
 def _groups(record: Mapping[str, Any]) -> tuple[str, ...]:
-    """Of "patients" and "images" those that are to be told apart."""
+    """Of "patients" and "images" those that the page shows apart."""
     return ("patients", "images") if record["subject"]["unit"] == "patient" else ("images",)
 
 

@@ -84,14 +84,11 @@ def calibration_plot(bins: Sequence[Mapping]) -> Markup:
     upper.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
     scores, shares = [one["mean_score"] for one in bins], [one["share_right"] for one in bins]
     upper.plot(scores, shares, "o-", color=ink_of(0), markersize=5)
-    upper.set_ylim(-0.02, 1.02)
-    upper.set_ylabel("Share right")
+    upper.set(ylim=(-0.02, 1.02), ylabel="Share right")
     upper.yaxis.set_major_formatter(PercentFormatter(1.0))
     middles = [(one["from"] + one["to"]) / 2 for one in bins]
     lower.bar(middles, [one["detections"] for one in bins], width=0.09, color="#b9c0c9")
-    lower.set_xlim(0, 1)
-    lower.set_ylabel("Boxes")
-    lower.set_xlabel("Score")
+    lower.set(xlim=(0, 1), ylabel="Boxes", xlabel="Score")
     return plot(figure)
 
 
@@ -102,10 +99,7 @@ def _look(index: int, name: str) -> dict[str, Any]:
 def _axes(across: str, up: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=SIZE)
     axes = figure.subplots()
-    axes.set_xlabel(across)
-    axes.set_ylabel(up)
-    axes.set_xlim(0, 1.02)
-    axes.set_ylim(-0.02, 1.02)
+    axes.set(xlabel=across, ylabel=up, xlim=(0, 1.02), ylim=(-0.02, 1.02))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     return figure, axes

@@ -1,7 +1,7 @@
 """The worst and the best cases, chosen by a rule and drawn: what is annotated beside what is detected."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +16,8 @@ SHOWN = 4
 # Pixels of a panel's longer side: about as large as the page shows it, so that scores can be read.
 PANEL = 352
 JPEG_QUALITY = 85
+# Of the findings' classes, then of the others.
+MISTAKES = ("missed finding", "false finding", "other missed box", "other false box")
 RULE = (
     "An image's mistakes at the operating point are its missed boxes and its false boxes, each class by itself. Worst"
     " are those with the most mistakes about findings, then with the most mistakes at all; best are those without a"
@@ -24,71 +26,47 @@ RULE = (
 )
 
 
-class Mistakes(NamedTuple):
-    """What went wrong on one image at the operating point.
-
-    Attributes:
-        case: index of the image.
-        lesions: annotated.
-        missed_lesions, false_lesions: of the findings' classes.
-        missed_others, false_others: of the other classes.
-    """
-
-    case: int
-    lesions: int
-    missed_lesions: int
-    false_lesions: int
-    missed_others: int
-    false_others: int
-
-    @property
-    def of_lesions(self) -> int:
-        """Mistakes about findings."""
-        return self.missed_lesions + self.false_lesions
-
-    @property
-    def all(self) -> int:
-        """Mistakes."""
-        return self.of_lesions + self.missed_others + self.false_others
-
-
-def mistakes(measurement: Measurement) -> list[Mistakes]:
-    """Of every image, in the order of the cases."""
+def mistakes(measurement: Measurement) -> np.ndarray:
+    """(I, 4) int64: how often each of MISTAKES was made on each image at the operating point."""
     threshold = measurement.settings.threshold
     labels, images = measurement.subject.labels, len(measurement.cases)
-    # Of the findings' classes and of the others; in each missed and false.
-    wrong = np.zeros((2, 2, images), dtype=int)
+    wrong = np.zeros((4, images), dtype=np.int64)
     for label, matches in enumerate(measurement.of_class):
         missed = matches.truth_image[~matches.found(threshold)]
         false = matches.image[~matches.hit & (matches.score >= threshold)]
-        wrong[int(label not in labels)] += [np.bincount(of, minlength=images) for of in (missed, false)]
-    lesions = np.bincount(measurement.findings.truth_image, minlength=images)
-    columns = np.stack([np.arange(images), lesions, *wrong.reshape(4, images)], axis=1)
-    return [Mistakes(*row) for row in columns.tolist()]
+        first = 0 if label in labels else 2
+        wrong[first : first + 2] += [np.bincount(of, minlength=images) for of in (missed, false)]
+    return wrong.T
 
 
-def choose(measurement: Measurement) -> tuple[list[Mistakes], list[Mistakes]]:
-    """The worst and the best cases by RULE; fewer than SHOWN, or none, where there are no more."""
+def choose(measurement: Measurement) -> tuple[list[int], list[int]]:
+    """The indices of the worst and the best cases by RULE; fewer than SHOWN, or none, where there are no more."""
+    wrong = mistakes(measurement)
+    about_findings, all_ = wrong[:, :2].sum(axis=1), wrong.sum(axis=1)
+    findings = np.bincount(measurement.findings.truth_image, minlength=len(wrong))
 
-    def one_a_patient(chosen: Iterable[Mistakes]) -> list[Mistakes]:
-        first: dict[int, Mistakes] = {}
-        for one in chosen:
-            first.setdefault(measurement.cases[one.case].patient, one)
+    def one_a_patient(chosen: np.ndarray) -> list[int]:
+        first: dict[int, int] = {}
+        for index in chosen.tolist():
+            first.setdefault(measurement.cases[index].patient, index)
         return list(first.values())[:SHOWN]
 
-    every = mistakes(measurement)
-    worst = sorted((one for one in every if one.all), key=lambda one: (-one.of_lesions, -one.all, one.case))
-    best = sorted((one for one in every if not one.all), key=lambda one: (-one.lesions, one.case))
-    return one_a_patient(worst), one_a_patient(best)
+    worst, best = np.lexsort((-all_, -about_findings)), np.argsort(-findings, kind="stable")
+    return one_a_patient(worst[all_[worst] > 0]), one_a_patient(best[all_[best] == 0])
 
 
-def shown(one: Mistakes, measurement: Measurement, pictures: Sequence[Picture]) -> dict[str, Any]:
+def shown(index: int, measurement: Measurement, pictures: Sequence[Picture]) -> dict[str, Any]:
     """A case for the page: its two panels, or why there are none, where its image cannot be read or is of another size.
+
+    Args:
+        index: of the case.
+        measurement: its test set.
+        pictures: the images of all cases.
 
     Returns:
         {"number", "text", "annotated", "detected", "panels", "problem"}.
     """
-    case, source = measurement.cases[one.case], pictures[one.case]
+    case, source = measurement.cases[index], pictures[index]
     kept = case.found_scores >= measurement.settings.threshold
     truth = _boxes(case.boxes[~case.crowd], case.labels[~case.crowd])
     found = _boxes(case.found_boxes[kept], case.found_labels[kept], case.found_scores[kept])
@@ -102,16 +80,12 @@ def shown(one: Mistakes, measurement: Measurement, pictures: Sequence[Picture]) 
             panels = [picture(draw_panel(pixels, boxes, PANEL), quality=JPEG_QUALITY) for boxes in (truth, found)]
         else:
             problem = f"its image is {pixels.shape[1]} x {pixels.shape[0]}, not {source.width} x {source.height}"
-    counts = {
-        "missed finding": one.missed_lesions,
-        "false finding": one.false_lesions,
-        "other missed box": one.missed_others,
-        "other false box": one.false_others,
-    }
-    wrong = ", ".join(many(count, what) for what, count in counts.items() if count)
+    counts = zip(MISTAKES, mistakes(measurement)[index], strict=True)
+    wrong = ", ".join(many(count, what) for what, count in counts if count)
+    findings = int(np.isin(case.labels[~case.crowd], measurement.subject.labels).sum())
     return {
         "number": case.number,
-        "text": wrong or f"{many(one.lesions, 'finding')}, no mistake",
+        "text": wrong or f"{many(findings, 'finding')}, no mistake",
         "annotated": many(len(truth), "box"),
         "detected": many(len(found), "box"),
         "panels": panels,

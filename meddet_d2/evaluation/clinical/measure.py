@@ -55,8 +55,8 @@ class Measurement:
     """A matched test set.
 
     Attributes:
-        cases: the images.
-        subject: what they are about.
+        cases: the images, at least one, numbered on from 1.
+        subject: their classes, and which of them are findings.
         settings: how they are evaluated.
         of_class: matches of each class.
         findings: matches of the findings' classes at once.
@@ -67,12 +67,6 @@ class Measurement:
     """
 
     def __init__(self, cases: Sequence[Case], subject: Subject, settings: Settings) -> None:
-        """
-        Args:
-            cases: at least one, numbered on from 1.
-            subject: their classes, and which of them are findings.
-            settings: how to evaluate.
-        """
         self.cases, self.subject, self.settings = list(cases), subject, settings
         self.of_class = [match(cases, settings.iou, [label]) for label in range(len(subject.classes))]
         self.findings = match(cases, settings.iou, subject.labels)

@@ -63,7 +63,7 @@ def limit_where_all_alike(right: int, of: int) -> float | None:
     """The exact one-sided 95 % limit of a share of which resampling shows no spread; None for any other share.
 
     Of independent ones: the least true share that ``of`` right ones of ``of`` leave possible, or the greatest that no
-    right one does (about 3 / of from the end, the "rule of three").
+    right one does. It is about 3 / of from the end, the "rule of three".
     """
     if of == 0 or right not in (0, of):
         return None

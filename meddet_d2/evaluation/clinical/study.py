@@ -48,14 +48,14 @@ def read_study(data_set: DataSet, detections: Path, findings: Sequence[str] = ()
 
     Args:
         data_set: one split; those beside it are checked for common patients.
-        detections: a list of COCO's result records; or a COCO json with the images' names beside the boxes and scores,
-            as a prediction writes it, whose images must be these by id and by name.
+        detections: a list of COCO's result records; or a COCO json with the images' names, boxes and scores, as a
+            prediction writes it. Its images must be these by id and by name.
         findings: classes that make a patient positive; the data set's own, or all, if empty.
 
     Raises:
         FileNotFoundError: a file, the folder or an image is missing.
-        ValueError: one line, naming file and record: a mistake in the ground truth, or a detection of an unknown image
-            or class, with a score that is not in [0, 1] or a box that is none; a finding that is no class.
+        ValueError: one line, naming file and record: a mistake in the ground truth; a detection of an unknown image or
+            class, or with a score that is not in [0, 1] or a box that is none; a finding that is no class.
     """
     content = data_set.read()
     classes = tuple(category["name"] for category in content["categories"])

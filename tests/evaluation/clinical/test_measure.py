@@ -155,8 +155,8 @@ def test_limits_where_all_are_alike():
 
 def test_worst_and_best_cases():
     worst, best = choose(Measurement(CASES, SUBJECT, FEW))
-    assert [one.case for one in worst] == [2, 4], "missed and false protrusions; ties by number"
-    assert [one.case for one in best] == [0, 3, 5], "most protrusions first; one image a patient"
+    assert worst == [2, 4], "missed and false protrusions; ties by number"
+    assert best == [0, 3, 5], "most protrusions first; one image a patient"
     worst, best = choose(Measurement([make_case(boxes=[(*A, 0)])], SUBJECT, FEW))
     assert len(worst) == 1 and not best
 
