@@ -145,10 +145,15 @@ def checksum(path: str | os.PathLike) -> str:
     return hashed.hexdigest()
 
 
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def write_json(path: str | os.PathLike, content: Any) -> None:
     """Write ``content`` as json with every digit. What is not a finite number becomes null, since json has no NaN."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
 
 
 def _finite(content: Any) -> Any:

@@ -13,7 +13,6 @@ import meddet_d2
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from meddet_d2.benchmark import load_suite
-from meddet_d2.benchmark.result_tables import in_words
 from meddet_d2.config import load_config, split_teacher
 from meddet_d2.config.class_names import class_count
 from meddet_d2.distillation import DistillationModel, TeacherBank, build_distiller
@@ -190,6 +189,12 @@ def test_a_teachers_overrides_stay_behind_its_file(monkeypatch, tmp_path):
 def load_config_again(cfg, folder):
     (folder / "config.yaml").write_text(cfg.dump())
     return load_config(str(folder / "config.yaml"))
+
+
+def in_words(result: dict) -> str:
+    """An entry of results.json as the header of its config gives it."""
+    spread = "" if result["ap50_sd"] is None else f", sd {result['ap50_sd']:.1f}"
+    return f"AP50 {result['ap50_mean']:.1f}{spread}, seeds {' '.join(map(str, result['seeds']))}."
 
 
 def test_a_configs_header_has_its_result():

@@ -48,11 +48,7 @@ def compare(rows: Sequence[Row], *, size: int = 512, images: int = 1, rounds: in
     networks = []
     for row in rows:
         counted = count(models[row.name], size, size)
-        costs = {
-            "parameters": counted["params"],
-            "macs_mmcv": counted["macs_mmcv"],
-            "throughput": vars(speeds[row.name]),
-        }
+        costs = {"parameters": counted["params"], "macs_mmcv": counted["macs_mmcv"], "throughput": speeds[row.name]}
         networks.append({"name": row.name, "teacher": row.teacher, **costs, "paper": dict(row.paper)})
     return networks
 
@@ -113,7 +109,7 @@ def measure_latency(folder: ResultsFolder, rounds: int = 11) -> dict[str, dict[s
             models[network_of[key]], _ = load_detector(cfg, str(folder.weights(key)))
         batch = batch or next(iter(MedDetTrainer.build_test_loader(cfg, cfg.DATASETS.TEST[0])))
     speeds = throughputs(models, batch, rounds=rounds) if models else {}
-    rates = {key: vars(speeds[network]) for key, network in network_of.items()}
+    rates = {key: speeds[network] for key, network in network_of.items()}
     write_json(folder.path / LATENCY, {"hardware": hardware(), "rounds": rounds, "images_per_second": rates})
     return rates
 

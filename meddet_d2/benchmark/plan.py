@@ -191,10 +191,9 @@ def identity(content: dict, teachers: Sequence[str] = ()) -> dict:
     """What of a config decides a run's figures, its seed aside.
 
     Args:
-        content: the config as plain dicts and lists.
+        content: the config as plain dicts and lists, which are changed.
         teachers: what the checkpoints of those in use are known by, in order; their paths say nothing.
     """
-    content = json.loads(json.dumps(content))
     for key in ("SEED", "OUTPUT_DIR"):
         content.pop(key, None)
     content["MODEL"].pop("DEVICE", None)  # recorded with the hardware

@@ -9,7 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from meddet_d2.files import replacing, write_json
+from meddet_d2.files import replacing, write_json, write_text
 
 from ..provenance import describe_hardware, hardware, provenance_now
 
@@ -65,7 +65,7 @@ def write_timing(path: Path, how: str, end: str, text: str, content: Mapping[str
 
     Args:
         path: of both, without a suffix.
-        how: the beginning of the note that tells how it was measured, up to the machine; ``end`` is the rest.
+        how: the beginning of the note on how it was measured, up to the machine; ``end`` is the rest.
         text: the tables.
         content: of the json.
         command: that measured it.
@@ -78,12 +78,6 @@ def write_timing(path: Path, how: str, end: str, text: str, content: Mapping[str
     write_json(path.with_suffix(".json"), {"note": note, **content, **made})
     write_text(path.with_suffix(".md"), f"{note}\n\n{text}\n\n```bash\n{command}\n```\n")
     return note
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file, whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:

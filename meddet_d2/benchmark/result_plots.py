@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from meddet_d2.data.registration import data_note
 from meddet_d2.distillation import TASK_REGISTRY, task_for
 from meddet_d2.drawing import COLORS
-from meddet_d2.evaluation.detection_evaluator import data_note
 from meddet_d2.files import replacing
 
 from .report_parts import mean_and_sd
@@ -92,7 +92,7 @@ def draw_speed(milliseconds: Mapping[str, Mapping[str, Mapping[str, float]]], ou
 
 
 def _by_method(rows: Sequence[RowResult]) -> Figure:
-    """A panel for each table: every seed a dot, mean and sample standard deviation beside it."""
+    """A panel for each table: every seed a dot, the mean a diamond with the sample standard deviation."""
     tables = _tables(rows)
     heights = [len(group) for group in tables.values()]
     figure = Figure(figsize=(9, 1.2 + 0.36 * sum(heights) + 0.5 * len(tables)), layout="constrained", dpi=130)

@@ -1,14 +1,13 @@
 """From the records of a results folder to tables.md, results.csv and results.json.
 
-Every figure of ours is in percent and comes from the json records alone; the paper's stand in columns of their own.
+Every figure of ours is in percent and comes from the json records alone; the paper's stand in separate columns.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from meddet_d2.evaluation.detection_evaluator import data_note
-from meddet_d2.files import write_json
+from meddet_d2.data.registration import data_note
+from meddet_d2.files import write_json, write_text
 
 from ..provenance import describe_hardware
 from . import report_parts as parts
@@ -68,7 +67,7 @@ def write_report(folder: ResultsFolder) -> None:
     rows = collect(folder)
     write_json(folder.path / "results.json", summary(rows))
     parts.write_csv(folder.path / "results.csv", [line for row in rows for line in _csv_lines(row)])
-    parts.write_text(folder.path / "tables.md", _tables(folder, rows))
+    write_text(folder.path / "tables.md", _tables(folder, rows))
 
 
 def summary(rows: Sequence[RowResult]) -> list[dict]:
@@ -89,18 +88,6 @@ def summary(rows: Sequence[RowResult]) -> list[dict]:
         }
         for row in rows
     ]
-
-
-def in_words(result: Mapping) -> str:
-    """An entry of results.json, with a seed done, as the header of its config tells it."""
-    words = f"AP50 {parts.mean_and_sd(result['ap50_mean'], None)}"
-    if result["ap50_sd"] is not None:
-        words += f", sd {result['ap50_sd']:.1f}"
-    words += f", seeds {' '.join(map(str, result['seeds']))}"
-    if "commits" in result:  # results.json had none of these before
-        commits = ", ".join(re.sub(r"\b([0-9a-f]{7})[0-9a-f]{33}\b", r"\1", commit) for commit in result["commits"])
-        words += f"; commit {commits}, {result['hours']:.2f} hours on {'; '.join(result['hardware'])}"
-    return f"{words}."
 
 
 def _csv_lines(row: RowResult) -> list[dict]:

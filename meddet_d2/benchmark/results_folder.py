@@ -18,15 +18,16 @@ from pathlib import Path
 import yaml
 from filelock import FileLock, Timeout
 
-from meddet_d2.files import write_json
+from meddet_d2.config.loading import entries
+from meddet_d2.files import write_json, write_text
 
 from .plan import WEIGHTS, Run, identity
-from .report_parts import read_json, write_text
+from .report_parts import read_json
 from .suite import Suite
 
 RECORD = "run.json"
 OUTCOME = "outcome.json"
-# What tells the entries of plan.json apart.
+# The keys that name an entry of plan.json.
 PLACE = ("table", "row", "seed")
 
 
@@ -152,20 +153,14 @@ class ResultsFolder:
         """The keys in which the config of a run in the folder differs from a new one's."""
         try:
             old = yaml.safe_load((self.path / key / "config.yaml").read_text(encoding="utf-8"))
-            before, after = (_flat(identity(content)) for content in (old, yaml.safe_load(run.cfg.dump())))
+            contents = (identity(content) for content in (old, yaml.safe_load(run.cfg.dump())))
+            before, after = ({k: v for k, v in entries(one) if not isinstance(v, dict)} for one in contents)
         except (OSError, KeyError, yaml.YAMLError):
             return "its config.yaml is gone"
         names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
         shown = [f"{name} {before.get(name)} -> {after.get(name)}" for name in names[:4]]
         more = f" and {len(names) - 4} more keys" if len(names) > 4 else ""
         return ", ".join(shown) + more if names else "its teachers differ"
-
-
-def _flat(content: dict, prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for name, value in content.items():
-        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
-    return flat
 
 
 def _by_place(entries: Iterable[dict]) -> dict[tuple[str, str, int], dict]:

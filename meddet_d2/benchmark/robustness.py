@@ -1,7 +1,7 @@
 """Trained networks under MRI noise: every corruption in every severity, on the same corrupted images for all of them.
 
-What is measured goes into robustness.json after each condition (a corruption in a severity, or "clean"), so that a run
-that was stopped goes on where it was. robustness_report.py makes tables and a picture of it.
+What is measured goes into robustness.json after each condition (a corruption in a severity, or "clean"). So a run that
+was stopped goes on where it was. robustness_report.py makes tables and a picture of it.
 """
 
 import contextlib

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from meddet_d2.evaluation.detection_evaluator import data_note
-from meddet_d2.files import write_json
+from meddet_d2.data.registration import data_note
+from meddet_d2.files import write_json, write_text
 
 from ..provenance import describe_hardware
 from . import report_parts as parts
@@ -118,7 +118,7 @@ def write(content: dict, output: Path) -> str:
         ),
         "seeds of the noise": "made of corruption, severity and the image's id",
     }
-    parts.write_text(output / "robustness.md", f"{text}\n\n{parts.history(facts, content['commands'])}\n")
+    write_text(output / "robustness.md", f"{text}\n\n{parts.history(facts, content['commands'])}\n")
     draw_robustness(content, output / "robustness.png")
     return text
 

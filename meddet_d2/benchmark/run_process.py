@@ -62,7 +62,7 @@ class Job:
         if threads is not None:
             environment |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         with open(self.log, "ab") as output:
-            # A session of its own: Ctrl-C reaches the benchmark alone, which then stops the run. The pipe is closed by
+            # A new session: Ctrl-C reaches the benchmark alone, which then stops the run. The pipe is closed by
             # the system when the benchmark is killed, and no other run inherits it: the worker ends then.
             self.child = subprocess.Popen(
                 [*command, str(self.run.folder)],

@@ -65,7 +65,7 @@ class Progress:
     def left(self, at_work: Sequence[tuple[Run, float]] = ()) -> float | None:
         """Seconds until all runs are done, by the durations so far; None before the first.
 
-        Every waiting run goes where a run ends first, so that the last one, with nothing beside it, counts in full.
+        Every waiting run goes where a run ends first, so that the last one, which runs alone, counts in full.
 
         Args:
             at_work: the runs at work and their seconds so far.

@@ -1,4 +1,4 @@
-"""Makes the runs of a plan, one or several at once, each in a process of its own."""
+"""Makes the runs of a plan, one or several at once, each in a separate process."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

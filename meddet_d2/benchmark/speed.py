@@ -136,7 +136,7 @@ def time_nmode2(report: SpeedReport, device: str = "cpu") -> None:
 
 
 def time_deployed(report: SpeedReport, configs: Mapping[str, Path], size: int) -> None:
-    """The student eager, exported and in int8, with and without nmODE^2; beside it the light student and a teacher.
+    """The student eager, exported and in int8, with and without nmODE^2; and the light student and a teacher.
 
     Args:
         report: gets the groups "student", "nano" and more of "nmode2".

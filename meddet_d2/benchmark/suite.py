@@ -108,25 +108,22 @@ def check_seeds(seeds: Any, where: str) -> tuple[int, ...]:
 def _rows(content: dict, path: Path, key: str) -> tuple[Row, ...]:
     rows: dict[str, Row] = {}
     for number, item in enumerate(content.get(key, []), 1):
-        row = _row(item, path, f"{path}, {key}, entry {number}")
+        if isinstance(item, dict):
+            item = {**dict.fromkeys(("table", "row", "config")), **item}
+        item = _checked(item, ROW_KEYS, f"{path}, {key}, entry {number}")
+        where = f"{path}, table {item['table']}, {item['row']}"
+        row = Row(
+            table=item["table"],
+            name=item["row"],
+            config=path.parent / item["config"],
+            seeds=check_seeds(item["seeds"], where) if "seeds" in item else None,
+            paper=_checked(item.get("paper", {}), PAPER_KEYS, f"{where}, paper"),
+            teacher=item.get("teacher", False),
+        )
         if row.label in rows:
             raise ValueError(f"{path} has {row.label} twice; give one of them another name.")
         rows[row.label] = row
     return tuple(rows.values())
-
-
-def _row(item: Any, path: Path, where: str) -> Row:
-    needed = dict.fromkeys(("table", "row", "config"))
-    item = _checked({**needed, **item} if isinstance(item, dict) else item, ROW_KEYS, where)
-    where = f"{path}, table {item['table']}, {item['row']}"
-    return Row(
-        table=item["table"],
-        name=item["row"],
-        config=path.parent / item["config"],
-        seeds=check_seeds(item["seeds"], where) if "seeds" in item else None,
-        paper=_checked(item.get("paper", {}), PAPER_KEYS, f"{where}, paper"),
-        teacher=item.get("teacher", False),
-    )
 
 
 def _checked(content: Any, kinds: Mapping[str, type | None], where: str) -> dict:

@@ -1,4 +1,4 @@
-"""Trained networks to be tested again: the finished runs of a results folder, or checkpoints of one's own."""
+"""Trained networks to be tested again: the finished runs of a results folder, or given checkpoints."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,9 +45,6 @@ class Network:
         Raises:
             FileNotFoundError, ValueError: a file is missing or wrong; the message names the network and the file.
         """
-        for path in (self.config, self.weights):
-            if not path.is_file():
-                raise FileNotFoundError(f"{self.label}: {path} does not exist; correct the path or train it first.")
         try:
             self.cfg = load_config(str(self.config))
             if not torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""One run in a process of its own: ``python -m meddet_d2.benchmark.worker <run folder>``.
+"""One run in a separate process: ``python -m meddet_d2.benchmark.worker <run folder>``.
 
 It reads config.yaml there, trains, evaluates, and writes outcome.json. The benchmark starts it, and a run that is
 killed or runs out of memory takes nothing else along. Its standard input is a pipe whose end means that the

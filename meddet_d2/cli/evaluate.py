@@ -27,14 +27,14 @@ from detectron2.utils.logger import setup_logger
 
 from ..command import add_config, add_overrides, guarded, new_parser
 from ..data import cdh_layout, register_datasets
+from ..data.registration import data_note
 from ..deploy import ModelCard
 from ..engine import evaluate
 from ..engine.guards import check_config
 from ..evaluation.clinical import Measurement, Settings, read_study
 from ..evaluation.clinical.clinical_page import interval, percent, write_page
 from ..evaluation.clinical.figure_files import COLUMNS, RECORD, REPORT, write_figures
-from ..evaluation.detection_evaluator import data_note
-from ..files import checksum, replacing
+from ..files import checksum, replacing, write_text
 from ..layout.data_set import CDH_CLASSES, DataSet
 from ..layout.validate import PATIENT_KEY
 from ..pages import RESEARCH_USE
@@ -123,8 +123,7 @@ def run(args: argparse.Namespace) -> None:
         if not args.detections:
             with replacing(args.output / DETECTIONS) as temporary:
                 shutil.copyfile(detections, temporary)
-        with replacing(args.output / REPORT) as temporary:
-            temporary.write_text(page, encoding="utf-8")
+        write_text(args.output / REPORT, page)
     _tell(record)
     print(f"{args.output}: {', '.join(written)}")
 

@@ -5,7 +5,7 @@ import functools
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def load_config(path: str, overrides: Sequence = (), *, overlay: str | None = No
         raise ValueError(f"The overrides must be KEY VALUE pairs, but the last one has no value: {overrides[-1]}.")
     cfg = get_cfg()
     add_meddet_config(cfg)
-    optional = {key for key, value in _entries(cfg) if value is None}
+    optional = {key for key, value in entries(cfg) if value is None}
     try:
         for given in (path, overlay):
             if given is None:
@@ -123,7 +123,7 @@ def _find_teacher(entry: str, folders: Iterable[Path]) -> str:
 
 def _refuse_empty(cfg: CN, optional: set[str], where: str) -> None:
     """Raise a ValueError for a key without a value, which a config takes for any type."""
-    empty = [key for key, value in _entries(cfg) if value is None and key not in optional]
+    empty = [key for key, value in entries(cfg) if value is None and key not in optional]
     if empty:
         raise ValueError(f"{where}: {empty[0]} has no value; give it one, or leave it out.")
 
@@ -191,13 +191,13 @@ def _find(name: str, folders: Iterable[Path]) -> str:
 
 def _suggestion(cfg: CN, message: str) -> str:
     """The existing keys that look most like the one a message ends with."""
-    close = difflib.get_close_matches(message.split()[-1], [key for key, _ in _entries(cfg)], n=2)
+    close = difflib.get_close_matches(message.split()[-1], [key for key, _ in entries(cfg)], n=2)
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
-def _entries(node: CN, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key, by its whole name, with its value; sections too."""
+def entries(node: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key of a config or of its plain dicts, by its whole name, with its value; sections too."""
     for key, value in node.items():
         yield prefix + key, value
-        if isinstance(value, CN):
-            yield from _entries(value, f"{prefix}{key}.")
+        if isinstance(value, dict):
+            yield from entries(value, f"{prefix}{key}.")

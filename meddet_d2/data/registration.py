@@ -19,6 +19,13 @@ from ..places import expanded
 _KEYS = ("name", "json", "images", "patient_key", "findings", "class_from", "class_names", "thing")
 # By the name of a data set, those that a config has on another side of it: TRAIN, VALIDATION.DATASETS and TEST.
 _OTHER_SIDES: dict[str, list[str]] = {}
+# What results on a data set must never be taken for, by a part of its name.
+_SPIDER = ("spider_lumbar", "spider_bulging", "spider_pfirrmann")
+NOTES = {
+    "phantom": "synthetic phantom, not patients",
+    **dict.fromkeys(_SPIDER, "lumbar spines of SPIDER, not cervical and not CDH-1848"),
+}
+NO_PATIENTS = "split by image, since its patients are not known: images of one patient may be on both sides"
 
 logger = logging.getLogger(__name__)
 
@@ -209,3 +216,18 @@ def check_classes(cfg: CfgNode) -> None:
                 )
         check_count(cfg, names, f"{first} has")
         choose_findings(names, cfg.TEST.FINDINGS, ())
+
+
+def data_note(dataset_name: str, data_set: DataSet | None = None) -> str:
+    """What every table on a data set must say about it; empty where there is nothing to say.
+
+    Args:
+        dataset_name: by which data with a note are known.
+        data_set: the one registered by that name, if not given.
+    """
+    notes = [note for part, note in NOTES.items() if part in dataset_name][:1]
+    if data_set is None and dataset_name in DatasetCatalog:
+        data_set = MetadataCatalog.get(dataset_name).get("data_set")
+    if data_set is not None and not data_set.patient_key:
+        notes.append(NO_PATIENTS)
+    return "; ".join(notes)

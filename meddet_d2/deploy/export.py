@@ -16,7 +16,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
 from ..data import MedDetDatasetMapper
-from ..files import checksum, replacing
+from ..files import checksum, replacing, write_text
 from ..modeling.weights import CLASSES
 from ..provenance import provenance_now
 from . import gfl_export, graph  # noqa: F401  importing an exporter registers it
@@ -68,8 +68,7 @@ def export(
             temporary.write_bytes(content)
     card = replace(card, files={name: checksum(output / name) for name in contents})
     # The card is written last: a folder whose card is there is whole.
-    with replacing(output / CARD) as temporary:
-        temporary.write_text(card.to_json(), encoding="utf-8")
+    write_text(output / CARD, card.to_json())
     return card
 
 

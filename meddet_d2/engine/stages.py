@@ -89,7 +89,7 @@ def run_distillation(cfg: CfgNode, *, resume: bool = False) -> dict:
     check_same("trainings to make", [f"{stage.name} in {stage.cfg.OUTPUT_DIR}" for stage in stages])
     for stage in stages:
         check_schedule(stage.cfg)
-    rows: list[summary.NetworkRow] = []
+    rows: list[dict] = []
     start = time.perf_counter()
     for number, stage in enumerate(stages, start=1):
         elapsed = time.perf_counter() - start
@@ -125,7 +125,7 @@ def check_distillation(cfg: CfgNode) -> None:
     check_forward(networks, max(cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TEST))
 
 
-def _evaluate_teachers(cfg: CfgNode, teachers: TeacherBank) -> list[summary.NetworkRow]:
+def _evaluate_teachers(cfg: CfgNode, teachers: TeacherBank) -> list[dict]:
     if not cfg.DISTILL.TEACHERS.EVALUATE:
         return []
     rows = []
@@ -139,12 +139,12 @@ def _evaluate_teachers(cfg: CfgNode, teachers: TeacherBank) -> list[summary.Netw
     return rows
 
 
-def _row(cfg: CfgNode, name: str, detector: nn.Module, results: dict) -> summary.NetworkRow:
+def _row(cfg: CfgNode, name: str, detector: nn.Module, results: dict) -> dict:
     batch = next(iter(MedDetTrainer.build_test_loader(cfg, cfg.DATASETS.TEST[0])))
-    return summary.NetworkRow.measure(name, detector, results, batch)
+    return summary.measure(name, detector, results, batch)
 
 
-def _report(cfg: CfgNode, rows: list[summary.NetworkRow], student: nn.Module) -> None:
+def _report(cfg: CfgNode, rows: list[dict], student: nn.Module) -> None:
     dataset = cfg.DATASETS.TEST[0]
     table = summary.write(rows, cfg.OUTPUT_DIR, dataset_name=dataset)
     picture = os.path.join(cfg.OUTPUT_DIR, "predictions.png")

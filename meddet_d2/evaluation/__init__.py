@@ -3,12 +3,10 @@
 from .comparison_pictures import draw_comparison, draw_test_images
 from .detection_evaluator import DetectionEvaluator
 from .evaluators import EVALUATOR_REGISTRY, evaluator_for, first_metrics
-from .summary import NetworkRow
 
 __all__ = [
     "EVALUATOR_REGISTRY",
     "DetectionEvaluator",
-    "NetworkRow",
     "draw_comparison",
     "draw_test_images",
     "evaluator_for",

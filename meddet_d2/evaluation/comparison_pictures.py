@@ -15,11 +15,11 @@ from torch import nn
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode, Instances
+from meddet_d2.data.registration import data_note
 from meddet_d2.drawing import BACKGROUND, CAPTION, FAINT, FOREGROUND, Box, draw_legend, draw_panel, font_of
 from meddet_d2.files import replacing
 from meddet_d2.formats import read_image
 
-from .detection_evaluator import data_note
 from .timing import inferring
 
 # Pixels: around the sheet and between cases; between the panels of a case.

@@ -11,32 +11,23 @@ import logging
 import math
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from tabulate import tabulate
-from torch import nn
 
 import detectron2
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import COCOEvaluator
+from meddet_d2.data.registration import data_note
 from meddet_d2.files import write_json
-from meddet_d2.layout.data_set import DataSet
 
+from .comparison_pictures import draw_test_images
 from .evaluators import EVALUATOR_REGISTRY
 
 logger = logging.getLogger(__name__)
 
 METRICS = ("AP", "AP50", "AP75", "recall50")
-# What results on a data set must never be taken for, by a part of its name.
-_SPIDER = ("spider_lumbar", "spider_bulging", "spider_pfirrmann")
-NOTES = {
-    "phantom": "synthetic phantom, not patients",
-    **dict.fromkeys(_SPIDER, "lumbar spines of SPIDER, not cervical and not CDH-1848"),
-}
-NO_PATIENTS = "split by image, since its patients are not known: images of one patient may be on both sides"
 
 
 @EVALUATOR_REGISTRY.register()
@@ -47,9 +38,9 @@ class DetectionEvaluator(COCOEvaluator):
     ``APs``, ``APm``, ``APl`` and, for each class, ``AP-<class>``, ``AP50-<class>``, ``AP75-<class>`` and
     ``recall50-<class>``. All are percentages in [0, 100], not rounded.
 
-    ``recall50`` is the share of the annotated boxes that have a detection of their class at IoU >= 0.5 among the 100
-    best scored of the image, at no score threshold, averaged over the classes. (MedDet's tables print a recall next to
-    an mAP without defining either; this pair is the likeliest reading.)
+    ``recall50`` is the share of the annotated boxes that have a detection of their class at IoU >= 0.5. It is averaged
+    over the classes, and takes the 100 best scored detections of an image, at no score threshold. (MedDet's tables
+    print a recall next to an mAP without defining either; this pair is the likeliest reading.)
 
     A class without any box has no metrics: NaN, and it is left out of the means. Healthy images stay in: each detection
     on one counts as false. A detector that finds nothing has 0.0, not NaN, for every class that has boxes.
@@ -67,6 +58,7 @@ class DetectionEvaluator(COCOEvaluator):
 
     RESULT = "boxes"
     PRIMARY = "bbox/AP50"
+    draw = staticmethod(draw_test_images)
 
     def __init__(
         self,
@@ -97,14 +89,6 @@ class DetectionEvaluator(COCOEvaluator):
         if self._output_dir and "bbox" in results:
             write_json(os.path.join(self._output_dir, "evaluation.json"), self._record(results["bbox"]))
         return results
-
-    @staticmethod
-    def draw(network: nn.Module, loader: Any, dataset_name: str, path: str) -> None:
-        """Write a picture of some images with their annotated and with their detected boxes."""
-        # Here, because that module asks this one what to say of a data set.
-        from .comparison_pictures import draw_test_images
-
-        draw_test_images(network, loader, dataset_name, path)
 
     def _derive_coco_results(
         self, coco_eval: COCOeval | None, iou_type: str, class_names: Sequence[str] | None = None
@@ -191,21 +175,6 @@ def class_metrics(coco_eval: COCOeval) -> dict[str, list[float]]:
     at50, at75 = (int(np.abs(thresholds - threshold).argmin()) for threshold in (0.5, 0.75))
     values = precision, precision[:, at50], precision[:, at75], recall[:, at50]
     return {metric: [_percent(one) for one in of_classes] for metric, of_classes in zip(METRICS, values, strict=True)}
-
-
-def data_note(dataset_name: str, data_set: DataSet | None = None) -> str:
-    """What every table on a data set must say about it; empty where there is nothing to say.
-
-    Args:
-        dataset_name: by which data with a note are known.
-        data_set: the one registered by that name, if not given.
-    """
-    notes = [note for part, note in NOTES.items() if part in dataset_name][:1]
-    if data_set is None and dataset_name in DatasetCatalog:
-        data_set = MetadataCatalog.get(dataset_name).get("data_set")
-    if data_set is not None and not data_set.patient_key:
-        notes.append(NO_PATIENTS)
-    return "; ".join(notes)
 
 
 def coco_of(content: dict) -> COCO:

@@ -9,7 +9,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -18,15 +17,6 @@ from tqdm import tqdm
 
 # Fewer values have no quartiles.
 LEAST_ROUNDS = 3
-
-
-@dataclass(frozen=True)
-class Throughput:
-    """Images per second: the median of several timed calls, and the quartiles on either side of it."""
-
-    median: float
-    low: float
-    high: float
 
 
 @contextmanager
@@ -50,13 +40,16 @@ def throughputs(
     rounds: int = 11,
     warmup: int = 2,
     max_seconds: float = float("inf"),
-) -> dict[str, Throughput]:
+) -> dict[str, dict[str, float]]:
     """Images per second of several detectors, from decoded images to boxes, interleaved.
 
     Args:
         models: by name, on their device; each is left in the mode it was in.
         batch: what each is called with.
         rounds, warmup, max_seconds: as in :func:`interleaved_seconds`.
+
+    Returns:
+        :func:`quartiles` of each.
 
     Raises:
         ValueError: an empty batch, fewer than 3 rounds, or no model.
@@ -66,7 +59,7 @@ def throughputs(
     with inferring(*models.values()):
         calls = {name: partial(model, batch) for name, model in models.items()}
         seconds = interleaved_seconds(calls, rounds=rounds, warmup=warmup, max_seconds=max_seconds)
-    return {name: Throughput(**quartiles([len(batch) / value for value in values])) for name, values in seconds.items()}
+    return {name: quartiles([len(batch) / value for value in values]) for name, values in seconds.items()}
 
 
 def quartiles(values: Sequence[float]) -> dict[str, float]:

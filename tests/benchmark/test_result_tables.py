@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from meddet_d2.benchmark import result_plots, write_report
-from meddet_d2.benchmark.result_tables import PAPER_MAP, PAPER_RECALL, collect, in_words
+from meddet_d2.benchmark.result_tables import PAPER_MAP, PAPER_RECALL, collect
 from meddet_d2.distillation import TASK_REGISTRY
 from meddet_d2.files import write_json
 
@@ -75,10 +75,6 @@ def test_the_summary_is_what_the_issue_asks_for(results):
         "commits": ["c" * 40], "hours": 1.5, "hardware": ["AMD EPYC, 2 thread(s)"],
     }  # fmt: skip
     assert summary[1]["seeds"] == [1] and summary[1]["ap50_mean"] == 70.0 and summary[1]["ap50_sd"] is None
-    assert in_words(summary[0]) == (
-        "AP50 62.0, sd 2.0, seeds 1 2 3; commit ccccccc, 1.50 hours on AMD EPYC, 2 thread(s)."
-    )
-    assert in_words(summary[1]).startswith("AP50 70.0, seeds 1;")
     assert [row["ap50_mean"] for row in summary] == [62.0, 70.0, 55.5, None, None]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from meddet_d2.config import load_config
-from meddet_d2.config.loading import PATHS, _entries
+from meddet_d2.config.loading import PATHS, entries
 
 
 def value_of(cfg, key):
@@ -27,7 +27,7 @@ def test_every_key_of_a_path_is_known():
     """By their names: another key of a path belongs into PATHS."""
     cfg = load_config(str(Path(__file__).resolve().parents[2] / "configs" / "meddet.yaml"))
     ends = ("DIR", "WEIGHTS", "CONFIGS", "CONFIG", "FILE", "FOLDER", "PATH", "ROOT")
-    named = {key for key, value in _entries(cfg) if key.split(".")[-1].split("_")[-1] in ends}
+    named = {key for key, value in entries(cfg) if key.split(".")[-1].split("_")[-1] in ends}
     # Weights of losses, not files.
     assert named - {"DISTILL.MEDDET.LEVEL_WEIGHTS"} == {
         key for key in PATHS if key.split(".")[-1].split("_")[-1] in ends

@@ -9,7 +9,8 @@ import meddet_d2
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from meddet_d2.config.class_names import class_count, class_names
 from meddet_d2.data import register_datasets
-from meddet_d2.evaluation.detection_evaluator import NO_PATIENTS, DetectionEvaluator, data_note
+from meddet_d2.data.registration import NO_PATIENTS, data_note
+from meddet_d2.evaluation import DetectionEvaluator
 from meddet_d2.modeling.weights import check_classes
 
 QUICK = """_BASE_: "{base}"

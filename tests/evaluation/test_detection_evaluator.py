@@ -11,8 +11,8 @@ import meddet_d2  # noqa: F401
 from meddet_d2 import files as result_files
 from detectron2.data import MetadataCatalog
 from detectron2.structures import Boxes, Instances
+from meddet_d2.data.registration import data_note
 from meddet_d2.evaluation import DetectionEvaluator
-from meddet_d2.evaluation.detection_evaluator import data_note
 
 CLASSES = ("protrusion", "non-protrusion")
 SIZE = 400

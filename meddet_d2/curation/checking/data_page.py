@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from meddet_d2.drawing import Box, draw_legend, draw_panel
-from meddet_d2.files import replacing
+from meddet_d2.files import write_text
 from meddet_d2.pages import picture, plot, render
 
 from ...formats import read_image
@@ -74,8 +74,7 @@ def write_page(report: Report, path: Path) -> None:
         healthy=HEALTHY,
         samples=[(split.name, _sample(report, split.images, len(classes))) for split in report.splits],
     )
-    with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_text(path, page)
 
 
 def _lead(report: Report) -> str:
