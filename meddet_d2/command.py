@@ -16,17 +16,19 @@ MISTAKES = (ValueError, OSError, KeyError, ImportError, FloatingPointError)
 INTERRUPTED, CUT_OFF = 130, 141
 
 
-def new_parser(description: str | None, prog: str | None) -> argparse.ArgumentParser:
-    """A parser with the option that every command has.
+def new_parser(description: str | None, prog: str | None, *, plugins: bool = True) -> argparse.ArgumentParser:
+    """A command's parser.
 
     Args:
         description: shown by --help as it is.
-        prog: how the command was called; None for the script's own name.
+        prog: how the command was called; None for the script's name.
+        plugins: with --plugin; False where the commands below it have the option.
     """
     parser = argparse.ArgumentParser(
         prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_plugins(parser)
+    if plugins:
+        add_plugins(parser)
     return parser
 
 
@@ -101,6 +103,27 @@ def guarded(
         if keep_traceback:
             print(f"What a bug report needs is in {keep_traceback()}; look for names in it first.", file=sys.stderr)
         raise
+
+
+def command_main(
+    parse_args: Callable[[list[str], str | None], argparse.Namespace],
+    run: Callable[[argparse.Namespace], int | None],
+    **settings: Any,
+) -> Callable[..., int]:
+    """The ``main`` of a command.
+
+    Args:
+        parse_args: reads the command line; its second argument is how the command was called.
+        run: the work, of which :func:`guarded` makes an exit status.
+        settings: of :func:`guarded`.
+    """
+
+    def main(arguments: list[str], prog: str | None = None) -> int:
+        """Run the command line; returns the exit status."""
+        args = parse_args(arguments, prog)
+        return guarded(lambda: run(args), plugins=args.plugin, **settings)
+
+    return main
 
 
 def printable_streams() -> None:

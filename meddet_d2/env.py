@@ -15,7 +15,7 @@ import meddet_d2
 import detectron2
 from detectron2.utils.collect_env import collect_env_info
 
-from .command import guarded, new_parser
+from .command import command_main, new_parser
 from .places import config_folder, datasets_root
 
 # setup.py's, by what they are for.
@@ -156,10 +156,9 @@ def _shown(path: Path, missing: str = "not there") -> str:
     return str(path) if path.exists() else f"{path} ({missing})"
 
 
-def main(arguments: list[str], prog: str | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    args = new_parser(__doc__, prog).parse_args(arguments)
-    return guarded(lambda: print(report()), plugins=args.plugin)
+main = command_main(
+    lambda arguments, prog: new_parser(__doc__, prog).parse_args(arguments), lambda args: print(report())
+)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,31 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def refuse_existing(output: Path, names: Iterable[str], *, force: bool) -> None:
+    """Look, before any work, whether a folder for results can take them.
+
+    Raises:
+        ValueError: it is a file, or holds some of ``names`` and ``force`` is not set. One line.
+    """
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"{output} is a file; give --output a folder.")
+    there = [name for name in names if (output / name).exists()]
+    if there and not force:
+        raise ValueError(f"{output} holds {', '.join(there)} already; add --force to replace earlier results.")
+
+
+def check_key(key: Path, output: Path, *, force: bool) -> None:
+    """Look, before any work, whether the secret table of who is who can be written.
+
+    Raises:
+        ValueError: it would lie in the folder of results, or replace a file and ``force`` is not set. One line.
+    """
+    if key.resolve().is_relative_to(output.resolve()):
+        raise ValueError(f"--key {key} lies in {output}, which is to be passed on; put it elsewhere.")
+    if key.exists() and not force:
+        raise ValueError(f"--key {key} is there already; add --force to replace it.")
 
 
 def read_text(path: str | os.PathLike) -> str:

@@ -1,4 +1,4 @@
-"""yaml that can do no harm."""
+"""Results that replace no others by an accident, and yaml that can do no harm."""
 
 import pytest
 
@@ -11,6 +11,18 @@ def refused(path, text: str | bytes) -> str:
         files.read_yaml(path)
     assert type(caught.value) is ValueError and "\n" not in str(caught.value)
     return str(caught.value).removeprefix(str(path))
+
+
+def test_nothing_is_overwritten_by_an_accident(tmp_path):
+    files.refuse_existing(tmp_path / "new", ["a.csv"], force=False)
+    (tmp_path / "mine.txt").write_text("")
+    files.refuse_existing(tmp_path, ["a.csv", "b"], force=False)
+    (tmp_path / "b").mkdir()
+    with pytest.raises(ValueError, match="holds b already; add --force to replace earlier results"):
+        files.refuse_existing(tmp_path, ["a.csv", "b"], force=False)
+    files.refuse_existing(tmp_path, ["a.csv", "b"], force=True)
+    with pytest.raises(ValueError, match="is a file; give --output a folder"):
+        files.refuse_existing(tmp_path / "mine.txt", ["a.csv"], force=True)
 
 
 def test_plain_values_and_small_aliases(tmp_path):

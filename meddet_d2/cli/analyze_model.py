@@ -17,7 +17,7 @@ import sys
 import meddet_d2
 from detectron2.modeling import build_model
 
-from ..command import add_config, add_overrides, guarded, new_parser
+from ..command import add_config, add_overrides, command_main, new_parser
 from ..evaluation.complexity import count, format_table
 
 
@@ -47,7 +47,4 @@ def run(args: argparse.Namespace) -> None:
         print(format_table(figures))
 
 
-def main(arguments: list[str], prog: str | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    args = parse_args(arguments, prog)
-    return guarded(lambda: run(args), plugins=args.plugin)
+main = command_main(parse_args, run)

@@ -38,7 +38,7 @@ from ..benchmark import result_plots as plots
 from ..benchmark import trained_networks as networks
 from ..benchmark.plan import relative
 from ..benchmark.suite import select
-from ..command import add_plugins, guarded
+from ..command import add_plugins, command_main, new_parser
 from ..data.mri_noise import CORRUPTIONS, SEVERITIES, check_libraries
 from ..places import given_config, given_path
 from ..provenance import without_home
@@ -58,9 +58,7 @@ SIZE = ("--size", {"type": int, "default": 512, "help": "height and width in pix
 
 
 def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__, prog, plugins=False)
     commands = parser.add_subparsers(dest="command", required=True)
 
     def add(function: Callable, help: str, *options: tuple[str, dict]) -> argparse.ArgumentParser:
@@ -110,11 +108,12 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
     noise.add_argument("--severities", nargs="+", type=int, default=SEVERITIES, metavar="N", help="default: 1 to 5")
     noise.add_argument("--batch", type=int, default=8, metavar="N", help="images at once (default: 8)")
 
-    arguments, overrides = _split_overrides(arguments)
-    args = parser.parse_args(arguments)
+    options, overrides = _split_overrides(arguments)
+    args = parser.parse_args(options)
     if overrides and args.command != "run":
         parser.error(f"{args.command} takes no KEY VALUE pairs, but got {' '.join(overrides)}")
     args.overrides = overrides
+    args.command_line = without_home(f"{prog or 'python tools/benchmark.py'} {shlex.join(arguments)}")
     return args
 
 
@@ -227,8 +226,4 @@ def _report(folder: ResultsFolder, *, time_networks: bool) -> None:
     print(f"Results: {folder.path / 'tables.md'}, results.csv, results.json and pictures beside them.")
 
 
-def main(arguments: list[str], prog: str | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    args = parse_args(arguments, prog)
-    args.command_line = without_home(f"{prog or 'python tools/benchmark.py'} {shlex.join(arguments)}")
-    return guarded(lambda: args.function(args), plugins=args.plugin, stopped="Stopped; the same command continues.")
+main = command_main(parse_args, lambda args: args.function(args), stopped="Stopped; the same command continues.")

@@ -16,7 +16,7 @@ from tabulate import tabulate
 
 import meddet_d2
 
-from ..command import MISTAKES, add_config, guarded, new_parser
+from ..command import MISTAKES, add_config, command_main, new_parser
 from ..curation.checking import Report, check_data
 from ..curation.checking.annotation_checks import find_json_files
 from ..curation.checking.data_page import write_page
@@ -31,21 +31,18 @@ NOTHING_CHECKED = 2
 
 def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namespace:
     parser = new_parser(__doc__, prog)
-    parser.add_argument(
-        "inputs", nargs="*", type=given_path, metavar="FOLDER_OR_JSON", help="a data set, or its json files"
-    )
-    parser.add_argument(
-        "--images", type=given_path, metavar="DIR", help="its images (default: images/ beside each json)"
-    )
-    parser.add_argument("--dataset", action="append", default=[], metavar="NAME", help="a registered data set")
+    option = parser.add_argument
+    option("inputs", nargs="*", type=given_path, metavar="FOLDER_OR_JSON", help="a data set, or its json files")
+    option("--images", type=given_path, metavar="DIR", help="its images (default: images/ beside each json)")
+    option("--dataset", action="append", default=[], metavar="NAME", help="a registered data set")
     add_config(parser, help="for --dataset: the yaml whose DATASETS.PHANTOM counts")
-    parser.add_argument(
+    option(
         "--patient-key", metavar="KEY", help=f'of an image record; "": patients are not known (default: {PATIENT_KEY})'
     )
-    parser.add_argument("--output", type=given_path, metavar="DIR", help=f"write {FINDINGS}, {COUNTS} and {PAGE} there")
-    parser.add_argument("--strict", action="store_true", help="warnings give exit status 1, too")
-    parser.add_argument("--quiet", action="store_true", help="print the findings and nothing else")
-    parser.add_argument("--force", action="store_true", help="replace the files of an earlier check")
+    option("--output", type=given_path, metavar="DIR", help=f"write {FINDINGS}, {COUNTS} and {PAGE} there")
+    option("--strict", action="store_true", help="warnings give exit status 1, too")
+    option("--quiet", action="store_true", help="print the findings and nothing else")
+    option("--force", action="store_true", help="replace the files of an earlier check")
     args = parser.parse_args(arguments)
     if not args.inputs and not args.dataset:
         parser.error("name a folder, a json file or --dataset.")
@@ -111,8 +108,7 @@ def _registered(names: list[str], config_file: str | None) -> tuple[list[tuple[P
         except MISTAKES:
             if not Path(json_file).is_file():
                 raise
-        files = find_json_files([Path(json_file)])
-        sources += [(file, Path(metadata.image_root)) for file in files]
+        sources += [(file, Path(metadata.image_root)) for file in find_json_files([Path(json_file)])]
         keys |= {metadata.data_set.patient_key} if metadata.get("data_set") else set()
     if len(keys) > 1:
         raise ValueError(
@@ -141,7 +137,4 @@ def _table(report: Report) -> str:
     return tabulate([headers, *rows], tablefmt="plain", disable_numparse=True, colalign=align)
 
 
-def main(arguments: list[str], prog: str | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    args = parse_args(arguments, prog)
-    return guarded(lambda: run(args), plugins=args.plugin, mistake=NOTHING_CHECKED)
+main = command_main(parse_args, run, mistake=NOTHING_CHECKED)

@@ -1,11 +1,12 @@
 """``meddet COMMAND ...``, also ``python -m meddet_d2 COMMAND ...``: all of the project's commands."""
 
-import argparse
 import importlib
 import sys
 from collections.abc import Sequence
 
 import meddet_d2
+
+from ..command import new_parser
 
 # Command -> its module, which is imported when it is called, and what it does.
 COMMANDS = {
@@ -28,11 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     width = max(map(len, COMMANDS))
     listed = "\n".join(f"  {name:<{width}}  {what}" for name, (_, what) in COMMANDS.items())
-    parser = argparse.ArgumentParser(
-        prog="meddet",
-        description=f"commands:\n{listed}\n\nmeddet COMMAND --help says more.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = new_parser(f"commands:\n{listed}\n\nmeddet COMMAND --help says more.", "meddet", plugins=False)
     parser.add_argument("--version", action="version", version=f"meddet_d2 {meddet_d2.__version__}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND")
     args = parser.parse_args(given[:1])

@@ -10,7 +10,7 @@ import argparse
 
 from safetensors.numpy import save_file
 
-from ..command import guarded, new_parser
+from ..command import command_main, new_parser
 from ..files import replacing
 from ..modeling.pickled_arrays import read_arrays
 from ..places import given_path
@@ -35,7 +35,4 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.output}: {len(weights)} arrays, {sum(value.size for value in weights.values()):,} numbers")
 
 
-def main(arguments: list[str], prog: str | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    args = parse_args(arguments, prog)
-    return guarded(lambda: run(args), plugins=args.plugin)
+main = command_main(parse_args, run)

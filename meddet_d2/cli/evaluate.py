@@ -25,7 +25,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.logger import setup_logger
 
-from ..command import add_config, add_overrides, guarded, new_parser
+from ..command import add_config, add_overrides, command_main, new_parser
 from ..data import cdh_layout, register_datasets
 from ..data.registration import data_note
 from ..deploy import ModelCard
@@ -34,7 +34,7 @@ from ..engine.guards import check_config
 from ..evaluation.clinical import Measurement, Settings, read_study
 from ..evaluation.clinical.clinical_page import interval, percent, write_page
 from ..evaluation.clinical.figure_files import COLUMNS, RECORD, REPORT, write_figures
-from ..files import checksum, replacing, write_text
+from ..files import checksum, refuse_existing, replacing, write_text
 from ..layout.data_set import CDH_CLASSES, DataSet
 from ..layout.validate import PATIENT_KEY
 from ..pages import RESEARCH_USE
@@ -46,7 +46,8 @@ DETECTIONS = "coco_instances_results.json"
 
 def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namespace:
     parser = new_parser(__doc__, prog)
-    parser.add_argument("--output", required=True, type=given_path, metavar="FOLDER", help="where the files go")
+    option = parser.add_argument
+    option("--output", required=True, type=given_path, metavar="FOLDER", help="where the files go")
     network = parser.add_argument_group("a network on DATASETS.TEST")
     add_config(network, help="the yaml that the network was trained by, or any that names the test set")
     network.add_argument("--weights", metavar="FILE", help="its checkpoint (default: MODEL.WEIGHTS of the config)")
@@ -58,19 +59,13 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
     files.add_argument("--images", type=given_path, metavar="FOLDER", help="its images")
     files.add_argument("--name", default="a test set", help="what the page calls it")
     files.add_argument("--patient-key", default=PATIENT_KEY, metavar="KEY", help='of an image record; "": not known')
-    parser.add_argument(
-        "--finding", action="append", default=[], metavar="CLASS", help="makes a patient positive; may be repeated"
-    )
-    parser.add_argument("--card", type=given_path, metavar="FILE", help="card.json of meddet export, for the page")
-    parser.add_argument("--iou", type=float, default=0.5, help="overlap from which a box is found (default: 0.5)")
-    parser.add_argument(
-        "--threshold", type=float, metavar="SCORE", help="operating point, chosen on other patients (default: 0.3)"
-    )
-    parser.add_argument(
-        "--bootstrap", type=int, default=1000, metavar="N", help="resamples of the intervals (default: 1000)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the resampling (default: 0)")
-    parser.add_argument("--force", action="store_true", help="replace the files of an earlier evaluation")
+    option("--finding", action="append", default=[], metavar="CLASS", help="makes a patient positive; may be repeated")
+    option("--card", type=given_path, metavar="FILE", help="card.json of meddet export, for the page")
+    option("--iou", type=float, default=0.5, help="overlap from which a box is found (default: 0.5)")
+    option("--threshold", type=float, metavar="SCORE", help="operating point, chosen on other patients (default: 0.3)")
+    option("--bootstrap", type=int, default=1000, metavar="N", help="resamples of the intervals (default: 1000)")
+    option("--seed", type=int, default=0, help="of the resampling (default: 0)")
+    option("--force", action="store_true", help="replace the files of an earlier evaluation")
     add_overrides(parser)
     return parser.parse_args(arguments)
 
@@ -141,9 +136,7 @@ def _check_usage(args: argparse.Namespace) -> list[str]:
     if args.detections and args.weights:
         raise ValueError("--weights are for running the network, but --detections are given; leave one of them out.")
     written = [RECORD, *COLUMNS, REPORT, *([] if args.detections else [DETECTIONS])]
-    there = [name for name in written if (args.output / name).exists()]
-    if there and not args.force:
-        raise ValueError(f"{args.output} holds {', '.join(there)} already; add --force to replace them.")
+    refuse_existing(args.output, written, force=args.force)
     return written
 
 
@@ -210,7 +203,4 @@ def _tell(record: dict[str, Any]) -> None:
         print(f"{name:<42} {counted}{percent(figure['value'])}{extent and f', {extent}'}")
 
 
-def main(arguments: list[str], prog: str | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    args = parse_args(arguments, prog)
-    return guarded(lambda: run(args), plugins=args.plugin)
+main = command_main(parse_args, run)

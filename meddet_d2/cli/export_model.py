@@ -13,10 +13,11 @@ import argparse
 import meddet_d2
 
 from ..benchmark.plan import config_hash
-from ..command import add_config, add_overrides, guarded, new_parser
+from ..command import add_config, add_overrides, command_main, new_parser
 from ..deploy import Predictor
 from ..deploy.export import CARD, MODEL, calibration_images, export, largest_difference, student_card
 from ..deploy.torch_predictor import load_detector
+from ..files import refuse_existing
 from ..places import given_path
 
 
@@ -33,8 +34,7 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
 
 
 def run(args: argparse.Namespace) -> None:
-    if (args.output / CARD).exists() and not args.force:
-        raise ValueError(f"{args.output} holds an exported model already; add --force to replace it.")
+    refuse_existing(args.output, [CARD], force=args.force)
     if args.calibration_images < 1:
         raise ValueError(f"--calibration-images is {args.calibration_images}; it must be at least 1.")
     cfg = meddet_d2.load_config(args.config_file, args.opts)
@@ -53,7 +53,4 @@ def run(args: argparse.Namespace) -> None:
     print(f"On an image of noise, scores differ from torch's by at most {difference:.1e}.")
 
 
-def main(arguments: list[str], prog: str | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    args = parse_args(arguments, prog)
-    return guarded(lambda: run(args), plugins=args.plugin)
+main = command_main(parse_args, run)

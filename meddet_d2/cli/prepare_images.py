@@ -22,41 +22,34 @@ from ..curation.preparation.assembly import assemble, check_output
 from ..curation.preparation.classes import ClassMap
 from ..curation.preparation.image_folder import prepare_images
 from ..curation.preparation.image_index import find_images
-from ..curation.preparation.key_file import check_key, new_key, write_key
+from ..curation.preparation.key_file import new_key, write_key
 from ..curation.preparation.omissions import Findings
 from ..curation.preparation.ownership import Owners
 from ..curation.preparation.split import draw_split, follow_list, follow_split
 from ..curation.preparation.table import read_table
-from ..files import read_text
+from ..files import check_key, read_text
 from ..formats import Pseudonyms
 from ..layout.data_set_writer import new_folder
-from ..places import datasets_root, given_path
-from .preparation_command import REGISTERED, add_common_arguments, fractions_of, prepare, summarize
+from ..places import given_path
+from .prepare import REGISTERED, add_common_arguments, preparation_main, summarize
 
 
 def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namespace:
     parser = new_parser(__doc__, prog)
-    parser.add_argument(
-        "images", type=given_path, metavar="IMAGES", help="the folder of images; folders in it are walked"
-    )
-    parser.add_argument(
-        "--annotations", required=True, type=given_path, metavar="A", help="their file, or their folder"
-    )
-    parser.add_argument("--format", required=True, choices=list(FORMATS), help="of the annotations")
-    parser.add_argument(
-        "--class-names", type=given_path, metavar="FILE", help="YOLO's names: data.yaml, or one name a line"
-    )
-    parser.add_argument(
+    option = parser.add_argument
+    option("images", type=given_path, metavar="IMAGES", help="the folder of images; folders in it are walked")
+    option("--annotations", required=True, type=given_path, metavar="A", help="their file, or their folder")
+    option("--format", required=True, choices=list(FORMATS), help="of the annotations")
+    option("--class-names", type=given_path, metavar="FILE", help="YOLO's names: data.yaml, or one name a line")
+    option(
         "--classes",
         nargs="+",
         default=[],
         metavar="CLASS",
         help="classes in the order of their ids; LABEL=CLASS renames or joins labels (default: the labels)",
     )
-    parser.add_argument(
-        "--ignore-label", action="append", default=[], metavar="LABEL", help="leave its shapes out; may be repeated"
-    )
-    parser.add_argument(
+    option("--ignore-label", action="append", default=[], metavar="LABEL", help="leave its shapes out; may be repeated")
+    option(
         "--healthy-without-annotation",
         action="store_true",
         help="keep images that no annotation names as healthy ones (default: they are left out)",
@@ -65,28 +58,24 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
     owner.add_argument("--patients", type=given_path, metavar="CSV", help="a table that says whose an image is")
     owner.add_argument("--patient-folder", type=int, metavar="N", help="the N-th folder below IMAGES is the patient")
     owner.add_argument("--patient-pattern", metavar="REGEX", help="its first group, in the path, is the patient")
-    parser.add_argument("--patient-column", default="patient", metavar="NAME", help="of the table (default: patient)")
-    parser.add_argument("--image-column", default="image", metavar="NAME", help="of the table (default: image)")
+    option("--patient-column", default="patient", metavar="NAME", help="of the table (default: patient)")
+    option("--image-column", default="image", metavar="NAME", help="of the table (default: image)")
     add_common_arguments(parser, "cdh1848")
-    parser.add_argument("--split-column", metavar="NAME", help="of the table: train, val or test, in place of --split")
-    parser.add_argument(
-        "--test-patients", type=given_path, metavar="FILE", help="a patient a line; all others are to train"
-    )
-    parser.add_argument("--key", type=given_path, metavar="FILE", help="write there who is who: keep it secret")
+    option("--split-column", metavar="NAME", help="of the table: train, val or test, in place of --split")
+    option("--test-patients", type=given_path, metavar="FILE", help="a patient a line; all others are to train")
+    option("--key", type=given_path, metavar="FILE", help="write there who is who: keep it secret")
     return parser.parse_args(arguments)
 
 
 def run(args: argparse.Namespace, findings: Findings) -> None:
-    output = args.output or datasets_root() / "cdh1848"
-    classes = ClassMap(args.classes, args.ignore_label, REGISTERED.get(output.name, ((), ()))[1])
+    classes = ClassMap(args.classes, args.ignore_label, REGISTERED.get(args.output.name, ((), ()))[1])
     pattern = _pattern(args)
-    fractions = fractions_of(args, "cdh1848")
-    check_output(output, [args.images, args.annotations], force=args.force)
+    check_output(args.output, [args.images, args.annotations], force=args.force)
     if args.key:
-        check_key(args.key, output, force=args.force)
+        check_key(args.key, args.output, force=args.force)
     listed = _listed(args.test_patients)
     pseudonyms = Pseudonyms.load()
-    with new_key(args.key) as key, new_folder(output, replace=True) as folder:
+    with new_key(args.key) as key, new_folder(args.output, replace=True) as folder:
         index = find_images(args.images, findings)
         annotations = read_annotations(args.annotations, args.format, findings, names_file=args.class_names)
         columns = args.patient_column, args.image_column, args.split_column
@@ -99,7 +88,7 @@ def run(args: argparse.Namespace, findings: Findings) -> None:
         elif args.split_column:
             splits = follow_split(records, owners.said_splits(records), findings)
         else:
-            splits = draw_split(records, fractions, args.seed, findings)
+            splits = draw_split(records, args.fractions, args.seed, findings)
         numbers = assemble(
             folder,
             records,
@@ -107,13 +96,13 @@ def run(args: argparse.Namespace, findings: Findings) -> None:
             classes.classes,
             description="Prepared from labelled images by datasets/prepare_images.py",
             made_by="datasets/prepare_images.py",
-            settings=_account(args, fractions),
+            settings=_account(args),
             findings=findings,
             strict=args.strict,
         )
         if key is not None:
             write_key(key, [record for record in records if record.patient in splits])
-    summarize(output, numbers, classes.classes)
+    summarize(args.output, numbers, classes.classes)
 
 
 def _pattern(args: argparse.Namespace) -> re.Pattern | None:
@@ -141,10 +130,10 @@ def _listed(path: Path | None) -> list[str]:
     return listed
 
 
-def _account(args: argparse.Namespace, fractions: dict[str, float]) -> dict:
+def _account(args: argparse.Namespace) -> dict:
     """What shaped the data set, without a path, a label or a name in it."""
     sources = {"table": args.patients, "folder": args.patient_folder, "pattern": args.patient_pattern}
-    drawn = {"fractions": fractions, "seed": args.seed}
+    drawn = {"fractions": args.fractions, "seed": args.seed}
     return {
         "format": args.format,
         "patients_from": next((name for name, value in sources.items() if value), "dicom"),
@@ -153,7 +142,4 @@ def _account(args: argparse.Namespace, fractions: dict[str, float]) -> dict:
     }
 
 
-def main(arguments: list[str], prog: str | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    args = parse_args(arguments, prog)
-    return prepare(lambda findings: run(args, findings), args)
+main = preparation_main(parse_args, run)

@@ -28,8 +28,8 @@ from ..curation.preparation.split import draw_split, follow_split
 from ..formats.metaimage import load_torchio
 from ..layout.data_set import CDH_CLASSES
 from ..layout.data_set_writer import Record, new_folder
-from ..places import datasets_root, given_path
-from .preparation_command import add_common_arguments, fractions_of, prepare, summarize
+from ..places import given_path
+from .prepare import add_common_arguments, preparation_main, summarize
 
 
 def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namespace:
@@ -50,16 +50,14 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
 
 
 def run(args: argparse.Namespace, findings: Findings) -> None:
-    output = args.output or datasets_root() / "spider_lumbar"
     if args.official_split and args.split:
         raise ValueError("--split and --official-split exclude each other; give one of them.")
-    fractions = fractions_of(args, "spider_lumbar")
-    check_output(output, [args.release], force=args.force)
+    check_output(args.output, [args.release], force=args.force)
     load_torchio()
     volumes = find_volumes(args.release, tuple(args.sequences), findings)
     gradings = read_gradings(args.release / GRADINGS, findings)
     official = read_official_split(args.release / OVERVIEW) if args.official_split else None
-    with new_folder(output, replace=True) as folder:
+    with new_folder(args.output, replace=True) as folder:
         records: list[Record] = []
         for volume in tqdm(volumes, desc="reading volumes", unit="volume", disable=None):
             records += write_slices(volume, gradings, folder, findings, central=args.slices == "central")
@@ -67,8 +65,7 @@ def run(args: argparse.Namespace, findings: Findings) -> None:
             said = {f"spider_{patient:03d}": splits for patient, splits in official.items()}
             splits = follow_split(records, said, findings)
         else:
-            splits = draw_split(records, fractions, args.seed, findings)
-        drawn = {"fractions": fractions, "seed": args.seed}
+            splits = draw_split(records, args.fractions, args.seed, findings)
         numbers = assemble(
             folder,
             records,
@@ -80,15 +77,12 @@ def run(args: argparse.Namespace, findings: Findings) -> None:
             settings={
                 "sequences": list(args.sequences),
                 "slices": args.slices,
-                "split_by": "overview.csv" if args.official_split else drawn,
+                "split_by": OVERVIEW if args.official_split else {"fractions": args.fractions, "seed": args.seed},
             },
             findings=findings,
             strict=args.strict,
         )
-    summarize(output, numbers, CDH_CLASSES)
+    summarize(args.output, numbers, CDH_CLASSES)
 
 
-def main(arguments: list[str], prog: str | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    args = parse_args(arguments, prog)
-    return prepare(lambda findings: run(args, findings), args)
+main = preparation_main(parse_args, run)

@@ -12,7 +12,7 @@ import threading
 from contextlib import suppress
 from importlib.util import find_spec
 
-from ..command import add_config, add_overrides, guarded, new_parser
+from ..command import add_config, add_overrides, command_main, new_parser
 from ..deploy.opened_detector import open_detector
 from ..deploy.web_server import free_port, upload_folder, warn
 from ..places import given_path
@@ -38,26 +38,23 @@ def run(args: argparse.Namespace) -> None:
     port = free_port(args.host, args.port)
     opened = open_detector(args.onnx, args.config_file, args.weights, args.opts)
     warn(args.host)
-    with upload_folder():
+    with upload_folder() as uploads:
         # Not before: Gradio reads the environment when it is imported.
         from meddet_d2.deploy import web
 
-        app = web.build_app(opened.detector, name=opened.card.name, card=opened.card)
+        app = web.build_app(opened.detector, opened.card, uploads)
         try:
-            address = web.launch(app, host=args.host, port=port)
+            address = web.launch(app, uploads, host=args.host, port=port)
             print(f"{opened.card.name}: {address} (Ctrl-C ends it)", flush=True)
             threading.Event().wait()
         finally:
             app.close(verbose=False)
 
 
-def main(arguments: list[str], prog: str | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    args = parse_args(arguments, prog)
+def serve(args: argparse.Namespace) -> None:
+    """:func:`run` until Ctrl-C, which is how it ends."""
+    with suppress(KeyboardInterrupt):
+        run(args)
 
-    def serve() -> None:
-        # Ctrl-C is how it ends.
-        with suppress(KeyboardInterrupt):
-            run(args)
 
-    return guarded(serve, plugins=args.plugin)
+main = command_main(parse_args, serve)

@@ -159,9 +159,8 @@ class DicomWriter:
         ]
         on_discs = all(label in _FINDINGS for label in self.classes)
         return hd.sr.MeasurementsAndQualitativeEvaluations(
-            tracking_identifier=self._tracking(reading, "image", ""),
+            **self._group(reading, "image", ""),
             finding_type=_DISC if on_discs else hd.sr.CodedConcept("objects", SCHEME, "Objects"),
-            algorithm_id=self._algorithm(),
             measurements=counts,
             source_images=[hd.sr.SourceImageForMeasurementGroup(*image)],
         )
@@ -177,9 +176,7 @@ class DicomWriter:
         label, on_disc = finding.label, finding.label in _FINDINGS
         named = hd.sr.CodedConcept(f"class-{self.classes.index(label)}", SCHEME, label[:64])
         return hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-            tracking_identifier=self._tracking(
-                reading, f"{'disc' if on_disc else 'object'} {disc}, {label}", str(index)
-            ),
+            **self._group(reading, f"{'disc' if on_disc else 'object'} {disc}, {label}", str(index)),
             referenced_region=hd.sr.ImageRegion(
                 graphic_type=hd.sr.GraphicTypeValues.POLYLINE,
                 graphic_data=np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]),
@@ -187,20 +184,20 @@ class DicomWriter:
             ),
             finding_type=_FINDINGS.get(label, named),
             finding_sites=[hd.sr.FindingSite(_DISC)] if on_disc else None,
-            algorithm_id=self._algorithm(),
             measurements=[hd.sr.Measurement(name, value, unit) for name, value, unit in measured],
             qualitative_evaluations=[hd.sr.QualitativeEvaluation(_CLASS, named)],
         )
 
-    def _tracking(self, reading: Reading, name: str, number: str) -> Any:
+    def _group(self, reading: Reading, name: str, number: str) -> dict[str, Any]:
+        """What every group of measurements has: an identifier, and the algorithm that measured."""
         uid = derived_uid(self.pseudonyms, self._run, reading.slice.image_id, name, number)
-        return hd.sr.TrackingIdentifier(uid=uid, identifier=name)
-
-    def _algorithm(self) -> Any:
         settings = [f"threshold of {label}: {value:g}" for label, value in self.thresholds.items()]
-        return hd.sr.AlgorithmIdentification(
-            name=f"{DETECTOR} {self.model}", version=meddet_d2.__version__, parameters=[RESEARCH_USE, *settings]
-        )
+        return {
+            "tracking_identifier": hd.sr.TrackingIdentifier(uid=uid, identifier=name),
+            "algorithm_id": hd.sr.AlgorithmIdentification(
+                name=f"{DETECTOR} {self.model}", version=meddet_d2.__version__, parameters=[RESEARCH_USE, *settings]
+            ),
+        }
 
     def _capture(self, picture: Image.Image, reading: Reading, origin: Origin) -> Dataset:
         capture = hd.sc.SCImage(

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,9 @@ def export(
     if calibration is not None:
         from .quantize import quantized
 
-        int8 = quantized(network, _normalised(detector, calibration))
+        batches = (detector.preprocess_image([{"image": torch.from_numpy(image)}]) for image in calibration)
+        inputs = ({graph.NORMALISED: batch.tensor.contiguous().cpu().numpy()} for batch in batches)
+        int8 = quantized(network, inputs)
         contents[INT8_MODEL] = exporter.whole_graph(detector, int8).SerializeToString()
     for name, content in contents.items():
         with replacing(output / name) as temporary:
@@ -70,12 +73,6 @@ def export(
     # The card is written last: a folder whose card is there is whole.
     write_text(output / CARD, card.to_json())
     return card
-
-
-def _normalised(detector: Any, images: Iterable[np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
-    for image in images:
-        batch = detector.preprocess_image([{"image": torch.from_numpy(image)}])
-        yield {graph.NORMALISED: batch.tensor.contiguous().cpu().numpy()}
 
 
 def student_card(cfg: CfgNode, config_file: str, detector: Any, classes: Sequence[str], config_hash: str) -> ModelCard:
@@ -143,6 +140,5 @@ def largest_difference(detector: Any, predictor: Predictor) -> float:
     with torch.inference_mode():
         (expected,) = detector([{"image": torch.from_numpy(predictor.prepare(image))}])
     scores = expected["instances"].scores.numpy()
-    most = max(len(scores), len(found))
-    padded = [np.pad(values, (0, most - len(values))) for values in (scores, found.scores)]
-    return float(np.abs(padded[0] - padded[1]).max(initial=0.0))
+    pairs = zip_longest(scores.tolist(), found.scores.tolist(), fillvalue=0.0)
+    return max((abs(a - b) for a, b in pairs), default=0.0)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 import meddet_d2
 
+from ..files import check_key, refuse_existing
 from ..formats import MRSlice, Problem, Pseudonyms, collect
 from .opened_detector import OpenedDetector
 from .reading import RESEARCH_USE, overlay, reading_of, thresholds_of
@@ -19,11 +20,11 @@ from .results import (
     DICOM,
     DICOM_IDENTIFIED,
     FINDINGS,
+    NAMES,
     OVERLAYS,
     PREDICTIONS,
     PROBLEMS,
     Results,
-    check_output,
     save_overlay,
     without_paths,
     write_table,
@@ -56,7 +57,7 @@ class PredictionSettings:
         Raises:
             ValueError: naming the option.
         """
-        check_output(self.output, force=self.force)
+        refuse_existing(self.output, NAMES, force=self.force)
         output = self.output.resolve()
         for given in self.inputs:
             if given.is_dir() and output.is_relative_to(given.resolve()):
@@ -65,10 +66,7 @@ class PredictionSettings:
                     " next time; give a folder outside."
                 )
         if self.key is not None:
-            if self.key.resolve().is_relative_to(output):
-                raise ValueError(f"--key {self.key} lies in {self.output}, which is to be passed on; put it elsewhere.")
-            if self.key.exists() and not self.force:
-                raise ValueError(f"--key {self.key} is there already; add --force to replace it.")
+            check_key(self.key, self.output, force=self.force)
 
 
 class PredictionRun:

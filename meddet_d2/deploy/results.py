@@ -141,15 +141,6 @@ def without_paths(text: str, source: Path, pseudonym: str) -> str:
     return re.sub(rf"(?<!\w){re.escape(source.name)}(?!\w)", pseudonym, text)
 
 
-def check_output(output: Path, *, force: bool) -> None:
-    """Raise ValueError if a folder cannot take a run's results: a file, or the results of another run."""
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"{output} is a file; give --output a folder.")
-    there = [name for name in NAMES if (output / name).exists()]
-    if there and not force:
-        raise ValueError(f"{output} holds results already ({', '.join(there)}); add --force to replace them.")
-
-
 @contextmanager
 def staged(output: Path) -> Iterator[Path]:
     """A hidden folder beside ``output``, whose content becomes that of ``output`` at the end of the block.

@@ -1,10 +1,8 @@
 """The page of tools/web_app.py: drop a file, see the reading. Gradio's widgets around web_session.py.
 
 Gradio reads its settings from the environment when it is imported: tools/web_app.py makes them before it imports this.
-GRADIO_TEMP_DIR must be set.
 """
 
-import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import gradio as gr
 
 from ..formats import Pseudonyms
 from ..pages import RESEARCH_USE, render
-from .card import INTENDED_USE, ModelCard
+from .card import ModelCard
 from .reading import Detector
 from .web_guard import Guard, is_upload
 from .web_session import Session, receive, show
@@ -28,25 +26,25 @@ MAX_SESSIONS = 16
 GONE = "The images are no longer kept here; give the file again."
 
 
-def build_app(detector: Detector, *, name: str, card: ModelCard | None = None) -> gr.Blocks:
+def build_app(detector: Detector, card: ModelCard, uploads: Path) -> gr.Blocks:
     """The page of one detector.
 
     Args:
         detector: any; one image at a time.
-        name: the model's.
-        card: says what it was trained on and is for.
+        card: says its name, what it was trained on and what it is for.
+        uploads: the folder into which Gradio writes uploads, GRADIO_TEMP_DIR.
     """
     # Of this process alone: nobody can join the names of two days' downloads.
     pseudonyms = Pseudonyms(secrets.token_bytes(32))
-    # The graph of an exported model leaves lower scores out.
-    least = getattr(detector, "least_score", 0.0)
+    least = detector.least_score
+    gone = render("web_reading.html.j2", problems=[GONE], reading=None)
     # One image of one visitor at a time; the rest waits.
     event: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "network", "api_visibility": "private"}
 
     def upload(files: list[dict] | None, threshold: float | None) -> tuple:
         threshold = THRESHOLD if threshold is None else threshold
         paths = [Path(file["path"]) for file in files or []]
-        session = receive([path for path in paths if is_upload(path, upload_folder())], pseudonyms)
+        session = receive([path for path in paths if is_upload(path, uploads)], pseudonyms)
         choices = [(f"{i}: {read[0].image_id}", i - 1) for i, read in enumerate(session.files, 1)]
         chosen = gr.Dropdown(choices=choices, value=0 if choices else None, visible=len(choices) > 1)
         slider, index = _slices_of(session, 0)
@@ -55,20 +53,20 @@ def build_app(detector: Detector, *, name: str, card: ModelCard | None = None) -
     def choose_file(session: Session | None, file: int, threshold: float | None) -> tuple:
         threshold = THRESHOLD if threshold is None else threshold
         if session is None:
-            return session, gr.skip(), _gone()
+            return session, gr.skip(), gone
         slider, index = _slices_of(session, file)
         return session, slider, show(session, detector, file, index, threshold)
 
     def look(session: Session | None, file: int | None, number: int | None, threshold: float | None) -> tuple:
         if session is None:
             # Nothing was uploaded yet, or too long ago.
-            return None, gr.skip() if file is None else _gone()
+            return None, gr.skip() if file is None else gone
         if number is None or threshold is None:
             # The field beside the slider is empty, for somebody is typing.
             return session, gr.skip()
         return session, show(session, detector, file or 0, int(number) - 1, threshold)
 
-    with gr.Blocks(title=f"{name}: a reading", analytics_enabled=False, delete_cache=SWEEP) as app:
+    with gr.Blocks(title=f"{card.name}: a reading", analytics_enabled=False, delete_cache=SWEEP) as app:
         # Given back by every handler, for the time it is kept counts from there.
         session = gr.State(None, time_to_live=KEPT)
         _html(
@@ -94,9 +92,10 @@ def build_app(detector: Detector, *, name: str, card: ModelCard | None = None) -
                 )
             with gr.Column(scale=3, min_width=300):
                 answer = _html(render("web_reading.html.j2", problems=[], reading=None), elem_id="answer")
-        _html(_about(detector, name, card))
+        phantom = all("phantom" in data for data in card.trained_on)
+        _html(render("web_about.html.j2", card=card, classes=detector.classes, phantom=phantom))
 
-        # Without preprocess Gradio hands over where the upload lies, and makes no file of its own.
+        # Without preprocess Gradio hands over where the upload lies, and makes no further file.
         files.upload(upload, [files, threshold], [files, session, chosen, number, answer], preprocess=False, **event)
         chosen.input(choose_file, [session, chosen, threshold], [session, number, answer], **event)
         for widget in (number, threshold):
@@ -114,35 +113,15 @@ def _slices_of(session: Session, file: int) -> tuple[gr.Slider, int]:
     return gr.Slider(1, max(count, 2), index + 1, step=1, label=label, visible=count > 1), index
 
 
-def _gone() -> str:
-    return render("web_reading.html.j2", problems=[GONE], reading=None)
-
-
-def _about(detector: Detector, name: str, card: ModelCard | None) -> str:
-    trained_on = card.trained_on if card else ()
-    return render(
-        "web_about.html.j2",
-        name=name,
-        classes=detector.classes,
-        trained_on=trained_on,
-        phantom=bool(trained_on) and all("phantom" in data for data in trained_on),
-        intended_use=card.intended_use if card else INTENDED_USE,
-    )
-
-
 def _html(value: str, **options: Any) -> gr.HTML:
     return gr.HTML(value, js_on_load=None, apply_default_css=False, **options)
 
 
-def upload_folder() -> Path:
-    """Where Gradio writes uploads."""
-    return Path(os.environ["GRADIO_TEMP_DIR"])
-
-
-def launch(app: gr.Blocks, *, host: str, port: int) -> str:
-    """Serve the page from a thread of its own until ``app.close()``.
+def launch(app: gr.Blocks, uploads: Path, *, host: str, port: int) -> str:
+    """Serve the page from another thread until ``app.close()``.
 
     Args:
+        uploads: the folder of `build_app`.
         host, port: where; the port must be free.
 
     Returns:
@@ -150,7 +129,7 @@ def launch(app: gr.Blocks, *, host: str, port: int) -> str:
     """
     # Gradio makes its application itself; the middleware is handed to it as a list of Starlette's.
     outer = gr.Server()
-    outer.add_middleware(Guard, uploads=upload_folder())
+    outer.add_middleware(Guard, uploads=uploads)
     _, address, _ = app.launch(
         # An address of IPv6, in brackets as in the page's address.
         server_name=f"[{host}]" if ":" in host else host,

@@ -278,7 +278,7 @@ def test_nothing_is_replaced_without_force(evaluate, capsys):
 def test_a_mistake_is_one_line_and_leaves_nothing(evaluate, tool, tmp_path, capsys):
     def told(arguments):
         capsys.readouterr()
-        assert tool.main([*map(str, arguments), "--output", str(tmp_path / "none")]) == 1
+        assert tool.main(["--output", str(tmp_path / "none"), *map(str, arguments)]) == 1
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("error: ") and not (tmp_path / "none").exists()
         return line
@@ -291,6 +291,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(evaluate, tool, tmp_path, caps
     assert "belong to --config-file" in told([*files, "--weights", "model.pth"])
     both = ["--config-file", "configs/quickstart.yaml", "--detections", detections]
     assert "leave one of them out" in told([*both, "--weights", "model.pth"])
+    assert f"{truth} is a file; give --output a folder" in told([*files, "--output", truth])
     assert "The overlap is 0.0" in told([*files, "--iou", "0"])
     assert "The operating point is 2.0" in told([*files, "--threshold", "2"])
     assert "no such model card" in told([*files, "--card", tmp_path / "card.json"])

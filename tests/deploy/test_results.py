@@ -13,15 +13,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from meddet_d2.deploy import Finding, Reading, overlay
-from meddet_d2.deploy.results import (
-    NAMES,
-    Results,
-    check_output,
-    save_overlay,
-    staged,
-    without_paths,
-    write_table,
-)
+from meddet_d2.deploy.results import NAMES, Results, save_overlay, staged, without_paths, write_table
 from meddet_d2.formats import MRSlice
 
 CLASSES = ("protrusion", "non-protrusion")
@@ -143,18 +135,6 @@ def test_results_come_all_at_once_or_not_at_all(tmp_path):
         (folder / "predictions.json").write_text("three")
     assert sorted(path.name for path in output.iterdir()) == ["mine.txt", "predictions.json"], "nothing old is left"
     assert [path.name for path in output.parent.iterdir()] == ["out"]
-
-
-def test_nothing_is_overwritten_by_an_accident(tmp_path):
-    check_output(tmp_path / "new", force=False)
-    (tmp_path / "mine.txt").write_text("")
-    check_output(tmp_path, force=False)
-    (tmp_path / "overlays").mkdir()
-    with pytest.raises(ValueError, match=r"holds results already \(overlays\); add --force"):
-        check_output(tmp_path, force=False)
-    check_output(tmp_path, force=True)
-    with pytest.raises(ValueError, match="is a file"):
-        check_output(tmp_path / "mine.txt", force=True)
 
 
 def test_the_key_is_its_owners_alone(tmp_path):

@@ -8,11 +8,14 @@ import pytest
 
 from meddet_d2.deploy import Detections, ModelCard
 
+# As of a config and its checkpoint: names alone.
+CARD = ModelCard("<tiny>", ("protrusion", "non-protrusion"))
+
 
 class Detector:
-    """One detection; it says nothing of the least score that it gives."""
+    """One detection."""
 
-    classes = ("protrusion", "non-protrusion")
+    classes, least_score = ("protrusion", "non-protrusion"), 0.0
 
     def __init__(self):
         self.calls = 0
@@ -30,10 +33,10 @@ def web(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def handlers(web):
+def handlers(web, tmp_path):
     """The page's functions by name, and their detector."""
     detector = Detector()
-    app = web.build_app(detector, name="tiny")
+    app = web.build_app(detector, CARD, tmp_path / "uploads")
     return {function.name: function.fn for function in app.fns.values()}, detector
 
 
@@ -84,14 +87,14 @@ def test_files_that_were_not_uploaded_are_left_alone(handlers, tmp_path):
     assert other.exists() and session.files == [] and session.problems == [] and detector.calls == 0
 
 
-def test_what_is_known_of_the_model(web):
+def test_what_is_known_of_the_model(web, tmp_path):
     def about(card):
-        app = web.build_app(Detector(), name="<tiny>", card=card)
+        app = web.build_app(Detector(), card, tmp_path)
         return "".join(str(getattr(block, "value", "")) for block in app.blocks.values())
 
-    assert "&lt;tiny&gt;" in about(None) and "Research only" in about(None) and "Trained on" not in about(None)
-    empty = {"image": {}, "thresholds": {}, "network": {}, "made_by": {}}
-    card = ModelCard("a", ("b",), trained_on=("cdh1848_train",), intended_use="For a test & no more.", **empty)
+    bare = about(CARD)
+    assert "&lt;tiny&gt;" in bare and "Research only" in bare and "Trained on" not in bare
+    card = ModelCard("a", ("b",), trained_on=("cdh1848_train",), intended_use="For a test & no more.")
     assert (
         "cdh1848_train" in about(card) and "synthetic" not in about(card) and "For a test &amp; no more." in about(card)
     )
@@ -101,9 +104,8 @@ def test_texts_of_a_card_and_of_a_file_are_no_markup(web, tmp_path):
     script = "<script>alert(1)</script><img src=x onerror=alert(1)>"
     detector = Detector()
     detector.classes = (script, f"b{script}")
-    empty = {"image": {}, "thresholds": {}, "network": {}, "made_by": {}}
-    card = ModelCard(script, detector.classes, trained_on=(script,), intended_use=script, **empty)
-    app = web.build_app(detector, name=script, card=card)
+    card = ModelCard(script, detector.classes, trained_on=(script,), intended_use=script)
+    app = web.build_app(detector, card, tmp_path / "uploads")
     functions = {function.name: function.fn for function in app.fns.values()}
     files = volume(tmp_path, 2)
     bad = tmp_path / "uploads" / "cd" / "<script>alert(1).png"
@@ -115,8 +117,8 @@ def test_texts_of_a_card_and_of_a_file_are_no_markup(web, tmp_path):
     assert "b&lt;script&gt;" in str(html) and not any("<script" in text or "<img src=x" in text for text in shown)
 
 
-def test_no_function_is_open_to_programs_and_one_image_runs_at_a_time(web):
-    app = web.build_app(Detector(), name="tiny")
+def test_no_function_is_open_to_programs_and_one_image_runs_at_a_time(web, tmp_path):
+    app = web.build_app(Detector(), CARD, tmp_path)
     assert len(app.fns) == 4 and not app.analytics_enabled
     for function in app.fns.values():
         assert function.api_visibility == "private" and function.concurrency_limit == 1

@@ -10,18 +10,6 @@ from ...files import replacing
 from ...layout.data_set_writer import Record
 
 
-def check_key(path: Path, output: Path, *, force: bool) -> None:
-    """Refuse, before any work, a key that would lie in the data set or replace a file.
-
-    Raises:
-        ValueError: it would.
-    """
-    if output.resolve() in (path.resolve(), *path.resolve().parents):
-        raise ValueError(f"--key {path}: lies in the data set, which others will get; put it somewhere else.")
-    if path.exists() and not force:
-        raise ValueError(f"--key {path}: is there already; add --force to replace it.")
-
-
 @contextmanager
 def new_key(path: Path | None) -> Iterator[Path | None]:
     """A file for the table, which gets its name at the end of the block; None if there is to be none."""

@@ -255,7 +255,7 @@ def test_too_few_patients(study):
 
 
 def test_the_key_is_not_in_the_data_set_and_not_replaced(study, tmp_path):
-    assert "lies in the data set" in study.error("--key", study.output / "images" / "key.csv")
+    assert "which is to be passed on" in study.error("--key", study.output / "images" / "key.csv")
     key = tmp_path / "key.csv"
     key.write_text("precious")
     assert "is there already" in study.error("--key", key) and key.read_text() == "precious"
