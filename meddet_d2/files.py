@@ -8,7 +8,37 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+
+# Why `walk` leaves something out.
+HIDDEN, AGAIN = "begins with a dot", "was read already"
+
+
+def walk(root: Path, seen: set[tuple[int, int]] | None = None) -> Iterator[tuple[Path, str]]:
+    """What lies below a folder and the folders that it links to, in the order of names, a folder's files first.
+
+    Args:
+        root: the folder.
+        seen: device and inode of the folders that are not entered again; gets those of this walk.
+
+    Yields:
+        A file and "", or what is left out and why: HIDDEN, AGAIN (of a folder), or that a folder cannot be opened.
+    """
+    seen = set() if seen is None else seen
+    refused: list[OSError] = []
+    # Not Path.walk, which Python 3.10 has not.
+    for name, folders, files in os.walk(root, followlinks=True, onerror=refused.append):
+        here = os.stat(name)
+        if (here.st_dev, here.st_ino) in seen:
+            # A link to a folder above it, or the same folder given twice.
+            folders.clear()
+            yield Path(name), AGAIN
+            continue
+        seen.add((here.st_dev, here.st_ino))
+        yield from ((Path(name, entry), HIDDEN) for entry in sorted(folders + files) if entry.startswith("."))
+        folders[:] = sorted(entry for entry in folders if not entry.startswith("."))
+        yield from ((Path(name, entry), "") for entry in sorted(files) if not entry.startswith("."))
+    yield from ((Path(error.filename), f"cannot be opened ({error.strerror})") for error in refused)
 
 
 @contextmanager
@@ -59,6 +89,27 @@ def check_key(key: Path, output: Path, *, force: bool) -> None:
         raise ValueError(f"--key {key} lies in {output}, which is to be passed on; put it elsewhere.")
     if key.exists() and not force:
         raise ValueError(f"--key {key} is there already; add --force to replace it.")
+
+
+@contextmanager
+def new_table(path: str | os.PathLike, *, mode: int = 0o666) -> Iterator[TextIO]:
+    """A file for csv, made at once, so that a place that cannot be written is known, and in place when it is complete.
+
+    A file's name in it may hold bytes that are no text.
+
+    Args:
+        path: as for `replacing`.
+        mode: who may use the file, as chmod has it.
+    """
+
+    def create(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_EXCL, mode)
+
+    with (
+        replacing(path) as temporary,
+        open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="", opener=create) as file,
+    ):
+        yield file
 
 
 def read_text(path: str | os.PathLike) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from meddet_d2.files import replacing, write_json, write_text
+from meddet_d2.files import new_table, write_json, write_text
 
 from ..provenance import describe_hardware, hardware, provenance_now
 
@@ -82,7 +82,7 @@ def write_timing(path: Path, how: str, end: str, text: str, content: Mapping[str
 
 def write_csv(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """Write lines, at least one and all with the columns of the first, as csv, whole or not at all."""
-    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with new_table(path) as file:
         writer = csv.DictWriter(file, lines[0])
         writer.writeheader()
         writer.writerows(lines)

@@ -96,7 +96,7 @@ def _registered(names: list[str], config_file: str | None) -> tuple[list[tuple[P
     sources, keys = [], set()
     for name in names:
         if name not in DatasetCatalog:
-            # Detectron2 brings dozens of its own, in other layouts.
+            # Detectron2 registers dozens, in other layouts.
             ours = [known for known in DatasetCatalog.list() if MetadataCatalog.get(known).get("data_set")]
             raise ValueError(f"--dataset {name}: no such data set; {', '.join(sorted(ours))} are known.")
         metadata = MetadataCatalog.get(name)
@@ -126,13 +126,12 @@ def _write(report: Report, output: Path) -> None:
 
 
 def _table(report: Report) -> str:
-    classes = list(dict.fromkeys(name for counts in report.counts.values() for name in counts["classes"]))
     keys = ("images", "patients", "healthy_images", "boxes")
     rows = [
-        [name, *(counts[key] for key in keys), *(counts["classes"].get(label, 0) for label in classes)]
+        [name, *(counts[key] for key in keys), *(counts["classes"].get(label, 0) for label in report.classes)]
         for name, counts in report.counts.items()
     ]
-    headers = ("", "images", "patients", "healthy", "boxes", *classes)
+    headers = ("", "images", "patients", "healthy", "boxes", *report.classes)
     align = ("left", *["right"] * (len(headers) - 1))
     return tabulate([headers, *rows], tablefmt="plain", disable_numparse=True, colalign=align)
 

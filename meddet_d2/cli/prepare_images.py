@@ -14,20 +14,20 @@ metadata; only the file of --key, if you ask for one, says who is who. docs/how_
 
 import argparse
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 from ..command import new_parser
 from ..curation.preparation.annotation_files import FORMATS, read_annotations
-from ..curation.preparation.assembly import assemble, check_output
+from ..curation.preparation.assembly import assemble, check_output, write_key
 from ..curation.preparation.classes import ClassMap
 from ..curation.preparation.image_folder import prepare_images
 from ..curation.preparation.image_index import find_images
-from ..curation.preparation.key_file import new_key, write_key
 from ..curation.preparation.omissions import Findings
 from ..curation.preparation.ownership import Owners
 from ..curation.preparation.split import draw_split, follow_list, follow_split
 from ..curation.preparation.table import read_table
-from ..files import check_key, read_text
+from ..files import check_key, new_table, read_text
 from ..formats import Pseudonyms
 from ..layout.data_set_writer import new_folder
 from ..places import given_path
@@ -75,7 +75,8 @@ def run(args: argparse.Namespace, findings: Findings) -> None:
         check_key(args.key, args.output, force=args.force)
     listed = _listed(args.test_patients)
     pseudonyms = Pseudonyms.load()
-    with new_key(args.key) as key, new_folder(args.output, replace=True) as folder:
+    key_file = new_table(args.key, mode=0o600) if args.key else nullcontext()
+    with key_file as key, new_folder(args.output, replace=True) as folder:
         index = find_images(args.images, findings)
         annotations = read_annotations(args.annotations, args.format, findings, names_file=args.class_names)
         columns = args.patient_column, args.image_column, args.split_column

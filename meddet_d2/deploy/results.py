@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from PIL import Image
 
-from ..files import replacing, write_json
+from ..files import new_table, replacing, write_json
 from .card import INTENDED_USE
 from .reading import Finding, Reading, disc_numbers
 
@@ -192,18 +192,8 @@ def _spacing(spacing: tuple[float, float] | None) -> dict[str, float | None]:
 
 
 def write_table(path: Path, columns: Sequence[str], lines: Sequence[Mapping[str, Any]], *, mode: int = 0o666) -> None:
-    """Write a csv, see `write_lines`; ``mode`` is who may use the file, as chmod has it.
-
-    A file's name in it may hold bytes that are no text.
-    """
-
-    def create(name: str, flags: int) -> int:
-        return os.open(name, flags | os.O_EXCL, mode)
-
-    with (
-        replacing(path) as temporary,
-        open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="", opener=create) as file,
-    ):
+    """Write a csv, see `write_lines`; ``mode`` is who may use the file, as chmod has it."""
+    with new_table(path, mode=mode) as file:
         write_lines(file, columns, lines)
 
 

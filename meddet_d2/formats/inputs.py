@@ -1,11 +1,11 @@
 """Files and folders, in any mixture, to slices and problems, one after the other."""
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..files import HIDDEN, walk
 from .identity import Pseudonyms
 from .kinds import header_of, kind_of
 from .reader import check_slices, library, other_slices
@@ -37,7 +37,7 @@ def collect(
     Yields:
         In the order of the inputs, and within a folder in that of the names: a slice, or a problem for whatever was not
         read: what is missing, damaged or no image, or the same image once more. If the middle of a series cannot be
-        read, that is a problem, and the slice beside it is taken.
+        read, that is a problem, and the slice next to it is taken.
 
     Raises:
         ValueError: ``slices`` is neither "middle" nor "all".
@@ -66,30 +66,16 @@ def _collect(
 
 def _walk(folder: Path, folders: set[tuple[int, int]]) -> tuple[list[Path], list[Problem]]:
     """The files below a folder, in the order of their names, and what was left out; ``folders`` are those seen."""
-    files: list[Path] = []
-    problems: list[Problem] = []
-    hidden = 0
-    # Not Path.walk, which Python 3.10 has not.
-    for name, below, names in os.walk(folder, followlinks=True, onerror=lambda error: problems.append(_unread(error))):
-        here = os.stat(name)
-        if (here.st_dev, here.st_ino) in folders:
-            # A link to a folder above it, or the same folder given twice.
-            problems.append(Problem(Path(name), "is a folder that was read already; left out."))
-            below.clear()
-            continue
-        folders.add((here.st_dev, here.st_ino))
-        hidden += sum(entry.startswith(".") for entry in [*below, *names])
-        below[:] = sorted(entry for entry in below if not entry.startswith("."))
-        files += [Path(name) / entry for entry in sorted(names) if not entry.startswith(".")]
+    found = list(walk(folder, folders))
+    files = [path for path, reason in found if not reason]
+    hidden = sum(reason == HIDDEN for _, reason in found)
+    left_out = [(path, reason) for path, reason in found if reason and reason != HIDDEN]
+    problems = [Problem(path, f"is a folder that {reason}; left out.") for path, reason in left_out]
     if hidden:
         problems.append(Problem(folder, f"{hidden} hidden files or folders in it (.name) were left out."))
     if not files:
         problems.append(Problem(folder, "is a folder without files."))
     return files, problems
-
-
-def _unread(error: OSError) -> Problem:
-    return Problem(Path(error.filename), f"is a folder that cannot be read ({type(error).__name__}).")
 
 
 def _files(

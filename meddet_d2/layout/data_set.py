@@ -53,8 +53,7 @@ class DataSet:
         """Raises ValueError for a rule that makes no classes; one line."""
         if bool(self.class_from) != bool(self.class_names):
             raise ValueError("class_from and class_names belong together; give both or neither.")
-        names = list(dict.fromkeys(name for _, name in self.class_names))
-        for name in names:
+        for name in dict.fromkeys(name for _, name in self.class_names):
             if wrong := name_mistake(name):
                 raise ValueError(f"class_names: {name!r} {wrong}; give it another.")
         values = [value for value, _ in self.class_names]

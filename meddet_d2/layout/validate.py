@@ -129,7 +129,7 @@ def category_mistakes(categories: list[dict], classes: Sequence[str] = ()) -> It
         return
     ids = [category["id"] for category in categories]
     if not all(map(is_integer, ids)) or len(set(ids)) != len(ids):
-        yield Mistake("categories", f"category ids are {ids}; give each category an integer of its own.")
+        yield Mistake("categories", f"category ids are {ids}; give each category a different integer.")
         return
     names = [category["name"] for category in sorted(categories, key=lambda category: category["id"])]
     if classes and names != list(classes):
@@ -160,7 +160,7 @@ def _image_mistakes(
         name: Any = image.get("file_name")
         where = f"image {identity} ({name})"
         if not is_integer(identity):
-            yield Mistake("image-id", f"image {name} has id {identity!r}; give it an integer of its own.", image)
+            yield Mistake("image-id", f"image {name} has id {identity!r}; give it an integer that no other has.", image)
         elif not isinstance(name, str) or not name:
             text = f"image {identity} has no 'file_name'; give the file's name in its folder of images."
             yield Mistake("file-name", text, image)
@@ -181,18 +181,19 @@ def _image_mistakes(
             elif folder_is_there and not is_file(image_root / name):
                 text = f"{where}: no such file; add it or drop the record."
                 yield Mistake("file-missing", text, image, missing=image_root / name)
-        if isinstance(identity, int) and is_integer(identity):
+        if is_integer(identity):
             by_id.setdefault(identity, image)
 
 
 def _annotation_mistakes(
     annotation: dict, images: dict[Any, dict], categories: set[int], seen: set[int]
 ) -> Iterator[Mistake]:
-    identity, owner = annotation.get("id"), annotation.get("image_id")
+    identity: Any = annotation.get("id")
+    owner = annotation.get("image_id")
     # As pycocotools does, which takes 1.0 for 1 and "1" for nothing.
     image = images.get(owner) if isinstance(owner, Hashable) and is_finite(owner) else None
-    if not isinstance(identity, int) or isinstance(identity, bool):
-        text = f"an annotation has id {identity!r}; give it an integer of its own."
+    if not is_integer(identity):
+        text = f"an annotation has id {identity!r}; give it an integer that no other has."
         yield Mistake("annotation-id", text, image, annotation)
     elif identity in seen:
         text = f"annotation id {identity} is used twice; give each annotation its own."
@@ -221,8 +222,9 @@ def _annotation_mistakes(
     if annotation.get("ignore", 0):
         yield mistake("ignore", "has 'ignore' set, which the engine does not know; set 'iscrowd' or drop it.")
     polygons = annotation.get("segmentation")
+    sizes = [len(points) for points in polygons if isinstance(points, list)] if isinstance(polygons, list) else []
     # The engine would drop such an annotation with no more than a count in the log.
-    if isinstance(polygons, list) and polygons and not any(map(_is_polygon, polygons)):
+    if isinstance(polygons, list) and polygons and not any(size >= 6 and size % 2 == 0 for size in sizes):
         yield mistake("polygon", "has no polygon of three points in its segmentation; correct or remove that key.")
 
 
@@ -264,10 +266,6 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def _is_polygon(points: Any) -> bool:
-    return isinstance(points, list) and len(points) >= 6 and len(points) % 2 == 0
-
-
 def is_size(value: Any) -> bool:
     """Whether a value of a json can be the width or height of an image."""
     return is_integer(value) and 1 <= value <= LARGEST_SIDE
@@ -279,7 +277,6 @@ def is_integer(value: Any) -> bool:
 
 
 def is_finite(value: Any) -> bool:
-    """Whether a value of a json is a finite number."""
     """Whether a value of a json is a finite number."""
     try:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -94,14 +94,14 @@ class ImageRecord:
         """The boxes without iscrowd."""
         return [box for box in self.boxes if not box.crowd]
 
-    def finding(self, name: str, text: str, *, annotation: int | None = None, quotes: bool = False) -> Finding:
+    def finding(self, name: str, text: str, *, annotation: int | None = None) -> Finding:
         """Something found in this image."""
-        return Finding(name, text, self.split, self.number, annotation, self.file or None, quotes)
+        return Finding(name, text, self.split, self.number, annotation, self.file or None)
 
 
 @dataclass(frozen=True)
 class Split:
-    """One json. ``region`` is "phantom", "lumbar" or ""; ``classes`` are its own, by rising id."""
+    """One json. ``region`` is "phantom", "lumbar" or ""; ``classes`` are the json's, by rising id."""
 
     name: str
     json_file: Path
@@ -206,10 +206,8 @@ def numbers(records: Sequence[ImageRecord] | Sequence[BoxRecord], what: str = "i
 
 def _classes(categories: Sequence[dict]) -> dict[int, str]:
     """The names that can be used, by their ids, which rise."""
-    named = {
-        number: category.get("name") for category in categories if (number := _integer(category.get("id"))) is not None
-    }
-    return {number: name for number, name in sorted(named.items()) if isinstance(name, str) and not name_mistake(name)}
+    usable = [one for one in categories if is_integer(one.get("id")) and not name_mistake(one.get("name"))]
+    return {category["id"]: category["name"] for category in sorted(usable, key=lambda category: category["id"])}
 
 
 def _records(

@@ -42,7 +42,7 @@ def check_boxes(splits: Sequence[Split]) -> list[Finding]:
         for image in split.images:
             findings += [*_overlaps(image), *_levels(image)]
             if discs:
-                findings += [*_unusual_millimetres(image), *_number(image, split.region)]
+                findings += _unlike_discs(image, split.region)
         findings += _notes(split)
     return findings
 
@@ -75,7 +75,11 @@ def _unusual(judged: Sequence[tuple[ImageRecord, BoxRecord]]) -> Iterator[Findin
             yield image.finding(name, text, annotation=box.number)
 
 
-def _unusual_millimetres(image: ImageRecord) -> Iterator[Finding]:
+def _unlike_discs(image: ImageRecord, region: str) -> Iterator[Finding]:
+    where, most = ("lumbar", MOST_LUMBAR_DISCS) if region == "lumbar" else ("cervical", MOST_DISCS)
+    if (number := len(image.judged)) > most:
+        text = f"{number} boxes; a {where} slice shows {most} discs at most. Is each of them one disc?"
+        yield image.finding("many-boxes", text)
     for box in image.judged:
         if (size := millimetres(image, box)) is None:
             continue
@@ -107,27 +111,17 @@ def _overlaps(image: ImageRecord) -> Iterator[Finding]:
                 yield image.finding("overlap", text, annotation=other.number)
 
 
-def _number(image: ImageRecord, region: str) -> Iterator[Finding]:
-    where, most = ("lumbar", MOST_LUMBAR_DISCS) if region == "lumbar" else ("cervical", MOST_DISCS)
-    count = len(image.judged)
-    if count > most:
-        text = f"{count} boxes; a {where} slice shows {most} discs at most. Is each of them one disc?"
-        yield image.finding("many-boxes", text)
-
-
 def _levels(image: ImageRecord) -> Iterator[Finding]:
     seen: dict[int, BoxRecord] = {}
     for box in image.judged:
-        index = None if box.level is None else level_index(box.level)
-        if index is None:
-            if box.level is not None:
-                text = "its level is not of the form C5/6 or C7/T1."
-                yield image.finding("level-unknown", text, annotation=box.number)
+        if box.level is None:
             continue
-        if index in seen:
-            text = f"it is {DISCS[index]}, and so is annotation {seen[index].number}."
+        if (index := level_index(box.level)) is None:
+            text = "its level is not of the form C5/6 or C7/T1."
+            yield image.finding("level-unknown", text, annotation=box.number)
+        elif (first := seen.setdefault(index, box)) is not box:
+            text = f"it is {DISCS[index]}, and so is annotation {first.number}."
             yield image.finding("level-twice", text, annotation=box.number)
-        seen.setdefault(index, box)
     downward = sorted(seen.items(), key=lambda item: item[1].corner[1] + item[1].size[1] / 2)
     wrong = [(upper, lower) for upper, lower in pairwise(downward) if upper[0] > lower[0]]
     if wrong:

@@ -54,6 +54,7 @@ def write_page(report: Report, path: Path) -> None:
     """
     classes = list(dict.fromkeys(name for split in report.splits for name in split.classes))
     flagged, hidden = _flagged(report, len(classes))
+    drawn = [(draw(report.splits), caption) for draw, caption in _FIGURES]
     page = render(
         "data.html.j2",
         title="A look at the data",
@@ -64,7 +65,7 @@ def write_page(report: Report, path: Path) -> None:
         most=ROWS,
         rows=_rows(report),
         splits=list(report.counts),
-        figures=_figures(report),
+        figures=[{"svg": plot(figure, caption), "caption": caption} for figure, caption in drawn if figure is not None],
         legend=picture(draw_legend([*classes, "named in a finding"])),
         classes=classes,
         flagged=flagged,
@@ -72,7 +73,7 @@ def write_page(report: Report, path: Path) -> None:
         limit=FLAGGED,
         with_boxes=WITH_BOXES,
         healthy=HEALTHY,
-        samples=[(split.name, _sample(report, split.images, len(classes))) for split in report.splits],
+        samples=[(split.name, _sample(report, split.name, len(classes))) for split in report.splits],
     )
     write_text(path, page)
 
@@ -89,7 +90,6 @@ def _lead(report: Report) -> str:
 def _rows(report: Report) -> list[tuple[str, list[str]]]:
     """The table of counts: a row's name and a cell for each split."""
     counts = list(report.counts.values())
-    classes = list(dict.fromkeys(name for one in counts for name in one["classes"]))
     rows = [
         (key.replace("_", " ").capitalize(), [str(one[key]) for one in counts])
         for key in ("images", "patients", "healthy_images", "boxes")
@@ -97,9 +97,10 @@ def _rows(report: Report) -> list[tuple[str, list[str]]]:
     if any(one["unusable_boxes"] for one in counts):
         rows.append(("Boxes that are wrong, not counted", [str(one["unusable_boxes"]) for one in counts]))
     rows += [
-        (f"Boxes: {name}", [_share(one["classes"].get(name, 0), one["boxes"]) for one in counts]) for name in classes
-    ]
-    rows += [
+        *(
+            (f"Boxes: {name}", [_share(one["classes"].get(name, 0), one["boxes"]) for one in counts])
+            for name in report.classes
+        ),
         ("Boxes in an image", [_range_of_counts(one["boxes_per_image"]) for one in counts]),
         ("Image sizes", [_sizes(one["image_sizes"]) for one in counts]),
         ("Size of a pixel in mm", [_quantiles(one["spacing_mm"], 2) for one in counts]),
@@ -136,11 +137,6 @@ def _quantiles(values: dict[str, float] | None, digits: int) -> str:
     return median if low == high else f"{median} ({low}–{high})"
 
 
-def _figures(report: Report) -> list[dict[str, Any]]:
-    drawn = [(draw(report.splits), caption) for draw, caption in _FIGURES]
-    return [{"svg": plot(figure, caption), "caption": caption} for figure, caption in drawn if figure is not None]
-
-
 def _flagged(report: Report, frame: int) -> tuple[list[dict[str, Any]], int]:
     """Images with findings, errors first, and how many of them are not shown."""
     by_image: dict[tuple, list[Finding]] = defaultdict(list)
@@ -153,14 +149,13 @@ def _flagged(report: Report, frame: int) -> tuple[list[dict[str, Any]], int]:
     return shown, len(by_image) - len(shown)
 
 
-def _sample(report: Report, images: Sequence[ImageRecord], frame: int) -> list[dict[str, Any]]:
+def _sample(report: Report, split: str, frame: int) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
-    readable = {id(image) for image in report.readable}
+    images = [image for image in report.readable if image.split == split]
     chosen: list[ImageRecord] = []
     for healthy, most in ((False, WITH_BOXES), (True, HEALTHY)):
-        group = [image for image in images if id(image) in readable and (image.annotated == 0) == healthy]
-        picks = sorted(rng.permutation(len(group))[:most])
-        chosen += [group[pick] for pick in picks]
+        group = [image for image in images if (image.annotated == 0) == healthy]
+        chosen += [group[pick] for pick in sorted(rng.permutation(len(group))[:most])]
     return [thumb for image in chosen for thumb in _thumbnail(image, [], frame)]
 
 

@@ -34,25 +34,24 @@ def plot_boxes(splits: Sequence[Split], *, millimetre: bool = False) -> Figure |
         return None
     figure, axes = _figure()
     dot = 16 if sum(map(len, by_class.values())) < 1500 else 8
-    names = class_list(splits)
+    colors = class_colors(splits)
     # The rarer class lies on top.
     for name in sorted(by_class, key=lambda name: -len(by_class[name])):
         widths, heights = zip(*by_class[name], strict=True)
-        color, marker = _class_color(name, names), MARKERS[names.index(name) % len(MARKERS)]
+        look: dict[str, Any] = {"color": colors[name], "marker": MARKERS[list(colors).index(name) % len(MARKERS)]}
         # As pixels: ten thousand dots as drawings would be most of the page.
-        axes.scatter(
-            widths, heights, dot, color=color, marker=marker, label=name, alpha=0.6, linewidths=0, rasterized=True
-        )
+        axes.scatter(widths, heights, dot, **look, label=name, alpha=0.6, linewidths=0, rasterized=True)
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     unit = "mm" if millimetre else "pixels"
     return _finished(figure, axes, f"width, {unit}", f"height, {unit}", markerscale=1.6)
 
 
-def class_list(splits: Sequence[Split]) -> list[str]:
-    """The classes of all splits, and OTHER where a box is of none."""
+def class_colors(splits: Sequence[Split]) -> dict[str, str]:
+    """The classes of all splits with their colours, and OTHER where a box is of none."""
     names = dict.fromkeys(name for split in splits for name in split.classes)
-    return list(names | dict.fromkeys(sorted({box.name for split in splits for _, box in boxes_of(split)} - {*names})))
+    names |= dict.fromkeys(box.name for split in splits for _, box in boxes_of(split))
+    return {name: "#999999" if name == OTHER else color_of(place) for place, name in enumerate(names)}
 
 
 def plot_classes(splits: Sequence[Split]) -> Figure | None:
@@ -60,12 +59,11 @@ def plot_classes(splits: Sequence[Split]) -> Figure | None:
     if not (counts := _by_split(splits, lambda split: [box.name for _, box in boxes_of(split)])):
         return None
     figure, axes = _figure(height=1.0 + 0.45 * len(counts))
-    names = class_list(splits)
     left = np.zeros(len(counts))
-    for name in names:
+    for name, color in class_colors(splits).items():
         numbers = [boxes.count(name) for boxes in counts.values()]
         shares = 100 * np.array(numbers) / [len(boxes) for boxes in counts.values()]
-        bars = axes.barh(range(len(counts)), shares, left=left, height=0.6, color=_class_color(name, names), label=name)
+        bars = axes.barh(range(len(counts)), shares, left=left, height=0.6, color=color, label=name)
         labels = [str(number) if share > 8 else "" for number, share in zip(numbers, shares, strict=True)]
         axes.bar_label(bars, labels, label_type="center", fontsize=SIZE, color=INK)
         left += shares
@@ -85,11 +83,10 @@ def plot_levels(splits: Sequence[Split]) -> Figure | None:
     levels = sorted({index for index, _ in named})
     figure, axes = _figure()
     bottom = np.zeros(len(levels))
-    names = class_list(splits)
-    for name in names:
+    for name, color in class_colors(splits).items():
         heights = np.array([named.count((index, name)) for index in levels])
         if heights.any():
-            axes.bar(range(len(levels)), heights, bottom=bottom, width=0.7, color=_class_color(name, names), label=name)
+            axes.bar(range(len(levels)), heights, bottom=bottom, width=0.7, color=color, label=name)
         bottom += heights
     axes.set_xticks(range(len(levels)), [DISCS[index] for index in levels], rotation=45 if len(levels) > 7 else 0)
     return _finished(figure, axes, "level", "boxes", room=True, ncols=2)
@@ -150,7 +147,3 @@ def _finished(figure: Figure, axes: Axes, x: str, y: str, *, room: bool = False,
         axes.set_ylim(top=1.25 * axes.get_ylim()[1])
     axes.legend(frameon=False, fontsize=SIZE, **{"loc": "upper left"} | legend)
     return figure
-
-
-def _class_color(name: str, names: Sequence[str]) -> str:
-    return "#999999" if name == OTHER else color_of(names.index(name))

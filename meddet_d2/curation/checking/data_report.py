@@ -23,13 +23,18 @@ class Report:
         splits: those whose json could be read.
         findings: errors first.
         readable: the images whose file was read.
-        counts: by the split's name, as `statistics.count_split` gives them.
+        counts: by the split's name, as `data_statistics.count_split` gives them.
     """
 
     splits: list[Split]
     findings: list[Finding]
     readable: list[ImageRecord]
     counts: dict[str, dict[str, Any]]
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes that are counted in any split."""
+        return list(dict.fromkeys(name for counts in self.counts.values() for name in counts["classes"]))
 
     def failed(self, *, strict: bool) -> bool:
         """Whether there is an error; with ``strict``, an error or a warning."""

@@ -42,7 +42,7 @@ def _identical(image: ImageRecord, facts: ImageFacts, earlier: Sequence[tuple[Im
 def _near(measured: Sequence[tuple[ImageRecord, ImageFacts]]) -> Iterator[Finding]:
     """For each image the earlier one most like it, where it is of another patient."""
     signatures = np.array([facts.signature for _, facts in measured])
-    # A number for each patient; images without one count as patients of their own.
+    # A number for each patient; each image without one counts as another patient.
     known: dict[str | int, int] = {}
     owners = (place if image.patient is None else image.patient for place, (image, _) in enumerate(measured))
     patient = np.array([known.setdefault(owner, len(known)) for owner in owners])

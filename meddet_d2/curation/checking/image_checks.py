@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ...files import walk
 from ...formats.windowing import WINDOW_PERCENTILES
 from .annotation_checks import ImageRecord, Split, numbers
 from .findings import Finding
@@ -20,7 +21,7 @@ EMPTY, COLOURED_SHARE = 0.97, 0.0002
 
 
 def check_image(image: ImageRecord, facts: ImageFacts) -> Iterator[Finding]:
-    """What one image that could be read has to be told of."""
+    """What is wrong with one image that could be read."""
     if image.size is not None and facts.size != image.size:
         text = (
             f"it is {facts.size[0]} x {facts.size[1]} pixels, and its record says {image.size[0]} x {image.size[1]}; "
@@ -31,8 +32,7 @@ def check_image(image: ImageRecord, facts: ImageFacts) -> Iterator[Finding]:
         text = f"{100 * facts.background:.3g} % of its pixels have one value; was something else meant?"
         yield image.finding("empty", text)
         return
-    limit = SATURATED if facts.window is None else SATURATED_DEEP
-    if facts.top_share > limit:
+    if facts.top_share > (SATURATED if facts.window is None else SATURATED_DEEP):
         text = (
             f"{100 * facts.top_share:.1f} % of its pixels are at its highest value, {facts.top:g}; "
             "export it again with a wider window."
@@ -73,19 +73,11 @@ def check_splits(splits: Sequence[Split], measured: Sequence[tuple[ImageRecord, 
 
 
 def find_unlisted(splits: Sequence[Split]) -> Iterator[Finding]:
-    """Files beside the listed ones. Their names are not told: there may be thousands."""
+    """Files that no split lists, by their number alone: there may be thousands."""
     for root in dict.fromkeys(split.image_root for split in splits):
-        if not root.is_dir():
-            continue
         here = [split for split in splits if split.image_root == root]
         listed = {os.path.normpath(image.file) for split in here for image in split.images}
-        files = (
-            os.path.normpath(os.path.relpath(os.path.join(folder, name), root))
-            for folder, _, names in os.walk(root)
-            for name in names
-            if not name.startswith(".")
-        )
-        unlisted = sum(file not in listed for file in files)
+        unlisted = sum(not reason and os.path.relpath(path, root) not in listed for path, reason in walk(root))
         if unlisted:
             what = f"file{'s' * (unlisted > 1)} in the folder of images {'are' if unlisted > 1 else 'is'}"
             text = f"{unlisted} {what} listed by none of the splits that were checked."

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from .annotation import ImageAnnotation
 from .coco import read_coco
-from .image_index import ImageIndex, walk
+from .image_index import ImageIndex, files_below
 from .labelme import read_labelme
 from .omissions import Findings
 from .voc import read_xml
@@ -45,7 +45,7 @@ def read_annotations(
     if not root.exists():
         raise FileNotFoundError(f"{root}: no such file or folder of annotations.")
     folder = root if root.is_dir() else root.parent
-    files = walk(root, findings) if root.is_dir() else [root]
+    files = files_below(root, findings) if root.is_dir() else [root]
     paths = [path for path in files if path.suffix.lower() == suffix or not root.is_dir()]
     if kind == "yolo":
         names_file = names_file or find_names_file(folder)

@@ -1,8 +1,9 @@
-"""From the images that are in to a finished data set: its json files, and the account of it all."""
+"""From the images that are in to a finished data set: its json files, the account of it all, and the secret key."""
 
+import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from ... import __version__
 from ...files import write_json
@@ -87,6 +88,14 @@ def assemble(
     account = {"made_by": made_by, "version": __version__, "settings": dict(settings)}
     write_json(folder / PREPARATION, {**account, "splits": numbers, "findings": findings.counts()})
     return numbers
+
+
+def write_key(file: TextIO, records: Iterable[Record]) -> None:
+    """Write, as csv, which image and patient each pseudonym is. It is a secret."""
+    table = csv.writer(file)
+    table.writerow(["image", "patient", "source", "source patient"])
+    for record in sorted(records, key=lambda record: (record.patient, record.file_name)):
+        table.writerow([record.file_name, record.patient, record.source, record.source_patient])
 
 
 def _numbers(records: list[Record], classes: Sequence[str]) -> dict[str, int]:

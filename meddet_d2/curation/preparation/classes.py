@@ -106,7 +106,7 @@ class ClassMap:
                 raise ValueError(f"--ignore-label {label!r} is a label that has a class; take one of the two.")
 
     def _elsewhere(self) -> str:
-        return "; for classes of your own choose a folder of another name by --output" if self._only else ""
+        return "; to have other classes, choose a folder of another name by --output" if self._only else ""
 
 
 def _plain(label: str) -> str:

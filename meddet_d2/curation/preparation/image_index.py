@@ -4,12 +4,12 @@ Only names are compared. A path that an annotation holds is never opened: its fo
 name, and "..", drives and roots in it are dropped.
 """
 
-import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from ...files import AGAIN, HIDDEN, walk
 from .omissions import Findings
 
 # What may follow a name: annotators export IM0001.dcm as IM0001.png, and YOLO's txt has no suffix of the image.
@@ -19,32 +19,18 @@ OTHER_SUFFIXES = (".json", ".xml", ".txt", ".csv", ".tsv", ".yaml", ".yml", ".na
 OTHER_NAMES = ("DICOMDIR", "Thumbs.db", "desktop.ini")
 
 
-def walk(root: Path, findings: Findings, kind: str = "other_files") -> list[Path]:
+def files_below(root: Path, findings: Findings, kind: str = "other_files") -> list[Path]:
     """All files below a folder and the folders that it links to, in an order that the file system does not choose.
 
     What begins with a dot, and folders that cannot be opened, are findings of a ``kind``.
     """
-    found: list[Path] = []
-    seen: set[tuple[int, int]] = set()
-
-    def enter(folder: Path) -> bool:
-        """Whether to walk a folder: once, for a link may lead back to where it is."""
-        status = folder.stat()
-        identity = status.st_dev, status.st_ino
-        new = identity not in seen
-        seen.add(identity)
-        return new
-
-    def refused(error: OSError) -> None:
-        findings.add(kind, f"{error.filename}: the folder cannot be opened ({error.strerror})")
-
-    enter(root)
-    for folder, folders, files in os.walk(root, followlinks=True, onerror=refused):
-        for name in sorted(folders + files):
-            if name.startswith("."):
-                findings.add(kind, f"{Path(folder, name)}: begins with a dot")
-        folders[:] = [name for name in sorted(folders) if not name.startswith(".") and enter(Path(folder, name))]
-        found += [Path(folder, name) for name in files if not name.startswith(".")]
+    found = []
+    for path, reason in walk(root):
+        if not reason:
+            found.append(path)
+        # All that lies in a folder that was read already is in.
+        elif reason != AGAIN:
+            findings.add(kind, f"{path}: {reason if reason == HIDDEN else f'the folder {reason}'}")
     return sorted(found, key=lambda path: path.relative_to(root).parts)
 
 
@@ -111,7 +97,7 @@ def find_images(root: Path, findings: Findings) -> ImageIndex:
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder of images.")
     paths = []
-    for path in walk(root, findings):
+    for path in files_below(root, findings):
         if path.suffix.lower() in OTHER_SUFFIXES or path.name in OTHER_NAMES:
             findings.add("other_files", str(path))
         else:

@@ -29,7 +29,7 @@ from ...formats.metaimage import read_volume
 from ...layout.data_set_writer import Box, Record, write_image
 from ...layout.levels import DISCS
 from .annotation import number
-from .image_index import walk
+from .image_index import files_below
 from .omissions import Findings
 from .table import SPLIT_NAMES, read_rows
 
@@ -64,14 +64,16 @@ def find_volumes(root: Path, sequences: tuple[str, ...], findings: Findings) -> 
     """The volumes below images/, also where unpacking has made images/images/.
 
     Raises:
-        FileNotFoundError: there is no images/ or no volume in it.
+        FileNotFoundError: there is no images/ or masks/, or no volume in images/.
     """
-    if not (root / "images").is_dir():
-        raise FileNotFoundError(f"{root}: no folder images/ in it; unpack images.zip and masks.zip of SPIDER there.")
-    masks = {path.name: path for path in walk(root / "masks", findings, "unknown_names") if path.suffix == ".mha"}
+    for folder in ("images", "masks"):
+        if not (root / folder).is_dir():
+            text = f"no folder {folder}/ in it; unpack images.zip and masks.zip of SPIDER there."
+            raise FileNotFoundError(f"{root}: {text}")
+    masks = {path.name: path for path in files_below(root / "masks", findings, "unknown_names")}
     known = {sequence.lower(): sequence for sequence in SEQUENCES}
     found = []
-    for path in walk(root / "images", findings, "unknown_names"):
+    for path in files_below(root / "images", findings, "unknown_names"):
         match = re.fullmatch(r"(\d+)_(\w+)\.mha", path.name)
         if match is None or match[2].lower() not in known:
             findings.add("unknown_names", str(path))
@@ -169,23 +171,21 @@ def write_slices(
         return []
     grades, found = gradings[volume.patient], list[Record]()
     areas = {int(disc): (mask == disc).sum(axis=(1, 2)) for disc in np.unique(mask) if FIRST_DISC <= disc <= LAST_DISC}
-    middle = _middle(areas)
+    # The slice through the middle of the discs: the median of their centres, as a scoliotic spine is not straight.
+    middle = round(float(np.median([np.average(np.arange(len(area)), weights=area) for area in areas.values()])))
     reach = int(CENTRAL_MM / spacing[0]) if central else 0
     named = not (mask == FIRST_DISC - 1).any() and 0 not in grades
     if not named:
         findings.add("uncertain_levels", f"patient {volume.patient} ({volume.image.name}): a disc 0")
     for index in range(max(0, middle - reach), min(len(mask), middle + reach + 1)):
         where = f"{volume.image}, slice {index + 1}"
-        boxes = tuple(_boxes(_upright(mask[index]), index, areas, grades, findings, where, named=named))
+        boxes = tuple(_boxes(mask[index], index, areas, grades, findings, where, named=named))
         if boxes:
-            pixels = window(_without_padding(_upright(image[index])))
+            pixels = window(_without_padding(image[index]))
             name = f"{volume.name}_{index + 1:03d}.png" if central else f"{volume.name}.png"
             write_image(folder / "images" / name, pixels)
-            height, width = pixels.shape
-            patient = f"spider_{volume.patient:03d}"
-            found.append(
-                Record(name, (width, height), patient, (spacing[2], spacing[1]), boxes, source=volume.image.name)
-            )
+            size, patient = pixels.shape[::-1], f"spider_{volume.patient:03d}"
+            found.append(Record(name, size, patient, (spacing[2], spacing[1]), boxes, source=volume.image.name))
     if not found:
         findings.add("unusable_volumes", f"{volume.image}: no graded disc in the slices that were asked for.")
     return found
@@ -193,6 +193,8 @@ def write_slices(
 
 def _read_planes(image_file: Path, mask_file: Path) -> tuple[np.ndarray, np.ndarray, tuple[float, float, float]]:
     """Values and labels of a volume, sagittal planes first, and its spacing between and in them.
+
+    A plane is a picture: above is above, the front is on the left.
 
     Raises:
         ValueError: a file cannot be read, image and mask do not fit, or there is no disc in the mask.
@@ -203,18 +205,9 @@ def _read_planes(image_file: Path, mask_file: Path) -> tuple[np.ndarray, np.ndar
         raise ValueError(f"{image_file}: {image.shape} voxels, but its mask has {mask.shape}.")
     if not ((mask >= FIRST_DISC) & (mask <= LAST_DISC)).any():
         raise ValueError(f"{mask_file}: no disc in it.")
+    # They come from the back to the front and from below to above.
+    image, mask = (np.flip(volume.swapaxes(1, 2), (1, 2)) for volume in (image, mask))
     return image, mask, spacing
-
-
-def _middle(areas: dict[int, np.ndarray]) -> int:
-    """The slice through the middle of the discs: the median of their centres, as a scoliotic spine is not straight."""
-    centres = [np.average(np.arange(len(area)), weights=area) for area in areas.values()]
-    return round(float(np.median(centres)))
-
-
-def _upright(plane: np.ndarray) -> np.ndarray:
-    """(back to front, below to above) as a picture: above is above, the front is on the left."""
-    return plane.T[::-1, ::-1]
 
 
 def _boxes(
@@ -238,11 +231,11 @@ def _boxes(
         if area[index] < LEAST_SHARE * area.max() or (at_border and area[index] < LEAST_SHARE * usual):
             findings.add("cut_discs", f"{where}: disc {disc}")
             continue
-        original = grades.get(disc - FIRST_DISC + 1, {})
+        count = disc - FIRST_DISC
+        original = grades.get(count + 1, {})
         if HERNIATION not in original:
             findings.add("ungraded_discs", f"{where}: disc {disc}")
             continue
-        count = disc - FIRST_DISC
         level = DISCS[-1 - count] if named and count < len(DISCS) else None
         box = float(left), float(top), float(right - left), float(bottom - top)
         yield Box(1 if original[HERNIATION] else 2, box, level, original)

@@ -1,4 +1,4 @@
-"""Pascal VOC (one xml for each image) and CVAT for images 1.1 (one xml for all), told apart by the root element."""
+"""Pascal VOC (one xml for each image) and CVAT for images 1.1 (one xml for all); the root element says which."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from meddet_d2.files import replacing, write_json
+from meddet_d2.files import new_table, write_json
 
 from .measure import Measurement
 
@@ -32,7 +32,7 @@ def write_figures(measurement: Measurement, record: Mapping[str, Any], folder: P
     precision_recall = zip(measurement.subject.classes, measurement.precision_recall(), strict=True)
     rows = _curves(measurement.froc()), _curves(dict(precision_recall)), _patients(measurement)
     for (name, columns), lines in zip(COLUMNS.items(), rows, strict=True):
-        with replacing(folder / name) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        with new_table(folder / name) as file:
             csv.writer(file, lineterminator="\n").writerows([columns, *lines])
 
 

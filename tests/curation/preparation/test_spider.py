@@ -205,6 +205,7 @@ def test_padding_does_not_darken_the_picture(prepare_spider, tmp_path):
         (lambda root: (root / "radiological_gradings.csv").write_text("a,b\n"), "no column 'Patient'"),
         (lambda root: [path.unlink() for path in (root / "images").iterdir()], "no volume N_t1 or N_t2"),
         (lambda root: (root / "images").rename(root / "pictures"), "no folder images/"),
+        (lambda root: (root / "masks").rename(root / "labels"), "no folder masks/"),
         (lambda root: [path.unlink() for path in (root / "masks").iterdir()], "no image can be used"),
         (lambda root: (root / "overview.csv").write_text("new_file_name,subset\n1_t2,some\n"), "is not SPIDER's"),
     ],
