@@ -1,6 +1,5 @@
 """The paper's tables as runs: a suite's rows, each trained once for each seed, and what came out of them."""
 
-from ..provenance import provenance_now
 from .plan import Planner, Run, check_runs
 from .result_tables import write_report
 from .results_folder import ResultsFolder
@@ -15,6 +14,5 @@ __all__ = [
     "Suite",
     "check_runs",
     "load_suite",
-    "provenance_now",
     "write_report",
 ]

@@ -15,9 +15,8 @@ from meddet_d2.evaluation.timing import noise_batch, throughputs
 from meddet_d2.files import write_json
 
 from ..provenance import hardware
+from . import report_parts as parts
 from .plan import config_hash
-from .report_parts import millions, number, read_json, write_timing
-from .report_parts import table as markdown_table
 from .results_folder import ResultsFolder
 from .suite import Row
 
@@ -61,18 +60,18 @@ def table(networks: Sequence[Mapping]) -> str:
     lines = []
     for network in networks:
         size, macs, speed = (network[key] for key in ("parameters", "macs_mmcv", "throughput"))
-        paper = {f"the paper's {name}": number(network["paper"].get(key), "g") for key, name in headers.items()}
+        paper = {f"the paper's {name}": parts.number(network["paper"].get(key), "g") for key, name in headers.items()}
         lines.append(
             {
                 "network": network["name"],
-                "parameters": f"{millions(size)} ({size / smallest['parameters']:.2f})",
+                "parameters": f"{parts.millions(size)} ({size / smallest['parameters']:.2f})",
                 "multiply-adds": f"{macs / 1e9:.2f} G ({macs / smallest['macs_mmcv']:.2f})",
                 "images/s": f"{speed['median']:.2f} ({speed['median'] / smallest['throughput']['median']:.2f})",
                 "(quartiles)": f"{speed['low']:.2f} to {speed['high']:.2f}",
                 **paper,
             }
         )
-    return f"{markdown_table(lines)}\n\nIn brackets: relative to {smallest['name']}, the smallest teacher."
+    return f"{parts.table(lines)}\n\nIn brackets: relative to {smallest['name']}, the smallest teacher."
 
 
 def write(networks: Sequence[Mapping], output: Path, *, size: int, images: int, rounds: int, command: str) -> str:
@@ -84,7 +83,7 @@ def write(networks: Sequence[Mapping], output: Path, *, size: int, images: int, 
     text = table(networks)
     content = {"table": text, "networks": networks, "size": size, "images": images, "rounds": rounds}
     end = ". The paper's FPS are of another machine."
-    return f"{text}\n{write_timing(output / EFFICIENCY, how, end, text, content, command)}"
+    return f"{text}\n{parts.write_timing(output / EFFICIENCY, how, end, text, content, command)}"
 
 
 def measure_latency(folder: ResultsFolder, rounds: int = 11) -> dict[str, dict[str, float]]:
@@ -116,7 +115,7 @@ def measure_latency(folder: ResultsFolder, rounds: int = 11) -> dict[str, dict[s
 
 def read_latency(folder: ResultsFolder) -> dict[str, dict[str, float]]:
     """Images per second by run, as they were measured last; empty if they never were."""
-    return (read_json(folder.path / LATENCY) or {"images_per_second": {}})["images_per_second"]
+    return (parts.read_json(folder.path / LATENCY) or {"images_per_second": {}})["images_per_second"]
 
 
 def _network_hash(cfg: CfgNode) -> str:

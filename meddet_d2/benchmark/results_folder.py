@@ -134,12 +134,8 @@ class ResultsFolder:
         run.folder.mkdir(parents=True, exist_ok=True)
         (run.folder / OUTCOME).unlink(missing_ok=True)
         write_text(run.folder / "config.yaml", run.cfg.dump())
-        self.write_record(run, {**record, "resumed": resumed})
+        write_json(run.folder / RECORD, {**record, "resumed": resumed})
         return resumed
-
-    def write_record(self, run: Run, record: dict) -> None:
-        """Replace a run's record."""
-        write_json(run.folder / RECORD, record)
 
     def outcome(self, run: Run) -> dict:
         """What the worker measured; empty if it did not come so far."""

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from meddet_d2.files import write_json
+
 from ..provenance import hardware, source_hash, without_home
 from .plan import Run
-from .results_folder import ResultsFolder
+from .results_folder import RECORD, ResultsFolder
 from .run_process import WORKER, Job, stop, thread_share
 from .run_progress import Progress, last_line
 
@@ -52,7 +54,7 @@ class Runner:
             # It may stand for more rows now than when it was made.
             rows = [*record["rows"], *(list(row) for row in run.rows if list(row) not in record["rows"])]
             if rows != record["rows"]:
-                self.folder.write_record(run, {**record, "rows": rows})
+                write_json(run.folder / RECORD, {**record, "rows": rows})
         earlier = [(run, record["seconds"]) for run, record in done.items()]
         self.progress = Progress([run for run in runs if run not in done], earlier, len(runs), jobs=self.jobs)
         self.active: list[Job] = []
@@ -113,14 +115,14 @@ class Runner:
         run, seconds = job.run, job.seconds
         if error:
             self.failed.append(run)
-            self.folder.write_record(run, {**job.record, "status": "failed", "seconds": seconds, "error": error})
+            write_json(run.folder / RECORD, {**job.record, "status": "failed", "seconds": seconds, "error": error})
             where = f"; log: {without_home(str(job.log))}" if job.child else ""
             self.progress.finish(run, seconds, f"FAILED, {error}{where}", count=False)
             return
         outcome = self.folder.outcome(run)
         machine = hardware(outcome.pop("threads", None))
         record = {**job.record, "hardware": machine, "status": "done", "seconds": seconds, **outcome}
-        self.folder.write_record(run, record)
+        write_json(run.folder / RECORD, record)
         # A part of a run says little about a whole one.
         self.progress.finish(run, seconds, f"AP50 {outcome['metrics']['AP50']:.1f}", count=not record["resumed"])
 
@@ -129,7 +131,7 @@ class Runner:
         try:
             for job in self.active:
                 if self.folder.record(job.run).get("status") == "running":
-                    self.folder.write_record(job.run, {**job.record, "status": "interrupted", "seconds": job.seconds})
+                    write_json(job.run.folder / RECORD, {**job.record, "status": "interrupted", "seconds": job.seconds})
         finally:
             stop(self.active)
 

@@ -29,7 +29,6 @@ from ..benchmark import (
     check_runs,
     efficiency,
     load_suite,
-    provenance_now,
     robustness,
     robustness_report,
     write_report,
@@ -41,7 +40,7 @@ from ..benchmark.suite import select
 from ..command import add_plugins, command_main, new_parser
 from ..data.mri_noise import CORRUPTIONS, SEVERITIES, check_libraries
 from ..places import given_config, given_path
-from ..provenance import without_home
+from ..provenance import provenance_now, without_home
 
 SUITE = "configs/benchmark/tables.yaml"
 KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*\Z")

@@ -5,7 +5,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -16,6 +15,7 @@ from detectron2.utils import comm
 from meddet_d2.data import MedDetDatasetMapper
 from meddet_d2.data.randomness import preserved_randomness
 from meddet_d2.distillation import task_of
+from meddet_d2.evaluation.timing import inferring
 
 from .resume import Checkpoints
 from .safe_checkpointer import FINAL, SafeCheckpointer
@@ -172,7 +172,6 @@ def build_loss_loader(cfg: CfgNode, names: Sequence[str]) -> DataLoader:
     return build_detection_test_loader(cfg, list(names), mapper=mapper)
 
 
-@torch.no_grad()
 def validation_losses(detector: nn.Module, loader: DataLoader) -> dict[str, float]:
     """The network's own losses in evaluation mode: means over the images, each by itself.
 
@@ -182,14 +181,13 @@ def validation_losses(detector: nn.Module, loader: DataLoader) -> dict[str, floa
     Returns:
         "validation_loss", their sum, and each as "validation_<its name>".
     """
-    training, task = detector.training, task_of(detector)
-    detector.eval()
+    task = task_of(detector)
     measured: dict[str, list[float]] = {}
-    for batch in loader:
-        losses = task.observe(detector, batch, targets=task.targets(detector, batch), together=False).losses
-        for name, value in losses.items():
-            measured.setdefault(name, []).append(value.item())
-    detector.train(training)
+    with inferring(detector):
+        for batch in loader:
+            losses = task.observe(detector, batch, targets=task.targets(detector, batch), together=False).losses
+            for name, value in losses.items():
+                measured.setdefault(name, []).append(value.item())
     shares = comm.all_gather(measured)
     # The first process has an image if there is any.
     everything = {name: [value for share in shares for value in share.get(name, [])] for name in shares[0]}

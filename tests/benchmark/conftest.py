@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from meddet_d2.benchmark import Planner, ResultsFolder, load_suite, provenance_now
+from meddet_d2.benchmark import Planner, ResultsFolder, load_suite
 from meddet_d2.benchmark.suite import select
+from meddet_d2.provenance import provenance_now
 
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = ROOT / "configs" / "benchmark" / "smoke.yaml"

@@ -167,16 +167,13 @@ def _check_record(record: dict, where: str) -> None:
     for key in ("image_id", "category_id"):
         if not isinstance(record.get(key), int | str):
             raise ValueError(f"{where} has {key} {record.get(key)!r}; give COCO's results as a detector writes them.")
+    where = f"{where}, of image {record['image_id']}, has"
     score: Any = record.get("score")
     box = record.get("bbox")
     if not is_finite(score) or not 0 <= score <= 1:
-        raise ValueError(
-            f"{where}, of image {record['image_id']}, has score {score!r}; it must be a number from 0 to 1."
-        )
+        raise ValueError(f"{where} score {score!r}; it must be a number from 0 to 1.")
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_finite, box)) or min(box[2:]) < 0:
-        raise ValueError(
-            f"{where}, of image {record['image_id']}, has bbox {box!r}; give [x, y, width, height], finite, in pixels."
-        )
+        raise ValueError(f"{where} bbox {box!r}; give [x, y, width, height], finite, in pixels.")
 
 
 def _some(counts: Counter) -> str:
