@@ -29,7 +29,7 @@ def add_distillation(cfg: CN) -> None:
     # Overrides (KEY, VALUE, KEY, VALUE, ...) of the teachers' configs when they are trained for this run.
     cfg.DISTILL.TEACHERS.OPTS = ()
     # Keys and sections of this config that a teacher takes over when it is trained or evaluated for this run, so that
-    # it learns from the same data. A teacher that needs data or inputs of its own keeps what is not named here.
+    # it learns from the same data. A teacher that needs other data or inputs keeps what is not named here.
     cfg.DISTILL.TEACHERS.INHERIT = ("DATASETS", "INPUT", "DATALOADER", "SEED")
     # GiB in which to remember the teachers' maps of images that come again unchanged, so that the frozen networks run
     # once for each image; 0: none. Of use where nothing is random in training's images (INPUT.INTENSITY_JITTER 0.0,

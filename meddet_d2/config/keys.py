@@ -5,7 +5,7 @@ from detectron2.config import CfgNode as CN
 from .data_keys import add_data
 from .distill_keys import add_distillation, add_meddet, add_other_methods
 from .model_keys import add_detector, add_nmode
-from .solver_keys import add_solver, add_validation
+from .solver_keys import add_training
 
 
 def add_meddet_config(cfg: CN) -> None:
@@ -23,5 +23,4 @@ def add_meddet_config(cfg: CN) -> None:
     add_distillation(cfg)
     add_meddet(cfg)
     add_other_methods(cfg)
-    add_solver(cfg)
-    add_validation(cfg)
+    add_training(cfg)

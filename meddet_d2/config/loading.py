@@ -61,9 +61,7 @@ def load_config(path: str, overrides: Sequence = (), *, overlay: str | None = No
     add_meddet_config(cfg)
     optional = {key for key, value in entries(cfg) if value is None}
     try:
-        for given in (path, overlay):
-            if given is None:
-                continue
+        for given in [path] if overlay is None else [path, overlay]:
             where = find_config(str(given))
             if not Path(where).is_file():
                 raise FileNotFoundError(
@@ -71,17 +69,16 @@ def load_config(path: str, overrides: Sequence = (), *, overlay: str | None = No
                 )
             files = _with_bases(Path(where))
             for where, content in reversed(files):
-                cfg.merge_from_other_cfg(CN(renamed(content, where)))
-                _refuse_empty(cfg, optional, where)
-                _expand_paths(cfg, where)
+                for part in renamed(content, str(where)):
+                    cfg.merge_from_other_cfg(CN(part))
+                _check_values(cfg, optional, where)
             folders = dict.fromkeys(file.parent for file, _ in files)
             cfg.DISTILL.TEACHERS.CONFIGS = tuple(
                 _find_teacher(entry, folders) for entry in cfg.DISTILL.TEACHERS.CONFIGS
             )
         where = f"{where} with its overrides"
         cfg.merge_from_list(renamed_overrides(overrides))
-        _refuse_empty(cfg, optional, where)
-        _expand_paths(cfg, where)
+        _check_values(cfg, optional, where)
     except (KeyError, AssertionError) as error:
         message = str(error.args[0]) if error.args else "a key that does not exist"
         raise ValueError(f"{where}: {message}{_suggestion(cfg, message)}") from error
@@ -117,19 +114,21 @@ def split_teacher(entry: str) -> tuple[str, list[str]]:
 
 
 def _find_teacher(entry: str, folders: Iterable[Path]) -> str:
+    """An entry of DISTILL.TEACHERS.CONFIGS, its file in the first of ``folders`` that has it."""
     file, _ = split_teacher(entry)
-    return _find(file, folders) + entry.strip()[len(file) :]
+    places = (os.path.normpath(folder / file) for folder in folders)
+    return next((place for place in places if os.path.isfile(place)), file) + entry.strip()[len(file) :]
 
 
-def _refuse_empty(cfg: CN, optional: set[str], where: str) -> None:
-    """Raise a ValueError for a key without a value, which a config takes for any type."""
+def _check_values(cfg: CN, optional: set[str], where: str) -> None:
+    """Replace ~ and $VARIABLES in the values of PATHS.
+
+    Raises:
+        ValueError: a key has no value, which a config takes for any type, or a path cannot be one.
+    """
     empty = [key for key, value in entries(cfg) if value is None and key not in optional]
     if empty:
         raise ValueError(f"{where}: {empty[0]} has no value; give it one, or leave it out.")
-
-
-def _expand_paths(cfg: CN, where: str) -> None:
-    """Replace ~ and $VARIABLES in the values of PATHS, or raise a ValueError for one that cannot be a path."""
     for key in PATHS:
         *sections, name = key.split(".")
         node = functools.reduce(getattr, sections, cfg)
@@ -181,12 +180,6 @@ def _all_texts(content: dict) -> bool:
     return all(
         isinstance(key, str) and (not isinstance(value, dict) or _all_texts(value)) for key, value in content.items()
     )
-
-
-def _find(name: str, folders: Iterable[Path]) -> str:
-    """The first of ``folders`` joined with ``name`` that is a file, or ``name`` itself."""
-    places = (os.path.normpath(folder / name) for folder in folders)
-    return next((place for place in places if os.path.isfile(place)), name)
 
 
 def _suggestion(cfg: CN, message: str) -> str:

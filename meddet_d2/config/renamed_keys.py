@@ -1,68 +1,48 @@
 """Old names of keys: files and commands that were written with them are still read."""
 
-import copy
 import logging
 from collections.abc import Sequence
 from typing import Any
 
 logger = logging.getLogger(__name__)
 
-# Old name: new name; of a key or of a whole section. Until version 0.1.0 MedDet's keys lay among those of all methods.
-RENAMED = {
-    f"DISTILL.{name}": f"DISTILL.MEDDET.{name}"
-    for name in ("SIGMA", "TAU", "GAIN", "LEVEL_WEIGHTS", "DIST_REDUCTION", "DIST_FOREGROUND", "FUSION", "AATM")
-}
+# Keys and sections that lay among those of all methods until version 0.1.0. Now they are in MedDet's own section.
+MOVED = ("SIGMA", "TAU", "GAIN", "LEVEL_WEIGHTS", "DIST_REDUCTION", "DIST_FOREGROUND", "FUSION", "AATM")
+# Old name: new name.
+RENAMED = {f"DISTILL.{name}": f"DISTILL.MEDDET.{name}" for name in MOVED}
 
 
-def renamed(content: dict, source: str) -> dict:
-    """A config's content as nested dicts, with old names exchanged; one line in the log says which.
+def renamed(content: dict, source: str) -> list[dict]:
+    """Split a config's content into tables to be merged in their order: what has new names, and what had old ones.
+
+    One line in the log says which names were old.
 
     Args:
-        content: read from ``source``; it is not changed.
+        content: nested dicts, read from ``source``; it is not changed.
         source: the file that the line names.
     """
-    content, old = copy.deepcopy(content), {}
-    for name, new in RENAMED.items():
-        section, _, key = name.rpartition(".")
-        place = _section(content, section)
-        if isinstance(place, dict) and key in place:
-            _merge(content, new.split("."), place.pop(key))
-            old[name] = new
-    _tell(old, source)
-    return content
+    section = content.get("DISTILL")
+    if not isinstance(section, dict) or section.keys().isdisjoint(MOVED):
+        return [content]
+    old = {name: section[name] for name in MOVED if name in section}
+    _warn({f"DISTILL.{name}": RENAMED[f"DISTILL.{name}"] for name in old}, source)
+    rest = {key: value for key, value in section.items() if key not in old}
+    return [{**content, "DISTILL": rest}, {"DISTILL": {"MEDDET": old}}]
 
 
 def renamed_overrides(overrides: Sequence[Any]) -> list[Any]:
     """KEY, VALUE, KEY, VALUE, ... with old names exchanged; one line in the log says which."""
     overrides, old = list(overrides), {}
     for i in range(0, len(overrides), 2):
+        key = str(overrides[i])
         for name, new in RENAMED.items():
-            key = str(overrides[i])
-            if key == name or key.startswith(f"{name}."):
+            if f"{key}.".startswith(f"{name}."):
                 old[key] = overrides[i] = new + key.removeprefix(name)
-    _tell(old, "The command")
+    _warn(old, "The command")
     return overrides
 
 
-def _section(content: Any, name: str) -> Any:
-    for part in name.split("."):
-        content = content.get(part) if isinstance(content, dict) else None
-    return content
-
-
-def _merge(content: dict, path: list[str], value: Any) -> None:
-    for part in path[:-1]:
-        if not isinstance(content.get(part), dict):
-            content[part] = {}
-        content = content[part]
-    if isinstance(value, dict) and isinstance(content.get(path[-1]), dict):
-        for key, one in value.items():
-            _merge(content[path[-1]], [key], one)
-    else:
-        content[path[-1]] = value
-
-
-def _tell(old: dict[str, str], source: str) -> None:
+def _warn(old: dict[str, str], source: str) -> None:
     if old:
         pairs = ", ".join(f"{name} is {new}" for name, new in old.items())
         logger.warning("%s has old names of keys, which are read: %s.", source, pairs)

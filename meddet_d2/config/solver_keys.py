@@ -3,7 +3,7 @@
 from detectron2.config import CfgNode as CN
 
 
-def add_solver(cfg: CN) -> None:
+def add_training(cfg: CN) -> None:
     # "SGD" (Detectron2's own) or "AdamW".
     cfg.SOLVER.OPTIMIZER = "SGD"
     # AdamW's decay of its two moving averages.
@@ -14,8 +14,6 @@ def add_solver(cfg: CN) -> None:
     # How many numbered checkpoints stay, at least 2, so that one can be damaged; 0: all, as in Detectron2.
     cfg.SOLVER.CHECKPOINT_KEEP = 0
 
-
-def add_validation(cfg: CN) -> None:
     # What is measured every TEST.EVAL_PERIOD iterations, and what follows from it (engine/validation.py).
     cfg.VALIDATION = CN()
     # Data sets to measure on during training; DATASETS.TEST if empty. Name some when BEST or PATIENCE choose by them,

@@ -97,10 +97,17 @@ def test_a_wrong_value_under_an_old_name_is_told_by_its_key(tmp_path):
 
 @pytest.mark.parametrize("content", [{}, {"DISTILL": None}, {"DISTILL": {"GAINS": 1}}, {"MODEL": {"FUSION": 1}}])
 def test_other_contents_stay_as_they_are(content, caplog):
-    assert renamed(content, "a.yaml") == content and not caplog.records
+    assert renamed(content, "a.yaml") == [content] and not caplog.records
 
 
-def test_sections_of_both_names_become_one():
-    content = {"DISTILL": {"FUSION": {"NAME": "Sum"}, "MEDDET": {"FUSION": {"NAME": "LWFF", "SHARE": 0.5}}}}
-    assert renamed(content, "a.yaml") == {"DISTILL": {"MEDDET": {"FUSION": {"NAME": "Sum", "SHARE": 0.5}}}}
-    assert "FUSION" in content["DISTILL"], "what was given is not changed"
+def test_sections_of_both_names_become_one(tmp_path):
+    text = "DISTILL: {FUSION: {NAME: Sum}, MEDDET: {GAIN: 2.0, FUSION: {NAME: Concat, SHARE: 0.5}}}"
+    meddet = load_config(str(write(tmp_path / "both.yaml", text))).DISTILL.MEDDET
+    assert (meddet.GAIN, meddet.FUSION.NAME, meddet.FUSION.SHARE) == (2.0, "Sum", 0.5)
+
+
+def test_what_is_given_is_not_changed():
+    content = {"DISTILL": {"FUSION": {"NAME": "Sum"}, "ENABLED": True}}
+    parts = renamed(content, "a.yaml")
+    assert parts == [{"DISTILL": {"ENABLED": True}}, {"DISTILL": {"MEDDET": {"FUSION": {"NAME": "Sum"}}}}]
+    assert content == {"DISTILL": {"FUSION": {"NAME": "Sum"}, "ENABLED": True}}
