@@ -71,7 +71,7 @@ def guarded(
 ) -> int:
     """Run a command's work and return its exit status.
 
-    A mistake is told in one line on stderr. Ctrl-C and SIGTERM end the work alike, so that it can clean up. A reader
+    A mistake is one line on stderr. Ctrl-C and SIGTERM end the work alike, so that it can clean up. A reader
     that closes the pipe ends it without a word.
 
     Args:
@@ -136,11 +136,7 @@ def printable_streams() -> None:
 @contextlib.contextmanager
 def _terminating() -> Iterator[None]:
     """Within the block SIGTERM is a Ctrl-C."""
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:

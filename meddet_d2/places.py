@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -25,10 +26,10 @@ def expanded(path: str) -> str:
     return full
 
 
-def given_path(text: str) -> Path:
+def given_path(text: str, find: Callable[[str], str] = expanded) -> Path:
     """A path on the command line, for argparse's ``type``: a shell leaves ``--output=~/x`` as it is."""
     try:
-        return Path(expanded(text))
+        return Path(find(text))
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 
@@ -85,7 +86,4 @@ def find_config(name: str) -> str:
 
 def given_config(text: str) -> Path:
     """:func:`find_config` for argparse's ``type``."""
-    try:
-        return Path(find_config(text))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+    return given_path(text, find_config)

@@ -84,20 +84,17 @@ def _module_of(path: Path) -> str:
     return name
 
 
-def _load(name: str, given: str) -> ModuleType:
+def _load(name: str, given: str) -> None:
     if name in _loaded:
-        return _loaded[name]
-    shown = f"--plugin {given}"
+        return
     try:
-        module = importlib.import_module(name)
+        _loaded[name] = importlib.import_module(name)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
             message = "there is no such module and no such file; give the path of a .py file, or install it."
         else:
             message = _taken(error) or _failure(error)
-        raise ValueError(f"{shown}: {message}") from error
-    _loaded[name] = module
-    return module
+        raise ValueError(f"--plugin {given}: {message}") from error
 
 
 def _taken(error: Exception) -> str | None:
