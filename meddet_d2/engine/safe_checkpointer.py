@@ -14,7 +14,8 @@ from torch import nn
 
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
-from meddet_d2.files import replacing
+from meddet_d2.files import replacing, write_text
+from meddet_d2.modeling.bodies import first_line
 from meddet_d2.modeling.weights import (
     CLASSES,
     UNREADABLE,
@@ -31,6 +32,8 @@ BEST = "model_best"
 FINAL = "model_final"
 # Names the newest checkpoint, as Detectron2 has it, and the run that the folder's checkpoints belong to.
 LAST, RUN = "last_checkpoint", "current_run"
+# Files with the training's state: after an iteration of this number, or at the end.
+CHECKPOINT = re.compile(r"model_(\d{7}|final)\.pth")
 
 
 class SafeCheckpointer:
@@ -40,19 +43,19 @@ class SafeCheckpointer:
     that is damaged all the same is passed over for the one before it. A file whose weights are those of another
     architecture is refused: Detectron2 loads what fits and warns about the rest, which for a teacher or an evaluation
     is a wrong number that looks right.
+
+    Args:
+        model: a detector.
+        save_dir: where checkpoints are written; "" for nowhere.
+        classes: the names of its classes, which every file is written with, and must have if it has any.
+        checkpointables: what is saved and loaded with the model.
     """
 
     def __init__(
         self, model: nn.Module, save_dir: str = "", *, classes: Sequence[str] | None = None, **checkpointables: Any
     ) -> None:
-        """
-        Args:
-            model: a detector.
-            save_dir: where checkpoints are written; "" for nowhere.
-            classes: the names of its classes, which every file is written with, and must have if it has any.
-            checkpointables: what is saved and loaded beside the model.
-        """
         self.model, self.save_dir, self.checkpointables = model, save_dir, checkpointables
+        self.folder = Path(save_dir)
         self.classes = None if classes is None else list(classes)
         self._writes = bool(save_dir) and comm.is_main_process()
 
@@ -66,7 +69,7 @@ class SafeCheckpointer:
             return
         state = {key: item.state_dict() for key, item in self.checkpointables.items()}
         target = self._write(name, {"model": self.model.state_dict(), **state, **self._run(), **kwargs})
-        self.tag_last_checkpoint(target.name)
+        write_text(self.folder / LAST, target.name)
 
     def save_best(self, **kwargs: Any) -> None:
         """Write the model alone, and ``kwargs``, as ``model_best.pth``; the newest checkpoint stays what it is."""
@@ -74,7 +77,7 @@ class SafeCheckpointer:
             self._write(BEST, {"model": self.model.state_dict(), **kwargs})
 
     def _write(self, name: str, content: dict[str, Any]) -> Path:
-        target = Path(self.save_dir) / f"{name}.pth"
+        target = self.folder / f"{name}.pth"
         content = content if self.classes is None else {**content, CLASSES: self.classes}
         logger.info("Saving checkpoint to %s", target)
         try:
@@ -82,28 +85,22 @@ class SafeCheckpointer:
                 torch.save(content, partial)
         except RuntimeError as error:
             # torch's own words for a full disk.
-            raise OSError(f"{target} cannot be written: {_first_line(error)}; is the disk full?") from error
+            raise OSError(f"{target} cannot be written: {first_line(error)}; is the disk full?") from error
         return target
-
-    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Name the newest checkpoint in ``<save_dir>/last_checkpoint``."""
-        with replacing(Path(self.save_dir) / LAST) as partial:
-            partial.write_text(last_filename_basename)
 
     def finish(self, name: str) -> None:
         """Make the newest checkpoint ``<name>.pth``, where a kill has come between a run's last step and that."""
         newest = self._newest()
         if newest and Path(newest).stem != name:
             logger.info("%s is a finished run's: it becomes %s.pth as well", newest, name)
-            with replacing(Path(self.save_dir) / f"{name}.pth") as partial:
+            with replacing(self.folder / f"{name}.pth") as partial:
                 shutil.copyfile(newest, partial)
-            self.tag_last_checkpoint(f"{name}.pth")
+            write_text(self.folder / LAST, f"{name}.pth")
 
     def keep_newest(self, count: int) -> None:
         """Delete the numbered checkpoints of ``save_dir`` but for the newest ``count``, up to the one just written."""
-        numbered = _numbered(self.save_dir)
-        newest = _number(Path(self.save_dir) / self._named_newest())
-        for path in sorted((path for path in numbered if _number(path) <= newest), key=_number)[:-count]:
+        newest = self._named_newest()
+        for path in [path for path in self._checkpoints() if path.name <= newest][:-count]:
             path.unlink(missing_ok=True)
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
@@ -114,13 +111,15 @@ class SafeCheckpointer:
         """
         if self._writes:
             for name in (".model_*.pth", f".{LAST}.*", f".{RUN}.*"):
-                for partial in Path(self.save_dir).glob(name):
+                for partial in self.folder.glob(name):
                     partial.unlink()  # of a run that was killed while it saved
         newest = self.get_checkpoint_file() if resume else ""
         if newest:
             return self.load(newest)
         rest = self.load(path, checkpointables=[])
-        self._begin_run()
+        if self._writes:
+            write_text(self.folder / RUN, uuid.uuid4().hex)
+            (self.folder / LAST).unlink(missing_ok=True)
         return rest
 
     def has_checkpoint(self) -> bool:
@@ -135,13 +134,13 @@ class SafeCheckpointer:
             FileNotFoundError: a process does not see the main one's files.
         """
         # The main process chooses: the others may look a moment later.
-        answer: tuple[str, str] = ("", "")
+        path, fault = "", ""
         if comm.is_main_process():
             try:
-                answer = (self._newest(), "")
+                path = self._newest()
             except ValueError as error:
-                answer = ("", str(error))
-        path, fault = comm.all_gather(answer)[0]
+                fault = str(error)
+        path, fault = comm.all_gather((path, fault))[0]
         if fault:
             raise ValueError(fault)
         # All raise, or the others would wait for those that do.
@@ -150,7 +149,7 @@ class SafeCheckpointer:
         return path
 
     def _newest(self) -> str:
-        if not self.save_dir or not Path(self.save_dir).is_dir():
+        if not self.save_dir:
             return ""
         run, damaged = self._run().get("run"), []
         for path in self._candidates():
@@ -161,8 +160,8 @@ class SafeCheckpointer:
                 if missing:
                     raise ValueError(f"it holds no {missing[0]}")
             except UNREADABLE as error:
-                logger.warning("%s is damaged or no checkpoint (%s); looking at the one before it.",
-                                    path, _first_line(error))  # fmt: skip
+                reason = first_line(error)
+                logger.warning("%s is damaged or no checkpoint (%s); looking at the one before it.", path, reason)
                 damaged.append(path.name)
                 continue
             if run is None or content.get("run") == run:
@@ -175,43 +174,37 @@ class SafeCheckpointer:
 
     def _candidates(self) -> Iterator[Path]:
         """What ``last_checkpoint`` names, and then the others, the newest first."""
-        folder, named = Path(self.save_dir), self._named_newest()
+        named = self._named_newest()
         if named:
-            yield folder / named
-        others = [path for path in _numbered(folder) if path.name != named]
-        final = folder / f"{FINAL}.pth"
-        if final.is_file() and final.name != named:
-            others.append(final)
+            yield self.folder / named
+        others = [path for path in self._checkpoints() if path.name != named]
         if others and not named:
-            logger.warning("%s names no checkpoint that is there; looking at all of them.", folder / LAST)
-        yield from sorted(others, key=_number, reverse=True)
+            logger.warning("%s names no checkpoint that is there; looking at all of them.", self.folder / LAST)
+        yield from sorted(others, key=_iteration, reverse=True)
+
+    def _checkpoints(self) -> list[Path]:
+        """All of ``save_dir``: the numbered ones, the oldest first, and then the final one."""
+        return sorted(path for path in self.folder.glob("model_*.pth") if CHECKPOINT.fullmatch(path.name))
 
     def _named_newest(self) -> str:
         """The file in ``last_checkpoint``, or "" where that is missing, empty, or names no checkpoint of the folder."""
         try:
-            name = (Path(self.save_dir) / LAST).read_text(encoding="utf-8", errors="replace").strip()
+            name = (self.folder / LAST).read_text(encoding="utf-8", errors="replace").strip()
         except OSError:
             return ""
         # A mere name: a path could lead out of the folder.
-        fits = re.fullmatch(r"model_(\d{7}|final)\.pth", name) is not None
-        return name if fits and (Path(self.save_dir) / name).is_file() else ""
+        return name if CHECKPOINT.fullmatch(name) and (self.folder / name).is_file() else ""
 
     def _run(self) -> dict[str, str]:
-        path = Path(self.save_dir) / RUN
+        path = self.folder / RUN
         return {"run": path.read_text(encoding="utf-8").strip()} if path.is_file() else {}
-
-    def _begin_run(self) -> None:
-        if self._writes:
-            with replacing(Path(self.save_dir) / RUN) as partial:
-                partial.write_text(uuid.uuid4().hex)
-            (Path(self.save_dir) / LAST).unlink(missing_ok=True)
 
     def load(self, path: str, checkpointables: list[str] | None = None) -> dict[str, Any]:
         """Load ``path`` strictly.
 
         Args:
             path: a .pth or .safetensors; "" loads nothing.
-            checkpointables: names of what is loaded beside the model; None: all that the file has.
+            checkpointables: names of what is loaded with the model; None: all that the file has.
 
         Returns:
             What else the file holds.
@@ -236,7 +229,7 @@ class SafeCheckpointer:
                     self.checkpointables[name].load_state_dict(content.pop(name))
                 except (RuntimeError, KeyError, TypeError, ValueError) as error:
                     raise ValueError(
-                        f"{path}: the state of '{name}' is that of another run ({_first_line(error)}); resume with the "
+                        f"{path}: the state of '{name}' is that of another run ({first_line(error)}); resume with the "
                         "config and version that it was written by, or start anew without --resume."
                     ) from error
         return content
@@ -252,7 +245,7 @@ class SafeCheckpointer:
             if not isinstance(content["model"], dict):
                 raise ValueError("it holds no state dict")
             return content
-        except (*UNREADABLE, TypeError) as error:
+        except UNREADABLE as error:
             raise ValueError(f"{filename} cannot be read as a checkpoint; it may be damaged: make it again.") from error
 
 
@@ -262,12 +255,9 @@ def _read_whole(path: Path) -> dict[str, Any]:
     Raises:
         one of ``UNREADABLE``.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            # torch itself does not compare them.
-            spoilt = archive.testzip()
-    except zipfile.BadZipFile as error:
-        raise ValueError(str(error)) from error
+    with zipfile.ZipFile(path) as archive:
+        # torch itself does not compare them.
+        spoilt = archive.testzip()
     if spoilt is not None:
         raise ValueError(f"its part {spoilt} has another checksum")
     content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -276,20 +266,11 @@ def _read_whole(path: Path) -> dict[str, Any]:
     return content
 
 
-def _numbered(folder: str | Path) -> list[Path]:
-    return [path for path in Path(folder).glob("model_*.pth") if re.fullmatch(r"model_\d{7}", path.stem)]
-
-
-def _number(path: Path) -> int:
-    """The iteration that a checkpoint was written at; -1 if it cannot be told."""
-    found = re.fullmatch(r"model_(\d{7})", path.stem)
-    if found:
-        return int(found.group(1))
+def _iteration(path: Path) -> int:
+    """The iteration that a checkpoint was written at; -1 if the final one does not say it."""
+    if path.stem != FINAL:
+        return int(path.stem.removeprefix("model_"))
     try:
         return int(_read_whole(path)["iteration"])
     except UNREADABLE:
         return -1
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -332,4 +332,4 @@ def unknown_name(library: str, name: str, known: Iterable[str]) -> str:
 
 
 def first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
