@@ -15,28 +15,21 @@ from fvcore.transforms.transform import *  # as upstream: Transform, TransformLi
 from PIL import Image
 
 
-class ResizeTransform(Transform):
+class ResizeTransform(ScaleTransform):
     """Resize from (h, w) to (new_h, new_w): with Pillow for uint8; for other types bilinearly, with torch."""
-
-    def __init__(self, h: int, w: int, new_h: int, new_w: int, interp: int = Image.BILINEAR):
-        super().__init__()
-        self.h, self.w, self.new_h, self.new_w, self.interp = h, w, new_h, new_w, interp
 
     def apply_image(self, img: np.ndarray) -> np.ndarray:
         """``img``: (h, w) or (h, w, C)."""
         assert img.shape[:2] == (self.h, self.w), f"Expected an image of {(self.h, self.w)}, not {img.shape[:2]}"
         if img.dtype == np.uint8:
             squeezed = img[..., 0] if img.shape[2:] == (1,) else img
-            resized = np.asarray(Image.fromarray(squeezed).resize((self.new_w, self.new_h), self.interp))
+            interp = Image.BILINEAR if self.interp is None else self.interp
+            resized = np.asarray(Image.fromarray(squeezed).resize((self.new_w, self.new_h), interp))
         else:
             maps = torch.from_numpy(np.ascontiguousarray(np.atleast_3d(img))).permute(2, 0, 1)[None]
             maps = F.interpolate(maps, (self.new_h, self.new_w), mode="bilinear", align_corners=False)
             resized = maps[0].permute(1, 2, 0).numpy()
         return resized.reshape(self.new_h, self.new_w, *img.shape[2:])
-
-    def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """``coords``: (N, 2) of x, y."""
-        return coords * np.array([self.new_w / self.w, self.new_h / self.h])
 
 
 class AugInput:

@@ -1,6 +1,5 @@
 """One process per GPU, or several on the CPU where there is none."""
 
-import gc
 import socket
 from datetime import timedelta
 
@@ -45,7 +44,3 @@ def _distributed_worker(local_rank, main_func, world_size, per_machine, machine_
     dist.init_process_group(backend, init_method=dist_url, world_size=world_size, rank=rank, timeout=timeout)
     comm.synchronize()  # so that main_func's own time limits start together
     main_func(*args)
-    if dist.is_initialized():
-        # While a model in a reference cycle still holds the group, its threads outlive it and may abort the exit.
-        gc.collect()
-        dist.destroy_process_group()

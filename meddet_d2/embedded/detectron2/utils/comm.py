@@ -26,7 +26,7 @@ def create_local_process_group(num_workers_per_machine: int) -> None:
 
 def synchronize() -> None:
     """Wait for all processes."""
-    if get_world_size() > 1:  # NCCL must be told its device, or it guesses
+    if get_world_size() > 1:  # NCCL guesses its device unless it is given
         nccl = dist.get_backend() == dist.Backend.NCCL
         dist.barrier(device_ids=[torch.cuda.current_device()] if nccl else None)
 
