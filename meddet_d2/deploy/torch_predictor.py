@@ -12,6 +12,7 @@ from detectron2.modeling import build_model
 from ..config.class_names import NUM_CLASSES, check_count, class_names
 from ..data import MedDetDatasetMapper, register_datasets
 from ..distillation import task_for
+from ..distillation.teacher_configs import changed
 from ..modeling.weights import read_checkpoint, set_weights
 from .predictor import Detections, check_image
 
@@ -77,12 +78,8 @@ def load_detector(cfg: CfgNode, weights: str) -> tuple[Any, tuple[str, ...]]:
             "same classes (DATASETS.REGISTER)."
         )
     check_count(cfg, classes, f"{weights} knows")
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.merge_from_list([NUM_CLASSES, len(classes)])
-    cfg.MODEL.BOTTOM_UP.PRETRAINED = False  # the checkpoint has all
-    cfg.freeze()
-    model = build_model(cfg).eval()
+    # Not pretrained: the checkpoint has all.
+    model = build_model(changed(cfg, [NUM_CLASSES, len(classes), "MODEL.BOTTOM_UP.PRETRAINED", False])).eval()
     set_weights(model, checkpoint.weights, weights)
     return model, classes
 

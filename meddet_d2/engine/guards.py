@@ -4,7 +4,7 @@ import itertools
 import logging
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 from meddet_d2.distillation import task_for
+from meddet_d2.distillation.teacher_configs import changed
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ def check_schedule(cfg: CfgNode) -> list[str]:
     """
     solver, clip, period = cfg.SOLVER, cfg.SOLVER.CLIP_GRADIENTS, cfg.TEST.EVAL_PERIOD
     by_steps, steps = solver.LR_SCHEDULER_NAME == "WarmupMultiStepLR", list(solver.STEPS)
+    steps_are_good = not by_steps or all(a < b for a, b in itertools.pairwise([0, *steps]))
     for key, value, good, advice in (
         ("OUTPUT_DIR", cfg.OUTPUT_DIR, cfg.OUTPUT_DIR != "", "name a folder"),
         ("SOLVER.MAX_ITER", solver.MAX_ITER, solver.MAX_ITER >= 1, "give at least 1"),
@@ -59,7 +61,7 @@ def check_schedule(cfg: CfgNode) -> list[str]:
         ("SOLVER.BASE_LR_END", solver.BASE_LR_END, 0 <= solver.BASE_LR_END < math.inf, "give at least 0"),
         ("SOLVER.WARMUP_ITERS", solver.WARMUP_ITERS, solver.WARMUP_ITERS >= 0, "give at least 0"),
         ("SOLVER.CHECKPOINT_PERIOD", solver.CHECKPOINT_PERIOD, solver.CHECKPOINT_PERIOD >= 1, "give at least 1"),
-        ("SOLVER.STEPS", steps, not by_steps or _is_rising(steps), "give rising iterations above 0"),
+        ("SOLVER.STEPS", steps, steps_are_good, "give rising iterations above 0"),
         ("SOLVER.GAMMA", solver.GAMMA, not by_steps or not steps or solver.GAMMA > 0, "give a number above 0"),
         ("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", clip.CLIP_VALUE, not clip.ENABLED or clip.CLIP_VALUE > 0,
          "give a number above 0, or every gradient is cut to 0"),
@@ -84,20 +86,14 @@ def check_schedule(cfg: CfgNode) -> list[str]:
     return remarks
 
 
-def _is_rising(steps: list[int]) -> bool:
-    return all(a < b for a, b in itertools.pairwise([0, *steps]))
-
-
 def scaled_to_batch(cfg: CfgNode) -> CfgNode:
     """The config with its learning rate scaled from ``SOLVER.REFERENCE_BATCH`` images a step to ``IMS_PER_BATCH``."""
     reference, batch = cfg.SOLVER.REFERENCE_BATCH, cfg.SOLVER.IMS_PER_BATCH
     if reference in (0, batch):
         return cfg
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.SOLVER.BASE_LR *= batch / reference
-    cfg.SOLVER.BASE_LR_END *= batch / reference
-    cfg.freeze()
+    scale = batch / reference
+    rates = ["SOLVER.BASE_LR", cfg.SOLVER.BASE_LR * scale, "SOLVER.BASE_LR_END", cfg.SOLVER.BASE_LR_END * scale]
+    cfg = changed(cfg, rates)
     logger.info("SOLVER.BASE_LR is %g for batches of %d images (scaled from %d).", cfg.SOLVER.BASE_LR, batch, reference)
     return cfg
 
@@ -160,7 +156,7 @@ class FiniteGuard:
         found = comm.all_gather((not_finite(losses.items()), self.images))
         wrong = sorted({name for names, _ in found for name in names})
         if wrong:
-            self._stop(", ".join(wrong), [image for names, images in found if names for image in images])
+            self.stop(", ".join(wrong), images=[image for names, images in found if names for image in images])
 
     def check_gradients(self, named: Iterable[tuple[str, nn.Parameter]], part: str = "") -> None:
         """Raise a FloatingPointError if a parameter's gradient is not finite; ``part`` comes before the name."""
@@ -174,14 +170,11 @@ class FiniteGuard:
         wrong = not_finite(named)
         if wrong:
             more = f" and of {len(wrong) - 1} more" if len(wrong) > 1 else ""
-            self._stop(f"{what} of {part}{wrong[0]}{more}", self.images)
+            self.stop(f"{what} of {part}{wrong[0]}{more}")
 
-    def stop(self, what: str, advice: str) -> None:
-        """Raise a FloatingPointError that names ``what``, the iteration and the images of this process."""
-        self._stop(what, self.images, advice)
-
-    def _stop(self, what: str, images: list[str], advice: str = ADVICE) -> None:
+    def stop(self, what: str, advice: str = ADVICE, *, images: Sequence[str] | None = None) -> None:
+        """Raise a FloatingPointError that names ``what``, the iteration, and the images; by default this process's."""
         raise FloatingPointError(
             f"{what} became infinite or NaN at iteration {self.trainer.iter} on the images with id "
-            f"{', '.join(images)}; nothing of it was saved. To mend it, {advice}"
+            f"{', '.join(self.images if images is None else images)}; nothing of it was saved. To mend it, {advice}"
         )

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from detectron2.config import CfgNode
+from meddet_d2.config.arguments import arguments, require_choice
 
 OPTIMIZERS = {"SGD": torch.optim.SGD, "AdamW": torch.optim.AdamW}
 # Of SOLVER.CLIP_GRADIENTS: each number by itself, each parameter's norm, or one norm over all parameters.
@@ -23,15 +24,14 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     ``WEIGHT_DECAY`` is for kernels and matrices. Biases, norms, GFL's level scales and nmODE's w and b have at most one
     dimension: their size has a meaning, so nothing pulls them to zero.
 
-    ``CLIP_GRADIENTS.CLIP_TYPE`` may be ``full_model`` beside Detectron2's own ``value`` and ``norm``.
+    ``CLIP_GRADIENTS.CLIP_TYPE`` may be ``full_model``, or Detectron2's ``value`` or ``norm``.
 
     Raises:
         ValueError: ``SOLVER.OPTIMIZER`` or the type of clipping is not known, or a decay is asked for what is not
             decayed.
     """
     solver, clip = cfg.SOLVER, cfg.SOLVER.CLIP_GRADIENTS
-    if solver.OPTIMIZER not in OPTIMIZERS:
-        raise ValueError(f"SOLVER.OPTIMIZER is '{solver.OPTIMIZER}'; it can be one of {', '.join(OPTIMIZERS)}.")
+    require_choice("SOLVER.OPTIMIZER", solver.OPTIMIZER, OPTIMIZERS)
     for key in ("WEIGHT_DECAY_NORM", "WEIGHT_DECAY_BIAS"):
         if solver[key]:
             raise ValueError(f"SOLVER.{key} is {solver[key]}; norms and biases are not decayed here, so set it to 0.0.")
@@ -44,22 +44,15 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
             settings = {"params": [], "lr": rate, "weight_decay": 0.0 if spared else solver.WEIGHT_DECAY}
             groups.setdefault((own_rate, spared), settings)["params"].append(parameter)
     kind = OPTIMIZERS[solver.OPTIMIZER]
-    arguments = {"lr": solver.BASE_LR, "weight_decay": solver.WEIGHT_DECAY}
-    if kind is torch.optim.SGD:
-        arguments.update(momentum=solver.MOMENTUM, nesterov=solver.NESTEROV)
-    else:
-        arguments.update(betas=tuple(solver.BETAS))
+    named = arguments(kind, solver)
     if clip.ENABLED:
         kind = _with_clipping(kind, clip)
     # A checkpoint's state goes by this order.
-    return kind([groups[key] for key in sorted(groups)], **arguments)
+    return kind([groups[key] for key in sorted(groups)], lr=solver.BASE_LR, **named)
 
 
 def _with_clipping(kind: type[torch.optim.Optimizer], clip: CfgNode) -> type[torch.optim.Optimizer]:
-    if clip.CLIP_TYPE not in CLIPPINGS:
-        raise ValueError(
-            f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is '{clip.CLIP_TYPE}'; it can be one of {', '.join(CLIPPINGS)}."
-        )
+    require_choice("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", clip.CLIP_TYPE, CLIPPINGS)
 
     def step(self, closure=None):
         CLIPPINGS[clip.CLIP_TYPE]([p for group in self.param_groups for p in group["params"]], clip)

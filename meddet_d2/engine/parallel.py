@@ -3,7 +3,6 @@
 Normalisers are the losses' own affair (modeling/processes.py). Here is the rest.
 """
 
-import hashlib
 import logging
 from collections.abc import Sequence
 
@@ -84,14 +83,11 @@ def check_same(what: str, lines: Sequence[str]) -> None:
         what: they are, for the message; it shows the first that differs.
         lines: any number.
     """
-    hashes = comm.all_gather(hashlib.sha256("\n".join(lines).encode()).hexdigest())
-    if len(set(hashes)) == 1:
-        return
-    other = next(rank for rank, one in enumerate(hashes) if one != hashes[0])
-    everything = comm.all_gather(list(lines))
-    first, second = ([*everything[rank], "nothing more"] for rank in (0, other))
-    pair = next((a.strip(), b.strip()) for a, b in zip(first, second, strict=False) if a != b)
-    raise ValueError(
-        f"The processes differ in their {what}: process 0 has '{pair[0]}' and process {other} '{pair[1]}'; start all "
-        "with the same command, config and files."
-    )
+    first, *others = comm.all_gather([*lines, "nothing more"])
+    for rank, theirs in enumerate(others, start=1):
+        for a, b in zip(first, theirs, strict=False):
+            if a != b:
+                raise ValueError(
+                    f"The processes differ in their {what}: process 0 has '{a.strip()}' and process {rank} "
+                    f"'{b.strip()}'; start all with the same command, config and files."
+                )

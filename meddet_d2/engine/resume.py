@@ -25,9 +25,6 @@ WINDOW = 20
 class Stopped(SystemExit):
     """A run was asked to stop, and has written its state: an exit with status ``STOPPED``."""
 
-    def __init__(self) -> None:
-        super().__init__(STOPPED)
-
 
 class Checkpoints(HookBase):
     """Writes the whole state of a run, every ``period`` iterations and after the last one, and puts it back.
@@ -121,9 +118,7 @@ class Checkpoints(HookBase):
 class StopOnSignal(HookBase):
     """Ends a run after the step in which SIGTERM has reached any of its processes, with a checkpoint of that step.
 
-    So do a step's and the last evaluation end before it.
-
-    It comes last of all hooks, so that nothing of the step is missing.
+    It comes last of all hooks, so that nothing of the step is missing. A running evaluation finishes first.
 
     Raises:
         Stopped: after the step, on every process.
@@ -151,7 +146,7 @@ class StopOnSignal(HookBase):
             "Stopped by SIGTERM after iteration %d; its state is in %s/%s.pth, so go on with --resume.",
             self.trainer.iter, self.trainer.cfg.OUTPUT_DIR, name,
         )  # fmt: skip
-        raise Stopped
+        raise Stopped(STOPPED)
 
     def after_train(self) -> None:
         if self._before is not None:
@@ -159,7 +154,7 @@ class StopOnSignal(HookBase):
         # Asked during the last evaluation: another training must not begin.
         if self.trainer.iter >= self.trainer.max_iter and any(comm.all_gather(self._asked)):
             logger.warning("Stopped by SIGTERM after the last evaluation; go on with --resume.")
-            raise Stopped
+            raise Stopped(STOPPED)
 
 
 def cut_metrics(path: Path, start: int) -> None:

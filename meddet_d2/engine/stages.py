@@ -4,7 +4,6 @@ import logging
 import os
 import shlex
 import time
-from pathlib import Path
 
 from torch import nn
 
@@ -17,6 +16,7 @@ from meddet_d2.distillation import TeacherBank, build_distiller, method_class, t
 from meddet_d2.distillation.dry_run import check_forward
 from meddet_d2.distillation.teacher_configs import changed
 from meddet_d2.evaluation import evaluator_for, summary
+from meddet_d2.files import write_text
 from meddet_d2.plugins import plugin_options
 
 from .guards import check_schedule, make_deterministic
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 def train_detector(cfg: CfgNode, *, resume: bool = False, trainer_class=MedDetTrainer, before_training=None):
-    """Train one network in ``cfg.OUTPUT_DIR`` and evaluate it.
+    """Train one network in ``cfg.OUTPUT_DIR``, which gets its whole config as ``config.yaml``, and evaluate it.
 
     Args:
         cfg: the network's whole config.
@@ -43,7 +43,9 @@ def train_detector(cfg: CfgNode, *, resume: bool = False, trainer_class=MedDetTr
         logger.warning(remark)
     make_deterministic(cfg)
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + comm.get_rank())
-    _keep_config(cfg)
+    if comm.is_main_process():
+        write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())
+    comm.synchronize()
     trainer = trainer_class(cfg)
     trainer.resume_or_load(resume=resume)
     if before_training is not None:
@@ -62,7 +64,7 @@ def evaluate(cfg: CfgNode) -> dict:
     cfg = changed(cfg, ["MODEL.BOTTOM_UP.PRETRAINED", False])
     model = build_model(cfg)
     checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, classes=class_names(cfg))
-    path = cfg.MODEL.WEIGHTS or (checkpointer.get_checkpoint_file() if checkpointer.has_checkpoint() else "")
+    path = cfg.MODEL.WEIGHTS or checkpointer.get_checkpoint_file()
     if not path:
         raise FileNotFoundError(
             f"There is no checkpoint in {cfg.OUTPUT_DIR}: train first, or name one with MODEL.WEIGHTS <file>."
@@ -156,12 +158,3 @@ def _report(cfg: CfgNode, rows: list[dict], student: nn.Module) -> None:
     logger.info("Evaluate the student again: meddet train %s", shlex.join([*options, "--eval-only"]))
     logger.info("A clinician's page: meddet evaluate %s", shlex.join([*options, *files]))
     logger.info("Next, on your own images (datasets/README.md): meddet train --config-file configs/meddet.yaml")
-
-
-def _keep_config(cfg: CfgNode) -> None:
-    """Leave the stage's whole config beside its checkpoints."""
-    if comm.is_main_process():
-        folder = Path(cfg.OUTPUT_DIR)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.yaml").write_text(cfg.dump())
-    comm.synchronize()

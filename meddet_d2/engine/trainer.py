@@ -4,7 +4,6 @@ import logging
 import weakref
 from typing import Any
 
-import torch
 from torch import nn
 
 from detectron2.config import CfgNode
@@ -18,6 +17,7 @@ from detectron2.utils.logger import setup_logger
 from meddet_d2.config.class_names import class_names
 from meddet_d2.data import MedDetDatasetMapper, build_train_loader
 from meddet_d2.distillation import DistillationModel, TeacherBank, TeacherRecord, build_distiller, task_for
+from meddet_d2.distillation.teacher_configs import changed
 from meddet_d2.evaluation import evaluator_for
 from meddet_d2.modeling.processes import averaged, parallel
 
@@ -35,6 +35,8 @@ class MedDetTrainer(DefaultTrainer):
     A run that was stopped at any step and resumed ends with the same bits on a CPU as one that was not
     (engine/resume.py), and no number that is not finite gets into a checkpoint (engine/guards.py).
     """
+
+    build_optimizer = staticmethod(build_optimizer)
 
     def __init__(self, cfg: CfgNode):
         # What DefaultTrainer's does, which Detectron2 cannot on several processes without GPUs, and which has no place
@@ -71,9 +73,12 @@ class MedDetTrainer(DefaultTrainer):
 
     def build_checkpointer(self) -> SafeCheckpointer:
         """The checkpointer of :attr:`detector` and of the training's state."""
-        return SafeCheckpointer(
-            self.detector, self.cfg.OUTPUT_DIR, classes=class_names(self.cfg), trainer=weakref.proxy(self)
-        )
+        states = self.checkpointables()
+        return SafeCheckpointer(self.detector, self.cfg.OUTPUT_DIR, classes=class_names(self.cfg), **states)
+
+    def checkpointables(self) -> dict[str, Any]:
+        """What a checkpoint holds of the training, by its key and in the order in which a resume loads it."""
+        return {"trainer": weakref.proxy(self)}
 
     def build_hooks(self) -> list[HookBase]:
         solver, validation = self.cfg.SOLVER, self.cfg.VALIDATION
@@ -125,27 +130,17 @@ class MedDetTrainer(DefaultTrainer):
         """
         names = self.cfg.VALIDATION.DATASETS or self.cfg.DATASETS.TEST
         losses = validation_losses(self.detector, build_loss_loader(self.cfg, names)) if loss else {}
-        self._last_eval_results = self._test_on(names)
-        return {**flat_metrics(self._last_eval_results, names), **losses}
+        return {**self._metrics_on(names), **losses}
 
     def test_at_the_end(self) -> dict[str, float]:
         """Evaluate on ``DATASETS.TEST`` what was validated elsewhere; returns them with "test/" before each."""
         if not self.cfg.VALIDATION.DATASETS:
             return {}
-        self._last_eval_results = self._test_on(self.cfg.DATASETS.TEST)
-        metrics = flat_metrics(self._last_eval_results, self.cfg.DATASETS.TEST)
-        return {f"test/{name}": value for name, value in metrics.items()}
+        return {f"test/{name}": value for name, value in self._metrics_on(self.cfg.DATASETS.TEST).items()}
 
-    def _test_on(self, names: tuple[str, ...]) -> dict:
-        cfg = self.cfg.clone()
-        cfg.defrost()
-        cfg.DATASETS.TEST = tuple(names)
-        cfg.freeze()
-        return self.test(cfg, self.detector)
-
-    @classmethod
-    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-        return build_optimizer(cfg, model)
+    def _metrics_on(self, names: tuple[str, ...]) -> dict[str, float]:
+        self._last_eval_results = self.test(changed(self.cfg, ["DATASETS.TEST", tuple(names)]), self.detector)
+        return flat_metrics(self._last_eval_results, names)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode):
@@ -169,9 +164,9 @@ class MedDetTrainer(DefaultTrainer):
 class DistillationTrainer(MedDetTrainer):
     """Trains a student under frozen teachers.
 
-    The student and the distiller are one model with one optimizer, and the teachers stand beside it, frozen. What else
-    a method trains, its hooks train. The checkpoint's ``model`` is the student alone, so it is a plain checkpoint of
-    its kind; ``distiller``, ``trainer`` and ``teachers`` (their files' checksums) hold the rest for a resume.
+    The student and the distiller are one model with one optimizer. The teachers are frozen. What else a method trains,
+    its hooks train. The checkpoint's ``model`` is the student alone, so it is a plain checkpoint of its kind.
+    ``distiller``, ``trainer`` and ``teachers`` (their files' checksums) hold the rest for a resume.
     """
 
     @classmethod
@@ -190,16 +185,10 @@ class DistillationTrainer(MedDetTrainer):
     def detector(self) -> nn.Module:
         return self.distillation.student
 
-    def build_checkpointer(self) -> SafeCheckpointer:
-        checksums = self.distillation.teachers.checksums
-        return SafeCheckpointer(
-            self.detector,
-            self.cfg.OUTPUT_DIR,
-            classes=class_names(self.cfg),
-            teachers=TeacherRecord(checksums, accept_changed=self.cfg.DISTILL.TEACHERS.ACCEPT_CHANGED),
-            trainer=weakref.proxy(self),
-            distiller=self.distillation.distiller,
-        )
+    def checkpointables(self) -> dict[str, Any]:
+        checksums, accept = self.distillation.teachers.checksums, self.cfg.DISTILL.TEACHERS.ACCEPT_CHANGED
+        teachers = TeacherRecord(checksums, accept_changed=accept)
+        return {"teachers": teachers, **super().checkpointables(), "distiller": self.distillation.distiller}
 
     def build_hooks(self) -> list[HookBase]:
         # The method's come first: their steps belong to the iteration that is timed, and come before a checkpoint.

@@ -71,7 +71,7 @@ class Validation(HookBase):
     def before_train(self) -> None:
         trainer = self.trainer
         if self.state["ended"]:
-            self._end()
+            raise EarlyEnd
         last = trainer.start_iter - 1
         if self._is_due(last) and self.state["evaluated"] != last:
             # The run was stopped between the checkpoint and the end of its evaluation.
@@ -112,10 +112,7 @@ class Validation(HookBase):
             )  # fmt: skip
             self.state["ended"] = True
             self.checkpoints.save(FINAL)
-            self._end()
-
-    def _end(self) -> None:
-        raise EarlyEnd
+            raise EarlyEnd
 
     def _measure(self, final: bool = False) -> None:
         with preserved_randomness():
