@@ -3,8 +3,8 @@
 import os
 
 # OpenMP's idle threads wait for their next work in a loop. GNU's waits some 15 ms before it gives up its core, and a
-# step is hundreds of waits: beside one other busy process training was 4 to 8 times slower. This is half a millisecond. A torch
-# that was imported before has read its value already; processes that start later get this one.
+# step is hundreds of waits: beside one other busy process training was 4 to 8 times slower. This is half a millisecond.
+# A torch that was imported before has read its value already. Processes that start later get this one.
 if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
     os.environ["GOMP_SPINCOUNT"] = "10000"
 
