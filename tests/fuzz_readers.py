@@ -194,8 +194,7 @@ def make_table(folder: Path) -> list[Path]:
 def read_patients(path: Path) -> None:
     root = path.parent / "images"
     index = ImageIndex(root, [root / name for name, _, _ in SCENE])
-    columns = {"patient_column": "patient", "image_column": "image", "split_column": "split"}
-    read_table(path, index, Findings(), **columns)
+    read_table(path, index, Findings(), ("patient", "image", "split"))
 
 
 def make_gradings(folder: Path) -> list[Path]:

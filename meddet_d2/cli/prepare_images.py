@@ -80,7 +80,7 @@ def run(args: argparse.Namespace, findings: Findings) -> None:
         index = find_images(args.images, findings)
         annotations = read_annotations(args.annotations, args.format, findings, names_file=args.class_names)
         columns = args.patient_column, args.image_column, args.split_column
-        table = read_table(args.patients, index, findings, *columns) if args.patients else None
+        table = read_table(args.patients, index, findings, columns) if args.patients else None
         owners = Owners(args.images, pseudonyms, table, args.patient_folder, pattern)
         healthy = args.healthy_without_annotation
         records = prepare_images(index, annotations, classes, owners, folder, findings, healthy=healthy)

@@ -76,14 +76,14 @@ class DataSet:
         return _names_in(self.json_file, stat.st_mtime_ns, stat.st_size)
 
     def read(self, apart_from: Iterable["DataSet"] = ()) -> dict[str, Any]:
-        """The json, checked, with its images, and with the splits beside it.
+        """The json, checked, with its images, and with the splits in its folder.
 
         Args:
             apart_from: more data sets with which it may share no patient; one whose json is not there is left out.
 
         Returns:
-            Its content with the categories by rising id, classes by ``class_from`` where that is given, and the patient
-            of each image as "patient_id", which no image has without ``patient_key``.
+            Its content with the categories by rising id, and classes by ``class_from`` where that is given. The patient
+            of each image is its "patient_id"; without ``patient_key`` no image has one.
 
         Raises:
             FileNotFoundError, ValueError: as in layout/validate.py, one line each; or annotations without a class.

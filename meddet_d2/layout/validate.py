@@ -84,7 +84,6 @@ def find_mistakes(
     size is not held against it.
 
     Args:
-        content: as `read_json` returns it.
         image_root: the folder its file names are relative to; no file in it is opened.
         classes: names that the categories must have, in the order of their ids; any if empty.
         patient_key: the key of an image record that names its patient; "" where the data set names none.

@@ -250,20 +250,18 @@ def _records(
 
 
 def _image(raw: dict, split: str, image_root: Path, annotated: Counter, patient_key: str) -> ImageRecord:
-    file = raw.get("file_name")
-    file = file if isinstance(file, str) else ""
-    path = None if not file or leaves_folder(file) else image_root / file
-    width: Any = raw.get("width")
-    height: Any = raw.get("height")
+    number = _integer(raw.get("id"))
+    size: Any = raw.get("width"), raw.get("height")
+    file = name if isinstance(name := raw.get("file_name"), str) else ""
     return ImageRecord(
         split=split,
-        number=_integer(raw.get("id")),
+        number=number,
         file=file,
-        path=path if path is not None and is_file(path) else None,
+        path=image_root / file if file and not leaves_folder(file) and is_file(image_root / file) else None,
         patient=patient_of(raw, patient_key) if patient_key else None,
-        size=(width, height) if is_size(width) and is_size(height) else None,
+        size=size if all(map(is_size, size)) else None,
         spacing=_spacing(raw.get("spacing")),
-        annotated=0 if _integer(raw.get("id")) is None else annotated[raw["id"]],
+        annotated=0 if number is None else annotated[number],
     )
 
 

@@ -1,7 +1,7 @@
 """Boxes that discs do not have: by their size, their place, and their levels.
 
-A box is compared with the data set's own boxes, by the robust z-score of a logarithm (median and median absolute
-deviation), and with what discs measure, where the pixel's size is known.
+A box is compared with the data set's other boxes, by the robust z-score of a logarithm (median and median absolute
+deviation). Where the pixel's size is known, it is also compared with what discs measure.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,8 +21,8 @@ UNUSUAL = 5.0
 LEAST_SPREAD = 0.05
 # A distribution of fewer boxes says nothing about one of them.
 LEAST_BOXES = 20
-# Millimetres. A cervical disc's box is about 12 to 25 wide and 4 to 12 high, a lumbar one's 30 to 50 and 8 to 20, and
-# that of a tilted L5/S1 up to 35 high; half and about a half more of that is tolerated for the reader's margin.
+# Millimetres. A cervical disc's box is about 12 to 25 wide and 4 to 12 high, a lumbar one's 30 to 50 and 8 to 20. That
+# of a tilted L5/S1 is up to 35 high. Half and about a half more of that is tolerated for the reader's margin.
 WIDTH_MM, HEIGHT_MM = (6.0, 70.0), (2.0, 50.0)
 # Intersection over union of two boxes that are of one disc; neighbouring discs hardly touch.
 SAME_DISC = 0.5
@@ -135,19 +135,15 @@ def _levels(image: ImageRecord) -> Iterator[Finding]:
 def _notes(split: Split) -> Iterator[Finding]:
     """One line for what is not wrong in itself."""
     crowds = [box for image in split.images for box in image.boxes if box.crowd]
-    if crowds:
-        yield Finding("crowd", f"{_annotations(crowds)} with iscrowd: left out of training.", split.name)
     cut = [box for image in split.images for box in image.judged if _at_border(image, box)]
-    if cut:
-        text = f"{_annotations(cut)} at the border of the image: if the picture cuts the discs off, that is right."
-        yield Finding("at-border", text, split.name)
+    where = "at the border of the image: if the picture cuts the discs off, that is right."
+    for name, boxes, text in (("crowd", crowds, "with iscrowd: left out of training."), ("at-border", cut, where)):
+        if boxes:
+            shown = f"{len(boxes)} box{'es' * (len(boxes) > 1)} ({numbers(boxes, 'annotation')})"
+            yield Finding(name, f"{shown} {text}", split.name)
 
 
 def _at_border(image: ImageRecord, box: BoxRecord) -> bool:
     assert image.size is not None, "its boxes were measured"
     (x0, y0, x1, y1), (width, height) = box.corners, image.size
     return min(x0, y0) <= BORDER or x1 >= width - BORDER or y1 >= height - BORDER
-
-
-def _annotations(boxes: Sequence[BoxRecord]) -> str:
-    return f"{len(boxes)} box{'es' * (len(boxes) > 1)} ({numbers(boxes, 'annotation')})"

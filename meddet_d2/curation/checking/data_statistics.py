@@ -21,10 +21,10 @@ def count_split(split: Split) -> dict[str, Any]:
     """The counts of one split, ready for json; a patient's id is not in them.
 
     Returns:
-        "images", "patients", "healthy_images" (no annotation names them), "boxes", "crowds", "unusable_boxes" (found to
-        be wrong, and in no other count), "classes", "levels",
-        "boxes_per_image" and "image_sizes" (counts by value), and the quantiles (0, 5, 50, 95, 100 %) of
-        "spacing_mm", "width_pixels", "height_pixels", "width_mm", "height_mm" and "aspect"; None where there are none.
+        Counts: "images", "patients", "healthy_images" (no annotation names them), "boxes", "crowds", "unusable_boxes"
+        (found to be wrong, and in no other count), "images_with_spacing". Counts by value: "classes", "levels",
+        "boxes_per_image", "image_sizes". Quantiles (0, 5, 50, 95, 100 %), None of nothing: "spacing_mm",
+        "width_pixels", "height_pixels", "width_mm", "height_mm", "aspect".
     """
     pairs = boxes_of(split)
     per_image = Counter(len(image.judged) for image in split.images)

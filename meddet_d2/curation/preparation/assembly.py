@@ -23,7 +23,7 @@ def check_output(output: Path, sources: Iterable[Path], *, force: bool) -> None:
     """
     target = output.resolve()
     for source in sources:
-        if target == source.resolve() or target in source.resolve().parents or source.resolve() in target.parents:
+        if target.is_relative_to(source.resolve()) or source.resolve().is_relative_to(target):
             raise ValueError(f"{output} and {source}: one lies in the other; write the data set somewhere else.")
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return

@@ -64,11 +64,7 @@ def _find(annotation: dict, kind: str, known: dict[int | str, dict], place: int)
 
 
 def _refuse_corners(boxes: list[tuple[tuple[int, int] | None, dict]]) -> None:
-    """Refuse boxes that are [left, top, right, bottom] by their place in the image, their area or their polygons.
-
-    Args:
-        boxes: all annotations of a file, with the sizes of their images.
-    """
+    """Refuse boxes that are [left, top, right, bottom] by their place in the image, their area or their polygons."""
     fit_as_corners, fit_as_sizes, meant = [], [], []
     for size, annotation in boxes:
         try:

@@ -33,8 +33,6 @@ def prepare_images(
     """Settle the classes, and write the images.
 
     Args:
-        index: of all images.
-        annotations: as read.
         folder: the new data set; its images/ gets the images that can be used.
         findings: gets everything that is left out or changed.
         healthy: images that nothing annotates are healthy; otherwise they are left out.

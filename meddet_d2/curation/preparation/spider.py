@@ -55,10 +55,6 @@ class Volume:
     patient: int
     sequence: str
 
-    @property
-    def name(self) -> str:
-        return f"spider_{self.patient:03d}_{self.sequence}"
-
 
 def find_volumes(root: Path, sequences: tuple[str, ...], findings: Findings) -> list[Volume]:
     """The volumes below images/, also where unpacking has made images/images/.
@@ -148,10 +144,9 @@ def write_slices(
     """Write the middle slice of a volume, or all central ones: superior above, anterior on the left.
 
     Args:
-        volume: what is left out, all of it or a disc, is a finding.
         gradings: of all patients.
         folder: the new data set.
-        findings: gets what has no box.
+        findings: gets what is left out, the volume or a disc.
         central: all slices within CENTRAL_MM of the middle one, numbered from the patient's left, from 1.
 
     Returns:
@@ -182,10 +177,11 @@ def write_slices(
         boxes = tuple(_boxes(mask[index], index, areas, grades, findings, where, named=named))
         if boxes:
             pixels = window(_without_padding(image[index]))
-            name = f"{volume.name}_{index + 1:03d}.png" if central else f"{volume.name}.png"
+            patient = f"spider_{volume.patient:03d}"
+            name = f"{patient}_{volume.sequence}{f'_{index + 1:03d}' if central else ''}.png"
             write_image(folder / "images" / name, pixels)
-            size, patient = pixels.shape[::-1], f"spider_{volume.patient:03d}"
-            found.append(Record(name, size, patient, (spacing[2], spacing[1]), boxes, source=volume.image.name))
+            size, pixel = pixels.shape[::-1], (spacing[2], spacing[1])
+            found.append(Record(name, size, patient, pixel, boxes, source=volume.image.name))
     if not found:
         findings.add("unusable_volumes", f"{volume.image}: no graded disc in the slices that were asked for.")
     return found

@@ -82,8 +82,8 @@ def split_patients(strata: Mapping[str, int], fractions: Mapping[str, float], se
     # The smallest split first, while there is most to draw from.
     for name in sorted(sizes, key=lambda name: (sizes[name], name))[:-1]:
         rest = [labels[patient] for patient in remaining]
-        possible = min(Counter(rest).values()) >= 2 and sizes[name] >= len(set(rest))
-        possible = possible and len(remaining) - sizes[name] >= len(set(rest))
+        enough = min(sizes[name], len(remaining) - sizes[name]) >= len(set(rest))
+        possible = enough and min(Counter(rest).values()) >= 2
         stratified = stratified and possible
         remaining, drawn = train_test_split(
             remaining, test_size=sizes[name], random_state=seed, stratify=rest if possible else None

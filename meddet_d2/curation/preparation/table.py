@@ -39,21 +39,18 @@ class PatientTable:
     conflicting: set[Path]
 
 
-def read_table(
-    path: Path,
-    index: ImageIndex,
-    findings: Findings,
-    patient_column: str,
-    image_column: str,
-    split_column: str | None = None,
-) -> PatientTable:
+def read_table(path: Path, index: ImageIndex, findings: Findings, columns: tuple[str, str, str | None]) -> PatientTable:
     """Read a csv with a header; rows of images that are not there, and images of two patients, are findings.
+
+    Args:
+        columns: of the patient, of the image and, where it says it, of the split.
 
     Raises:
         FileNotFoundError: there is no table.
         ValueError: as of `read_rows`; a split is none of SPLIT_NAMES; a patient's number has lost digits.
     """
-    rows = read_rows(path, [patient_column, image_column] + ([split_column] if split_column else []))
+    patient_column, image_column, split_column = columns
+    rows = read_rows(path, filter(None, columns))
     # By the key of each way of writing: "7" and "007" are one.
     patients: dict[Path, dict[str, str]] = defaultdict(dict)
     splits: dict[Path, str] = {}

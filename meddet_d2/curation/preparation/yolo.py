@@ -124,9 +124,7 @@ def label_files(paths: Iterable[Path], names_file: Path, names: Names) -> tuple[
 def read_yolo(path: Path, names: Names) -> Iterator[ImageAnnotation]:
     """Boxes (class, centre, size), the boxes of key points, and polygons (class, points), in fractions of the image.
 
-    Args:
-        path: the txt; the image has its name.
-        names: of the classes.
+    The image has the txt's name.
 
     Raises:
         ValueError: it is no text, or no line begins with a number.
