@@ -1,7 +1,7 @@
 """Seven corruptions of magnitude MR slices, each in five severities, as Detectron2 augmentations.
 
 The physics is TorchIO's (motion, ghosting, spike, bias field) and MONAI's (Rician noise, Gibbs ringing, low
-resolution); what is here draws their parameters from a seed and says how much a severity is. Nothing moves the anatomy:
+resolution). This file draws their parameters from a seed and says how much a severity is. Nothing moves the anatomy:
 the centre of k-space is always that of the unmoved slice, so that boxes and masks stay as they are.
 docs/methods/noise.md shows them.
 

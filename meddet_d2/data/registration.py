@@ -33,8 +33,8 @@ logger = logging.getLogger(__name__)
 def register_data_set(name: str, data_set: DataSet, *, prepare: Callable[[], object] | None = None) -> None:
     """Register a data set; of its files nothing but the categories is read before it is asked for.
 
-    Registering a name again does nothing if all is the same and replaces it otherwise, so that tools and every process
-    of a distributed run may call this.
+    Registering a name again does nothing if all is the same, and replaces it otherwise. So tools and every process of a
+    distributed run may call this.
 
     Args:
         name: the name for DATASETS.TRAIN and DATASETS.TEST.

@@ -1,8 +1,8 @@
 """Training's images in an order, and with augmentations, that depend on the seed and the place in the order alone.
 
 Detectron2's loader draws augmentations from its workers' generators and starts its order anew after a resume. Here
-batch k of a run is the same whether the run was stopped before it or not, for any number of workers, and, with the same
-images per step, for any number of processes.
+batch k of a run is the same whether the run was stopped before it or not, for any number of workers. With the same
+images per step it is the same for any number of processes.
 """
 
 import itertools

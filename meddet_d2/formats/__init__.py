@@ -1,7 +1,7 @@
 """From a file of a scanner or an exported picture to what the network sees: 8-bit RGB, a pseudonym, a spacing.
 
-DICOM, NIfTI, PNG, JPEG and TIFF are known by their content. Neither torch nor detectron2 is imported, and pydicom and
-nibabel only when a file of theirs is met, so that a deployed detector which reads pictures does without them.
+DICOM, NIfTI, PNG, JPEG and TIFF are known by their content. Neither torch nor detectron2 is imported. pydicom and
+nibabel are imported when a file of theirs is met: a deployed detector of pictures does without them.
 """
 
 from .identity import Pseudonyms

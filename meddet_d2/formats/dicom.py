@@ -1,7 +1,7 @@
 """DICOM files: their frames by the header alone, and each frame's slice when it is wanted.
 
-A header is read without its pixels and without what is not in HEADER_TAGS, so that a folder of thousands of files fits
-in memory, and most of what names a patient is never read at all.
+A header is read without its pixels and without what is not in HEADER_TAGS. So a folder of thousands of files fits in
+memory, and most of what names a patient is never read at all.
 """
 
 from pathlib import Path

@@ -27,7 +27,7 @@ COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
 
 def set_transfer_syntax(dataset: Dataset) -> None:
-    """Where a file does not say how it is written, it is as pydicom has found it to be; so is one that it has unpacked.
+    """Where a file does not say how it is written, or pydicom has unpacked it, it is as pydicom has found it to be.
 
     Raises:
         ValueError: it says several.

@@ -83,8 +83,8 @@ def middle_first(frames: list[Frame]) -> list[Frame]:
 def _levels(frames: list[Frame]) -> tuple[list[list[Frame]], str | None]:
     """The frames of a series by their place in it, those at one place together; and a remark where that is no position.
 
-    Without a position of every frame, or with one for all of them, the instance numbers count; and where these are
-    missing or all the same, the names of the files, of which a9 comes before a10.
+    Without a position of every frame, or with one for all of them, the instance numbers count. Where these are missing
+    or all the same, the names of the files do, of which a9 comes before a10.
     """
     frames = sorted(frames, key=lambda frame: (_natural(frame.path), frame.index))
     numbers = {frame.number for frame in frames}

@@ -147,8 +147,8 @@ def _check_length(file: BinaryIO, end: int, size: int) -> None:
 def _canonical(
     file: BinaryIO, header: nibabel.Nifti1Header, geometry: VolumeGeometry, middle: bool
 ) -> tuple[np.ndarray, int, int, int]:
-    """The wanted part with axes that run right, front, head; the axis of the slices; the number of the first, from 0,
-    and how many the volume has."""
+    """The wanted part with axes that run right, front, head; the axis of the slices; the first slice, from 0; the
+    volume's number of slices."""
     shape = header.get_data_shape()
     size = math.prod(shape[:3]) * header.get_data_dtype().itemsize
     _check_length(file, header.get_data_offset() + size, size)

@@ -59,8 +59,10 @@ def read_deep_grey(path: Path) -> np.ndarray | None:
 
 
 def _load(path: Path) -> tuple[np.ndarray, bool]:
-    """What is in a picture, upright: (H, W, 3) uint8, (H, W, 3) uint16, or (H, W) of any type for grey that is not of 8
-    bits; and whether it shows black where it should show white."""
+    """What is in a picture, upright, and whether it shows black where it should show white.
+
+    It is (H, W, 3) uint8 or uint16, or (H, W) of any type for grey that is not of 8 bits.
+    """
     with reading(path, lambda name: f"cannot be read as an image ({name}): it is truncated or damaged; replace it."):
         try:
             content, inverted = black_is_zero(path)

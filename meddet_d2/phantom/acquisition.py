@@ -91,7 +91,7 @@ def add_bias_field(image: np.ndarray, strength: float, rng: np.random.Generator)
     """Multiply by a smooth field around 1, as an inhomogeneous coil or excitation does.
 
     The field is exp(strength * p), p a random polynomial of degree 3 in both coordinates (the form of BiasField in
-    TorchIO and MONAI), scaled to max |p| = 1 and mean 0 so that `strength` alone says how strong the shading is.
+    TorchIO and MONAI). It is scaled to max |p| = 1 and mean 0, so that `strength` alone says how strong the shading is.
 
     Args:
         image: (H, W), any real dtype.

@@ -2,7 +2,7 @@
 
 CDH-1848 is not public, so this is what the project trains and tests on by default. Every result on it is a result on
 a phantom. A patient is a pure function of the seed, the split and the patient's number: more or fewer patients change
-nobody, and a data set is a pure function of its parameters, whose hash names its folder.
+nobody. A data set is a pure function of its parameters, whose hash names its folder.
 """
 
 import hashlib
