@@ -8,6 +8,7 @@ import torch
 from onnxscript import GraphBuilder, ir
 from torch import Tensor, nn
 
+from ..distillation.tasks.boxes_gfl import BoxesGFL
 from ..modeling import GFL
 from . import graph
 from .card import FORMAT, FORMAT_MARK
@@ -25,9 +26,7 @@ class _Network(nn.Module):
         self.backbone, self.head, self.in_features = detector.backbone, detector.head, detector.in_features
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        features = self.backbone(images)
-        cls_logits, box_logits = self.head([features[name] for name in self.in_features])
-        return (*cls_logits, *box_logits)
+        return BoxesGFL().raw_outputs(self, images)
 
 
 def network_graph(detector: GFL) -> onnx.ModelProto:

@@ -1,6 +1,5 @@
 """What a detector says of one MR slice, with thresholds, millimetres and a picture. No torch and no Detectron2."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -121,7 +120,7 @@ def thresholds_of(
         raise ValueError(f"A threshold for class {unknown[0]!r}, but the detector's are {', '.join(classes)}.")
     limits = {label: given.get(label, threshold) for label in classes}
     for value in (threshold, *limits.values()):
-        if not (math.isfinite(value) and 0.0 <= value <= 1.0):
+        if not 0.0 <= value <= 1.0:  # NaN as well
             raise ValueError(f"A threshold is {value}; it must be in 0..1, as scores are.")
     return limits
 

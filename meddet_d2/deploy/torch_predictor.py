@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from detectron2.config import CfgNode
-from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 
 from ..config.class_names import NUM_CLASSES, check_count, class_names
@@ -39,20 +38,13 @@ class TorchPredictor:
         self.model, self.classes = load_detector(cfg, str(weights))
         self.least_score = float(self.model.score_thresh)
         # What an evaluation does to an image, to the bit.
-        mapper = MedDetDatasetMapper(cfg, is_train=False)
-        self.augmentations, self.image_format = mapper.augmentations, mapper.image_format
+        self.mapper = MedDetDatasetMapper(cfg, is_train=False)
 
     @torch.inference_mode()
     def __call__(self, image: np.ndarray) -> Detections:
         """See `Predictor`; a side must have the backbone's stride at least."""
         check_image(image, max(self.model.backbone.size_divisibility, 1))
-        height, width = image.shape[:2]
-        if self.image_format == "BGR":
-            image = image[:, :, ::-1]
-        inputs = T.AugInput(np.ascontiguousarray(image))
-        self.augmentations(inputs)
-        tensor = torch.from_numpy(np.ascontiguousarray(inputs.image.transpose(2, 0, 1)))
-        found = self.model([{"image": tensor, "height": height, "width": width}])[0]["instances"].to("cpu")
+        found = self.model([self.mapper.map_image({}, image)])[0]["instances"].to("cpu")
         return Detections(found.pred_boxes.tensor.numpy(), found.scores.numpy(), found.pred_classes.numpy())
 
 

@@ -98,20 +98,16 @@ def show(session: Session, detector: Detector, file: int, slice_: int, threshold
     reading, problems = None, list(session.problems)
     if session.files:
         try:
-            reading = _read(session, detector, file, slice_, threshold)
+            mr_slice, place = session.files[file][slice_], (file, slice_)
+            if place not in session.found:
+                session.found[place] = detector(mr_slice.pixels)
+            reading = reading_of(mr_slice, session.found[place], thresholds_of(detector.classes, threshold))
         # A network's NaN among them: an empty table would look like a healthy patient.
         except (ValueError, FloatingPointError) as error:
             problems.append(f"No reading: {error}")
         except Exception as error:  # onnxruntime's and torch's have no common class
             problems.append("No reading. " + _unexpected(error, "this image"))
     return render("web_reading.html.j2", problems=problems, reading=reading and _contents(reading, threshold))
-
-
-def _read(session: Session, detector: Detector, file: int, slice_: int, threshold: float) -> Reading:
-    mr_slice, place = session.files[file][slice_], (file, slice_)
-    if place not in session.found:
-        session.found[place] = detector(mr_slice.pixels)
-    return reading_of(mr_slice, session.found[place], thresholds_of(detector.classes, threshold))
 
 
 def _contents(reading: Reading, threshold: float) -> dict:
