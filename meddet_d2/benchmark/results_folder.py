@@ -137,10 +137,6 @@ class ResultsFolder:
         write_json(run.folder / RECORD, {**record, "resumed": resumed})
         return resumed
 
-    def outcome(self, run: Run) -> dict:
-        """What the worker measured; empty if it did not come so far."""
-        return read_json(run.folder / OUTCOME) or {}
-
     def weights(self, record_key: str) -> Path:
         """The checkpoint of a finished run."""
         return self.path / record_key / WEIGHTS

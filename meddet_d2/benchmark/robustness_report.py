@@ -36,12 +36,9 @@ def columns(content: Mapping, record: Mapping, metric: str) -> Columns | None:
         "clean", each corruption's mean over its severities, "mPC", and "rPC", which is None where clean is 0. None if
         a condition is not measured yet, or has no such value.
     """
-
-    def value(condition: str) -> Any:
-        return record["measured"].get(condition, {}).get(metric)
-
-    clean = value(CLEAN)
-    found = {kind: [value(condition_name(kind, s)) for s in content["severities"]] for kind in content["corruptions"]}
+    measured: Any = {condition: metrics.get(metric) for condition, metrics in record["measured"].items()}
+    kinds, severities, clean = content["corruptions"], content["severities"], measured.get(CLEAN)
+    found = {kind: [measured.get(condition_name(kind, severity)) for severity in severities] for kind in kinds}
     if clean is None or None in itertools.chain.from_iterable(found.values()):
         return None
     means = {corruption: statistics.fmean(values) for corruption, values in found.items()}
@@ -71,9 +68,8 @@ def summary(content: Mapping) -> dict:
         for (row, kind, config), (other, other_kind, other_config) in itertools.product(kinds, kinds):
             if kind != "none" and other_kind == "none" and config == other_config:
                 theirs = rows.get(other, {})
-                both = {seed: (ours, theirs[seed]) for seed, ours in rows.get(row, {}).items() if seed in theirs}
-                if both:
-                    differences = {seed: _minus(*pair) for seed, pair in both.items()}
+                ours = {seed: shown for seed, shown in rows.get(row, {}).items() if seed in theirs}
+                if differences := {seed: _minus(shown, theirs[seed]) for seed, shown in ours.items()}:
                     pairs.append({"with": row, "without": other, **_over_seeds(differences)})
         found[metric] = {"rows": [{"row": row, **_over_seeds(seeds)} for row, seeds in rows.items()], "pairs": pairs}
     return found

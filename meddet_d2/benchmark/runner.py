@@ -8,7 +8,8 @@ from meddet_d2.files import write_json
 
 from ..provenance import hardware, source_hash, without_home
 from .plan import Run
-from .results_folder import RECORD, ResultsFolder
+from .report_parts import read_json
+from .results_folder import OUTCOME, RECORD, ResultsFolder
 from .run_process import WORKER, Job, stop, thread_share
 from .run_progress import Progress, last_line
 
@@ -119,7 +120,7 @@ class Runner:
             where = f"; log: {without_home(str(job.log))}" if job.child else ""
             self.progress.finish(run, seconds, f"FAILED, {error}{where}", count=False)
             return
-        outcome = self.folder.outcome(run)
+        outcome = read_json(run.folder / OUTCOME) or {}
         machine = hardware(outcome.pop("threads", None))
         record = {**job.record, "hardware": machine, "status": "done", "seconds": seconds, **outcome}
         write_json(run.folder / RECORD, record)
@@ -159,7 +160,7 @@ class Runner:
         if error := job.error():
             return error
         try:
-            metrics = self.folder.outcome(job.run)["metrics"]
+            metrics = (read_json(job.run.folder / OUTCOME) or {})["metrics"]
         except (KeyError, ValueError):
             return "ended without an outcome"
         return "" if metrics.get("AP50") is not None else "the test data has no boxes, so that there is no AP50"
