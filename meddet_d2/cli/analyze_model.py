@@ -3,9 +3,9 @@
     meddet analyze --config-file configs/meddet.yaml
     meddet analyze --config-file configs/backbones/gfl_r50.yaml --size 640 --json
 
-KEY VALUE pairs at the end override the config. With --json, standard output is one json object: params, macs
-(convolution and linear layers only), macs_mmcv (as mmcv counts, which is how papers do), size, and under
-"parts" the same figures for bottom_up, fpn and head. Teachers are no part of a student and are not counted.
+KEY VALUE pairs at the end override the config. With --json, standard output is one json object. It has params, macs
+(convolution and linear layers only), macs_mmcv (as mmcv and papers count) and size. Under "parts" are the same figures
+for bottom_up, fpn and head. Teachers are no part of a student and are not counted.
 """
 
 import argparse

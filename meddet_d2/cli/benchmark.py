@@ -215,7 +215,7 @@ def command_robustness(args: argparse.Namespace) -> None:
         made_by = provenance_now()
         content = robustness.measure(found, args.output, **options, command=args.command_line, made_by=made_by)
         print(robustness_report.write(content, args.output))
-    print(f"Results: {args.output / 'robustness.md'}, and .json, .csv and .png beside it.")
+    print(f"Results: {args.output / 'robustness.md'}, and .json, .csv and .png in the same folder.")
 
 
 def _report(folder: ResultsFolder, *, time_networks: bool) -> None:

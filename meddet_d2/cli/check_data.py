@@ -3,7 +3,7 @@ r"""Look at a data set in CDH-1848's layout before anyone trains on it.
     meddet check-data datasets/cdh1848 --output checked
     meddet check-data --dataset cdh_phantom_train --config-file configs/quickstart.yaml
 
-A folder stands for its train.json, val.json and test.json, and one of these for those beside it. Everything that is
+A folder stands for its train.json, val.json and test.json, and one of these for all in its folder. Everything that is
 named in one call is taken for splits of one data set. With --output the folder has findings.json, counts.json and
 data.html. Exit status: 0 nothing wrong or warnings only, 1 errors (with --strict: or warnings), 2 nothing was checked.
 docs/how_to/check_data.md lists the codes of the findings.

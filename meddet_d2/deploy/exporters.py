@@ -54,7 +54,7 @@ def exporter_for(network: nn.Module) -> Exporter:
 
 @contextmanager
 def quiet_export() -> Iterator[None]:
-    """In the block no library tells its steps or others' deprecations on the terminal; errors are told."""
+    """In the block no library writes its steps or others' deprecations on the terminal. Errors are shown."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

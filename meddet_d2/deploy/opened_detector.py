@@ -39,7 +39,7 @@ def open_detector(
     """Open ``onnx``, which needs onnxruntime alone, or ``config_file`` with its checkpoint, which needs torch.
 
     Args:
-        onnx: model.onnx of an export; its card lies beside it.
+        onnx: model.onnx of an export; its card lies in the same folder.
         config_file: instead of it, the yaml that the detector was trained by.
         weights: the checkpoint; None for MODEL.WEIGHTS of the config.
         overrides: KEY, VALUE, ... of the config.

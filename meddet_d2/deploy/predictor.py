@@ -40,7 +40,7 @@ class Predictor:
     def __init__(self, model: str | Path, *, threads: int | None = None, providers: Sequence[str] = ()) -> None:
         """
         Args:
-            model: an onnx file of meddet export; its card, card.json, lies beside it.
+            model: an onnx file of meddet export; its card, card.json, lies in the same folder.
             threads: CPU threads of one image's work; all cores if None.
             providers: of onnxruntime, best first; the CPU if empty.
 

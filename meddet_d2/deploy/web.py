@@ -18,8 +18,8 @@ from .web_session import Session, receive, show
 
 THRESHOLD = 0.3
 MAX_FILE = "200mb"
-# Seconds: how long a visitor's images are kept after the last click, and how often and after how long an upload is
-# deleted that no reading followed.
+# Seconds: how long a visitor's images are kept after the last click. Then how often uploads without a reading are
+# deleted, and how old they are then.
 KEPT, SWEEP = 1800, (60, 600)
 # Visitors whose images are in memory at once; of one more, the one longest idle has to upload again.
 MAX_SESSIONS = 16
