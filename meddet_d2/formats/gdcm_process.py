@@ -1,7 +1,7 @@
 """gdcm in a separate process: at some damaged frames it ends the process that it runs in.
 
 This file is also that process's program. It reads DICOM files of one frame from its standard input and writes their
-pixels as .npy. Each is one line of base64.
+pixels as .npy. Before each is a line with its length in bytes.
 """
 
 import atexit
@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import threading
-from base64 import b64decode, b64encode
 from contextlib import suppress
 from io import BytesIO
 from typing import BinaryIO, cast
@@ -59,20 +58,23 @@ class GdcmProcess:
             # Instead of waiting for a pipe with a time limit, which not every system can.
             limit = threading.Timer(SECONDS, process.kill)
             limit.start()
+            answer, size = b"", -1
             try:
-                cast(BinaryIO, process.stdin).write(b64encode(request) + b"\n")
-                cast(BinaryIO, process.stdin).flush()
-                answer = cast(BinaryIO, process.stdout).readline()
-            except OSError:
-                answer = b""
+                requests, answers = cast(BinaryIO, process.stdin), cast(BinaryIO, process.stdout)
+                requests.write(b"%d\n" % len(request) + request)
+                requests.flush()
+                size = int(answers.readline())
+                answer = answers.read(size)
+            except (OSError, ValueError):
+                pass  # it has ended
             finally:
                 limit.cancel()
-            if not answer.endswith(b"\n"):
+            if len(answer) != size:
                 self._stop()
                 answer = b""
-        if not answer.strip():
+        if not answer:
             raise ValueError("gdcm cannot decode it")
-        return np.load(BytesIO(b64decode(answer)), allow_pickle=False)
+        return np.load(BytesIO(answer), allow_pickle=False)
 
     def _started(self) -> subprocess.Popen:
         if self._process is None or self._owner != os.getpid():
@@ -118,12 +120,12 @@ def _serve() -> None:
     # Whatever gdcm prints must not get between the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    for request in sys.stdin.buffer:
-        content = BytesIO()
+    for size in sys.stdin.buffer:
+        request, content = sys.stdin.buffer.read(int(size)), BytesIO()
         with suppress(Exception):  # an empty answer says it
-            values = pixel_array(dcmread(BytesIO(b64decode(request)), force=True), decoding_plugin="gdcm")
+            values = pixel_array(dcmread(BytesIO(request), force=True), decoding_plugin="gdcm")
             np.save(content, values, allow_pickle=False)
-        answers.write(b64encode(content.getvalue()) + b"\n")
+        answers.write(b"%d\n" % content.tell() + content.getvalue())
         answers.flush()
 
 

@@ -65,9 +65,11 @@ def test_after_a_frame_that_ends_it_the_next_one_is_read(gdcm, packed, expected,
     [
         "import time; time.sleep(100)",
         "import sys, time; sys.stdout.write('half'); sys.stdout.flush(); time.sleep(100)",
-        "import sys; sys.stdout.buffer.write(bytes([9, 0, 0, 0, 0, 0, 0, 0]) + b'no array!')",
+        "import sys, time; sys.stdout.write('9\\nhalf'); sys.stdout.flush(); time.sleep(100)",
+        "import sys; sys.stdout.write('9\\nno array!')",
+        "import sys; sys.stdout.write('no length')",
     ],
-    ids=["silent", "half an answer", "no answer"],
+    ids=["silent", "half a length", "half an answer", "no array", "no length"],
 )
 def test_a_process_that_does_not_answer(gdcm, packed, expected, monkeypatch, text):
     with monkeypatch.context() as patch:
