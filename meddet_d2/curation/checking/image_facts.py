@@ -94,22 +94,21 @@ def measure(path: Path) -> ImageFacts:
 
 def measure_all(images: Sequence[ImageRecord], *, progress: bool) -> list[tuple[ImageRecord, ImageFacts | str]]:
     """The facts of every image that has a file, or why it cannot be read; in order, with a bar for ``progress``."""
-    there = [image for image in images if image.path is not None]
+    there = [(image, image.path) for image in images if image.path is not None]
+    found: list[tuple[ImageRecord, ImageFacts | str]] = []
     # One after the other: threads were no faster, with one image or four at a time.
     with warnings.catch_warnings():
         # Pillow's, of odd metadata and of size: they quote the file.
         warnings.simplefilter("ignore")
-        bar = tqdm(there, "images", unit="image", disable=not progress)
-        return [(image, _facts_or_reason(image.path)) for image in bar]
-
-
-def _facts_or_reason(path: Path) -> ImageFacts | str:
-    try:
-        return measure(path)
-    except ReadError as error:
-        return error.reason
-    except Exception as error:  # what a decoder raises has many types, and texts that quote the file
-        return f"cannot be read as an image ({type(error).__name__}); replace or remove the file."
+        for image, path in tqdm(there, "images", unit="image", disable=not progress):
+            try:
+                found.append((image, measure(path)))
+            except ReadError as error:
+                found.append((image, error.reason))
+            except Exception as error:  # what a decoder raises has many types, and texts that quote the file
+                text = f"cannot be read as an image ({type(error).__name__}); replace or remove the file."
+                found.append((image, text))
+    return found
 
 
 def signature(grey: np.ndarray) -> np.ndarray:

@@ -77,7 +77,13 @@ def assemble(
     for split, members in by_split.items():
         info = {"description": f"{description}, {split} split"}
         write_json(folder / f"{split}.json", coco_content(members, classes, info))
-        numbers[split] = _numbers(members, classes)
+        categories = [box.category for record in members for box in record.boxes]
+        numbers[split] = {
+            "patients": len({record.patient for record in members}),
+            "images": len(members),
+            "healthy images": sum(not record.boxes for record in members),
+            **{name: categories.count(index) for index, name in enumerate(classes, start=1)},
+        }
         for name in classes:
             if not numbers[split][name]:
                 findings.add("classless_splits", f"{split}: no {name}")
@@ -96,13 +102,3 @@ def write_key(file: TextIO, records: Iterable[Record]) -> None:
     table.writerow(["image", "patient", "source", "source patient"])
     for record in sorted(records, key=lambda record: (record.patient, record.file_name)):
         table.writerow([record.file_name, record.patient, record.source, record.source_patient])
-
-
-def _numbers(records: list[Record], classes: Sequence[str]) -> dict[str, int]:
-    categories = [box.category for record in records for box in record.boxes]
-    return {
-        "patients": len({record.patient for record in records}),
-        "images": len(records),
-        "healthy images": sum(not record.boxes for record in records),
-        **{name: categories.count(index) for index, name in enumerate(classes, start=1)},
-    }

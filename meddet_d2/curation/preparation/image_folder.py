@@ -70,11 +70,10 @@ def _read(path: Path, pseudonyms: Pseudonyms, findings: Findings) -> MRSlice | N
     try:
         # Of several frames the middle one: no labelling tool writes which one it showed.
         slices = read_slices(path, pseudonyms=pseudonyms, slices="middle")
+        if len(slices) > 1:
+            raise ValueError(f"{path}: holds slices in {len(slices)} directions; export the sagittal ones")
     except (ValueError, OSError) as error:
         findings.add("unreadable_images", str(error))
-        return None
-    if len(slices) > 1:
-        findings.add("unreadable_images", f"{path}: holds slices in {len(slices)} directions; export the sagittal ones")
         return None
     return slices[0]
 

@@ -76,7 +76,10 @@ def split_patients(strata: Mapping[str, int], fractions: Mapping[str, float], se
             "every part needs at least one: annotate more patients or make fewer parts."
         )
     remaining = sorted(strata)
-    sizes = _sizes(len(remaining), fractions)
+    # How many patients each split gets: at least one, in sum all.
+    total = sum(fractions.values())
+    sizes = {name: max(1, round(len(strata) * fraction / total)) for name, fraction in fractions.items()}
+    sizes[max(fractions, key=lambda name: fractions[name])] += len(strata) - sum(sizes.values())
     labels, stratified = _feasible({patient: strata[patient] for patient in remaining}, sizes)
     found: dict[str, str] = {}
     # The smallest split first, while there is most to draw from.
@@ -93,15 +96,6 @@ def split_patients(strata: Mapping[str, int], fractions: Mapping[str, float], se
     (last,) = set(sizes) - set(found.values())
     found.update(dict.fromkeys(remaining, last))
     return found, stratified
-
-
-def _sizes(patients: int, fractions: Mapping[str, float]) -> dict[str, int]:
-    """How many patients each split gets: at least one, in sum all."""
-    total = sum(fractions.values())
-    sizes = {name: max(1, round(patients * fraction / total)) for name, fraction in fractions.items()}
-    largest = max(fractions, key=lambda name: fractions[name])
-    sizes[largest] += patients - sum(sizes.values())
-    return sizes
 
 
 def _feasible(strata: dict[str, int], sizes: Mapping[str, int]) -> tuple[dict[str, int], bool]:
