@@ -53,7 +53,7 @@ from meddet_d2.deploy.web_guard import Guard
 from meddet_d2.evaluation.clinical.study import read_study
 from meddet_d2.formats import MRSlice, Problem, Pseudonyms, ReadError, collect, read_slices
 from meddet_d2.formats.metaimage import read_volume
-from meddet_d2.modeling.weights import read_weights
+from meddet_d2.modeling.weights import read_checkpoint
 
 PSEUDONYMS = Pseudonyms("a salt for tests")
 VALUES = np.random.default_rng(0).integers(0, 4096, (12, 10), dtype=np.uint16)
@@ -350,7 +350,7 @@ def _readers() -> Iterator[Reader]:
     # A config may name another file that is not there, by that file's name.
     yield Reader("config", make_config, lambda path: meddet_d2.load_config(str(path)), MISTAKES, change_yaml, False)
     for kind in ("safetensors", "zip", "legacy"):
-        read = lambda path: read_weights(str(path))  # noqa: E731
+        read = lambda path: read_checkpoint(str(path)).weights  # noqa: E731
         yield Reader(f"weights {kind}", partial(make_weights, kind), read, (ValueError,), change_bytes)
     yield Reader("pickle", make_pickle, tiny_runs.load_tool("convert_weights").read_arrays, (ValueError,), change_bytes)
     yield Reader("web request", make_request, read_request, (), change_json)

@@ -21,7 +21,6 @@ from meddet_d2.modeling.weights import (
     UNREADABLE,
     check_classes,
     read_checkpoint,
-    refuse_pickle,
     set_weights,
 )
 
@@ -220,9 +219,9 @@ class SafeCheckpointer:
         if not Path(path).is_file():
             raise FileNotFoundError(f"The checkpoint {path} does not exist; train it or correct MODEL.WEIGHTS.")
         logger.info("Loading %s", path)
-        content = self._load_file(path)
-        check_classes(path, content.pop(CLASSES, None), self.classes)
-        set_weights(self.model, content.pop("model"), path)
+        weights, classes, content = read_checkpoint(path)
+        check_classes(path, classes, self.classes)
+        set_weights(self.model, weights, path)
         for name in self.checkpointables if checkpointables is None else checkpointables:
             if name in content:
                 try:
@@ -233,20 +232,6 @@ class SafeCheckpointer:
                         "config and version that it was written by, or start anew without --resume."
                     ) from error
         return content
-
-    def _load_file(self, filename: str) -> dict[str, Any]:
-        refuse_pickle(filename)
-        if filename.endswith(".safetensors"):
-            checkpoint = read_checkpoint(filename)
-            return {"model": checkpoint.weights, CLASSES: checkpoint.classes}
-        try:
-            content = torch.load(filename, map_location="cpu", weights_only=True)
-            content = content if "model" in content else {"model": content}
-            if not isinstance(content["model"], dict):
-                raise ValueError("it holds no state dict")
-            return content
-        except UNREADABLE as error:
-            raise ValueError(f"{filename} cannot be read as a checkpoint; it may be damaged: make it again.") from error
 
 
 def _read_whole(path: Path) -> dict[str, Any]:

@@ -151,7 +151,7 @@ class TimmBody(Body):
         if pretrained:
             model = _or_random_weights(f"timm's {name}", lambda: _load_timm(name, plan)) or model
         self.name, self.strides, self.model, self.side = name, strides, model, plan.side
-        self.channels = list(_feature_info(model).channels())
+        self.channels = list(model.feature_info.channels())
         if plan.side is not None:
             logger.info("timm's %s takes one size of image: all are padded to %dx%d.", name, plan.side, plan.side)
 
@@ -171,13 +171,13 @@ class TimmBody(Body):
         """Parameters of the first ``count`` stages, 0 to 5.
 
         Raises:
-            ValueError: timm does not tell the stages of this network.
+            ValueError: timm does not say the stages of this network.
         """
         if count == 0:
             return []
         # timm registers the parts of a network in the order in which they run and names the part that ends a stride.
         # Where it flattens the network it writes "stages_0" for "stages.0".
-        part = {entry["reduction"]: entry["module"] for entry in _feature_info(self.model).info}
+        part = {entry["reduction"]: entry["module"] for entry in cast(Any, self.model.feature_info).info}
         end_of_stage = part.get(4 if count == 1 else 2**count, "")
         modules = list(self.model.named_modules())
         inside = [
@@ -186,7 +186,7 @@ class TimmBody(Body):
             if end_of_stage and f"{name}.".startswith((f"{end_of_stage}.", f"{end_of_stage.replace('.', '_')}."))
         ]
         if not inside:
-            raise ValueError(f"MODEL.BACKBONE.FREEZE_AT {count}: timm does not tell the stages of this network; set 0.")
+            raise ValueError(f"MODEL.BACKBONE.FREEZE_AT {count}: timm does not say the stages of this network; set 0.")
         end = inside[0] if count == 1 else inside[-1] + 1
         return [p for _, module in modules[:end] for p in module.parameters(recurse=False)]
 
@@ -204,7 +204,7 @@ def _plan(name: str, strides: tuple[int, ...], side: int) -> _Plan:
     """Find how a network runs on images of any size, or else of ``side``, by forward passes without memory."""
     with torch.device("meta"):
         try:
-            info = _feature_info(timm.create_model(name, features_only=True))
+            info: Any = timm.create_model(name, features_only=True).feature_info
         except (RuntimeError, AssertionError) as error:  # how timm says that there is no features_only variant
             raise ValueError(
                 f"MODEL.BOTTOM_UP.NAME: timm's {name} gives no feature maps ({first_line(error)})."
@@ -222,7 +222,9 @@ def _plan(name: str, strides: tuple[int, ...], side: int) -> _Plan:
             try:
                 model = _create(name, taps, **arguments).eval()
                 for height, width in ((side, side),) if fixed else ((side, side), (5 * strides[-1], 7 * strides[-1])):
-                    _check_maps(_maps(model, torch.zeros(1, 3, height, width)), strides, (height, width))
+                    for level, stride in zip(_maps(model, torch.zeros(1, 3, height, width)), strides, strict=True):
+                        if level.shape[-2:] != (height // stride, width // stride):
+                            raise ValueError(f"a map of stride {stride} is {level.shape[-2]}x{level.shape[-1]}")
             except TypeError:  # the network has no such argument
                 continue
             # Attention, windows and relative positions each fail in a way of their own.
@@ -235,12 +237,8 @@ def _plan(name: str, strides: tuple[int, ...], side: int) -> _Plan:
     )
 
 
-def _create(name: str, taps: tuple[int, ...], **arguments: Any) -> nn.Module:
+def _create(name: str, taps: tuple[int, ...], **arguments: Any) -> Any:
     return timm.create_model(name, features_only=True, out_indices=taps, **arguments)
-
-
-def _feature_info(model: nn.Module) -> Any:
-    return model.feature_info
 
 
 def _maps(model: nn.Module, x: Tensor) -> list[Tensor]:
@@ -248,12 +246,6 @@ def _maps(model: nn.Module, x: Tensor) -> list[Tensor]:
     if str(getattr(model, "output_fmt", "")).endswith("NHWC"):
         return [f.permute(0, 3, 1, 2).contiguous() for f in features]
     return features
-
-
-def _check_maps(maps: list[Tensor], strides: tuple[int, ...], size: tuple[int, int]) -> None:
-    for level, stride in zip(maps, strides, strict=True):
-        if level.shape[-2:] != (size[0] // stride, size[1] // stride):
-            raise ValueError(f"a map of stride {stride} is {level.shape[-2]}x{level.shape[-1]}")
 
 
 def places(what: str, available: Iterable[int], strides: tuple[int, ...]) -> tuple[int, ...]:
@@ -279,7 +271,7 @@ def _load_torchvision(model: nn.Module, name: str, width_mult: float) -> None:
     model.load_state_dict(weights.get_state_dict(progress=False, check_hash=True))
 
 
-def _load_timm(name: str, plan: _Plan) -> nn.Module:
+def _load_timm(name: str, plan: _Plan) -> Any:
     from huggingface_hub import constants, try_to_load_from_cache
 
     # The hub's client tries an unreachable host for most of a minute; one short request is enough to know.

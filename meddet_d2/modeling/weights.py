@@ -6,7 +6,7 @@ import struct
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -40,15 +40,11 @@ def load_detector_weights(model: nn.Module, path: str, classes: Sequence[str] | 
 
 
 class Checkpoint(NamedTuple):
-    """A file's weights, and the names of the detector's classes where the file has them."""
+    """A file's weights, the names of the detector's classes where the file has them, and what else it holds."""
 
     weights: dict[str, Tensor]
     classes: tuple[str, ...] | None
-
-
-def read_weights(path: str) -> dict[str, Tensor]:
-    """The weights of :func:`read_checkpoint`."""
-    return read_checkpoint(path).weights
+    rest: dict[str, Any]
 
 
 def read_checkpoint(path: str) -> Checkpoint:
@@ -75,13 +71,15 @@ def read_checkpoint(path: str) -> Checkpoint:
             f"{path} cannot be read as a checkpoint of weights alone (.pth or .safetensors); "
             "it may be damaged: make it again."
         ) from error
-    weights = content.get("model", content) if isinstance(content, dict) else None
+    if isinstance(content, dict) and "model" not in content:
+        content = {"model": content}
+    weights = content.pop("model") if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise ValueError(f"{path} holds no state dict, neither by itself nor under 'model'; save model.state_dict().")
-    classes = content.get(CLASSES) if "model" in content else None
+    classes = content.pop(CLASSES, None)
     if classes is not None and not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
         raise ValueError(f"{path}: its classes are {str(classes)[:60]}, no list of names; make it again.")
-    return Checkpoint(weights, None if classes is None else tuple(classes))
+    return Checkpoint(weights, None if classes is None else tuple(classes), content)
 
 
 def check_classes(path: str, theirs: Sequence[str] | None, ours: Sequence[str] | None) -> None:

@@ -42,9 +42,7 @@ def build_fusion(
     Raises:
         ValueError: unknown name, activation or start, or ``lead`` outside [0, K).
     """
-    if name not in FUSION_REGISTRY:
-        known = ", ".join(sorted(key for key, _ in FUSION_REGISTRY))
-        raise ValueError(f"DISTILL.MEDDET.FUSION.NAME is {name!r}; known fusions are: {known}.")
+    require_choice("DISTILL.MEDDET.FUSION.NAME", name, sorted(key for key, _ in FUSION_REGISTRY))
     require_choice("DISTILL.MEDDET.FUSION.ACTIVATION", activation, ACTIVATIONS)
     require_choice("DISTILL.MEDDET.FUSION.START", start, STARTS)
     check_lead(lead, num_teachers)

@@ -87,7 +87,7 @@ def test_gradient(activation):
 
 def test_bad_settings_name_their_key_and_what_is_known():
     assert {name for name, _ in FUSION_REGISTRY} >= {"LWFF", "Sum", "Concat"}
-    with pytest.raises(ValueError, match=r"MEDDET\.FUSION\.NAME is 'Mean'; known fusions are: Concat, LWFF, Sum"):
+    with pytest.raises(ValueError, match=r"MEDDET\.FUSION\.NAME is 'Mean'; it must be one of: Concat, LWFF, Sum"):
         make("Mean")
     with pytest.raises(ValueError, match=r"DISTILL\.MEDDET\.FUSION\.ACTIVATION is 'relu'.*sigmoid, softmax, none"):
         make(activation="relu")

@@ -319,7 +319,7 @@ def test_taught_through_the_imitation_loss_it_would_collapse(meddet, student, tr
         ({"level_weights": (0.0, 0.0)}, r"DISTILL\.MEDDET\.LEVEL_WEIGHTS is \(0\.0, 0\.0\)"),
         ({"lead": 3}, r"DISTILL\.MEDDET\.FUSION\.LEAD_TEACHER is 3"),
         ({"lead": -1}, r"DISTILL\.MEDDET\.FUSION\.LEAD_TEACHER is -1"),
-        ({"fusion": "Mean"}, r"DISTILL\.MEDDET\.FUSION\.NAME is 'Mean'; known fusions are: Concat, LWFF, Sum"),
+        ({"fusion": "Mean"}, r"DISTILL\.MEDDET\.FUSION\.NAME is 'Mean'; it must be one of: Concat, LWFF, Sum"),
         (
             {"dist_reduction": "max"},
             r"DISTILL\.MEDDET\.DIST_REDUCTION is 'max'; it must be one of: relative, standardized, mean, sum",
