@@ -75,6 +75,8 @@ def run_process(args: argparse.Namespace) -> None:
 
 def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namespace:
     parser = default_argument_parser()
+    # Detectron2's own is one port for each user: two runs on a machine would meet there.
+    parser.set_defaults(dist_url="auto")
     parser.prog, parser.description, parser.epilog = prog or parser.prog, __doc__, None
     add_plugins(parser)
     return parser.parse_args(arguments)

@@ -66,6 +66,11 @@ def test_a_mistake_leaves_its_traceback_and_a_bug_is_shown(train_net, tmp_path, 
     assert str(other) in capsys.readouterr().err and "a bug" in other.read_text()
 
 
+def test_two_runs_on_a_machine_do_not_meet(train_net):
+    assert train_net.parse_args([]).dist_url == "auto"
+    assert train_net.parse_args(["--dist-url", "tcp://a:1"]).dist_url == "tcp://a:1"
+
+
 def test_missing_config_file_is_named(train_net):
     assert "nowhere.yaml" in told(train_net, "--config-file", "nowhere.yaml")
 

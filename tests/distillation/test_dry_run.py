@@ -20,7 +20,7 @@ def network(*options):
 def test_a_network_that_does_not_run_is_named():
     sound, broken = network(), network("MODEL.FPN.OUT_CHANNELS", 64)
     check_forward({"The student": sound}, 160)
-    broken.backbone.fpn_output4 = torch.nn.Conv2d(32, 64, 3, device="meta")
+    broken.head.cls_predictor = torch.nn.Conv2d(3, 2, 3, device="meta")
     with pytest.raises(ValueError, match=r"^Teacher b does not run on images of 160x160 \(.*channel.*\)\.$") as caught:
         check_forward({"The student": sound, "Teacher b": broken}, 160)
     assert "\n" not in str(caught.value)
