@@ -9,7 +9,7 @@ import torch
 from onnxscript import build_graph, ir
 
 from meddet_d2.deploy.graph import IMAGES, IR_VERSION, OPSET, OUTPUTS, decoder, front, network_outputs
-from meddet_d2.modeling.gfl.anchors import anchor_pyramid, cells_of_image, join_levels
+from meddet_d2.modeling.gfl.anchors import anchor_pyramid, join_levels
 from meddet_d2.modeling.gfl.decoding import decode_detections
 from meddet_d2.modeling.gfl.gfl_head import Integral
 
@@ -60,23 +60,22 @@ def decode(maps, size, chosen):
 
 def expected(maps, size, chosen):
     levels = len(STRIDES)
-    own = cells_of_image(size, SIZES, STRIDES)
-    pyramid = anchor_pyramid(own, STRIDES, 8, chosen.anchor_offset, torch.device("cpu"))
-    return [
-        decode_detections(
-            pyramid.crop(cls, SIZES),
-            pyramid.crop(box, SIZES),
-            pyramid=pyramid,
-            integral=Integral(REG_MAX),
-            image_size=size,
-            score_thresh=chosen.score_thresh,
-            topk=chosen.topk_candidates,
-            nms_thresh=chosen.nms_thresh,
-            nms_across_classes=chosen.nms_across_classes,
-            max_detections=chosen.max_detections,
-        )
-        for cls, box in zip(join_levels(maps[:levels]), join_levels(maps[levels:]), strict=True)
-    ]
+    pyramid = anchor_pyramid(SIZES, STRIDES, 8, chosen.anchor_offset, torch.device("cpu"))
+    sizes = [size] * len(maps[0])
+    return decode_detections(
+        join_levels(maps[:levels]),
+        join_levels(maps[levels:]),
+        pyramid=pyramid,
+        valid=pyramid.filled_by(sizes),
+        integral=Integral(REG_MAX),
+        image_sizes=sizes,
+        output_sizes=sizes,
+        score_thresh=chosen.score_thresh,
+        topk=chosen.topk_candidates,
+        nms_thresh=chosen.nms_thresh,
+        nms_across_classes=chosen.nms_across_classes,
+        max_detections=chosen.max_detections,
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """Tiny detectors with the attributes that distillation reads, so that its tests take seconds and no engine."""
 
 from copy import deepcopy
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
+from box_truth import truth_of
 from torch import nn
 from torch.nn import functional as F
 
@@ -153,11 +155,6 @@ def meddet():
     return build
 
 
-def boxes_of(*boxes):
-    """The ground truth of one image, as far as distillation reads it."""
-    return SimpleNamespace(gt_boxes=SimpleNamespace(tensor=torch.tensor(boxes, dtype=torch.float64).reshape(-1, 4)))
-
-
 @pytest.fixture
 def map_batch():
     """``map_batch(student, *teachers)``: maps in float64 with these channels, two images, strides 8 and 16.
@@ -169,11 +166,12 @@ def map_batch():
         return [torch.randn(2, channels, *size, dtype=torch.float64) for size in ((8, 6), (4, 3))]
 
     def build(student, /, *teachers, losses=None, **changes):
+        truth = truth_of([(3.0, 10.0, 21.0, 40.0), (16.0, 24.0, 50.0, 60.0)], [])
         arguments = {
             "inputs": [{}, {}],
             "student": [x.requires_grad_() for x in draw(student)],
             "teachers": [draw(channels) for channels in teachers],
-            "targets": [boxes_of((3.0, 10.0, 21.0, 40.0), (16.0, 24.0, 50.0, 60.0)), boxes_of()],
+            "targets": replace(truth, boxes=truth.boxes.double()),
             "heads": None,
         }
         arguments |= changes

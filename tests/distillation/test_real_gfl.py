@@ -1,9 +1,11 @@
 """The whole step with real, tiny GFL detectors, built from configs and checkpoints as a run builds them."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
+from box_truth import truth_of
 from tiny_runs import default_cfg
 
 from detectron2.modeling import build_model
@@ -177,23 +179,27 @@ def test_the_regions_are_the_students_own(cfg, inputs):
     features = student.extract_features(student.preprocess_image(inputs))
     positive, valuable = localization_regions(student, features, gt, 0.4)
     anchors = student.anchors(sizes_of(features))
-    labels, _ = student._targets(sizes_of(features), gt)
-    assert torch.equal(positive, labels < student.num_classes) and positive[0].any() and not positive[1].any()
-    expected = student.assigner.valuable_region(anchors.boxes, gt[0].gt_boxes.tensor, 0.4)
-    assert torch.equal(valuable[0], expected) and expected.any() and not valuable[1].any()
+    location, _, wins = student.assigner(anchors, None, gt)
+    assert set(positive[0].nonzero().flatten().tolist()) == set(location[0][wins[0]].tolist())
+    assert positive[0].any() and not positive[1].any()
+    assert torch.equal(valuable, student.assigner.valuable_region(anchors, None, gt, 0.4))
+    assert valuable[0].any() and not valuable[1].any()
 
 
 def test_the_regions_leave_the_padding_out(cfg, inputs):
     """The second box ends where the image does; a larger image beside it changes nothing."""
     student = build_model(cfg)
-    gt = [inputs[0]["instances"], *(Instances((128, 128), gt_boxes=Boxes(torch.zeros(0, 4))) for _ in range(2))]
-    alone, beside = (
-        localization_regions(student, [torch.zeros(1, 32, -(-side // s), -(-side // s)) for s in student.strides], g, 0)
-        for side, g in ((64, gt[:1]), (128, gt))
-    )
-    own = student.anchors(((8, 8), (4, 4), (2, 2), (1, 1), (1, 1)))
-    for small, large in zip(alone, beside, strict=True):
-        assert torch.equal(own.spread(small[0], ((16, 16), (8, 8), (4, 4), (2, 2), (1, 1)), 0), large[0])
+    boxes = inputs[0]["instances"].gt_boxes.tensor
+    found = {}
+    for side, images in ((64, [boxes]), (128, [boxes, [], []])):
+        maps = [torch.zeros(len(images), 32, -(-side // s), -(-side // s)) for s in student.strides]
+        gt = truth_of(*images)
+        gt = replace(gt, image_sizes=((64, 64), *[(128, 128)] * (len(images) - 1)))
+        found[side] = localization_regions(student, maps, gt, 0)
+        if side == 128:
+            own = student.anchors(sizes_of(maps)).filled_by(gt.image_sizes)[0]
+    for small, large in zip(found[64], found[128], strict=True):
+        assert torch.equal(small[0], large[0][own]) and not large[0][~own].any()
         assert small[0].any() and not large[1:].any()
 
 

@@ -4,6 +4,7 @@ Shapes in this module: N images, G boxes of an image, C channels, (H, W) the siz
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,7 +42,7 @@ def squared_difference(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def box_masks(boxes: Sequence[Tensor], stride: int, size: Sequence[int]) -> tuple[Tensor, Tensor]:
+def box_masks(targets: Any, stride: int, size: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Each image's cells inside of its boxes and outside of all, weighed so that size does not count.
 
     Corners are rounded outward to cells, and the last cell belongs to the box. They are scaled by the stride, for the
@@ -49,7 +50,7 @@ def box_masks(boxes: Sequence[Tensor], stride: int, size: Sequence[int]) -> tupl
     padding. Rows are y and columns x; there is a version of that code with the two exchanged.
 
     Args:
-        boxes: for each of N images (G, 4), x0, y0, x1, y1 in pixels.
+        targets: ``boxes`` (N, G, 4), x0, y0, x1, y1 in pixels, and ``present`` (N, G) bool, which of them there are.
         stride: pixels of a cell.
         size: (H, W).
 
@@ -57,34 +58,25 @@ def box_masks(boxes: Sequence[Tensor], stride: int, size: Sequence[int]) -> tupl
         Foreground (N, 1, H, W): 1 / (height * width of the box in cells), the largest of overlapping boxes, 0 outside.
         Background (N, 1, H, W): 1 / (number of cells outside of all boxes) there, 0 inside.
     """
-    height, width = size
-    foreground = torch.stack([_foreground(b, stride, height, width) for b in boxes])
+    boxes = targets.boxes
+    low, high = (boxes[..., :2] / stride).floor(), (boxes[..., 2:] / stride).ceil()  # (N, G, 2) as x, y
+    weight = targets.present / (high + 1 - low).prod(dim=-1)
+    y, x = (torch.arange(side, device=boxes.device) for side in size)
+    in_columns = (x >= low[..., :1]) & (x <= high[..., :1])  # (N, G, W)
+    in_rows = (y >= low[..., 1:]) & (y <= high[..., 1:])  # (N, G, H)
+    inside = in_rows[..., None] & in_columns[..., None, :]
+    foreground = (weight[..., None, None] * inside).amax(dim=1, keepdim=True)
     outside = (foreground == 0).to(foreground)
     background = outside / outside.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
     return foreground, background
 
 
-def _foreground(boxes: Tensor, stride: int, height: int, width: int) -> Tensor:
-    """One image's boxes (G, 4) -> (1, H, W)."""
-    low, high = (boxes[:, :2] / stride).floor(), (boxes[:, 2:] / stride).ceil()  # (G, 2) as x, y
-    weight = 1 / (high + 1 - low).prod(dim=1)
-    x, y = torch.arange(width, device=boxes.device), torch.arange(height, device=boxes.device)
-    in_columns = (x >= low[:, :1]) & (x <= high[:, :1])  # (G, W)
-    in_rows = (y >= low[:, 1:]) & (y <= high[:, 1:])  # (G, H)
-    inside = in_rows[:, :, None] & in_columns[:, None, :]
-    # A row of zeros for an image without boxes, of which there is no maximum.
-    weights = torch.cat([weight[:, None, None] * inside, weight.new_zeros(1, height, width)])
-    return weights.amax(dim=0, keepdim=True)
-
-
 @torch.no_grad()
-def cell_weights(
-    boxes: Sequence[Tensor], strides: Sequence[int], sizes: Sequence[Sequence[int]], share: float
-) -> list[Tensor]:
-    """How much each cell counts in a mean over a batch of maps, if the boxes are to have a share of it of their own.
+def cell_weights(targets: Any, strides: Sequence[int], sizes: Sequence[Sequence[int]], share: float) -> list[Tensor]:
+    """How much each cell counts in a mean over a batch of maps, if the boxes are to have a share of it for themselves.
 
     Args:
-        boxes: for each of N images (G, 4), x0, y0, x1, y1 in pixels.
+        targets: as for :func:`box_masks`.
         strides: of the L levels, in pixels.
         sizes: (H, W) of each level.
         share: in [0, 1], of the whole weight; it is spread evenly over the boxes, the rest over all cells.
@@ -92,9 +84,9 @@ def cell_weights(
     Returns:
         L weights (N, 1, H, W) of mean 1 over all processes; in a batch without a box all 1.
     """
-    foregrounds = [box_masks(boxes, stride, size)[0] for stride, size in zip(strides, sizes, strict=True)]
+    foregrounds = [box_masks(targets, stride, size)[0] for stride, size in zip(strides, sizes, strict=True)]
     means = mean_over_processes([foreground.mean() for foreground in foregrounds])
     return [
-        1 - share + share * foreground / mean if mean > 0 else torch.ones_like(foreground)
+        torch.where(mean > 0, 1 - share + share * foreground / mean, 1.0)
         for foreground, mean in zip(foregrounds, means, strict=True)
     ]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from meddet_d2.modeling.gfl.anchors import join_levels, sizes_of
+from meddet_d2.modeling.gfl.ground_truth import GroundTruth
 
 from .task import TASK_REGISTRY, LevelShape, Observation, task_of
 
@@ -108,25 +109,19 @@ class Regions(NamedTuple):
 
 
 @torch.no_grad()
-def localization_regions(
-    detector: Any, features: Sequence[Tensor], gt_instances: Sequence[Any], ratio: float
-) -> Regions:
+def localization_regions(detector: Any, features: Sequence[Tensor], targets: GroundTruth, ratio: float) -> Regions:
     """Where the detector's own anchors and assigner put positives, and the valuable region around them; no padding.
 
     Args:
         detector: a ``GFL``, with the anchors and the assigner.
         features: of each level, (N, channels, H, W); only the sizes count.
-        gt_instances: of each image ``gt_boxes`` in pixels, G of them.
+        targets: the objects of the N images.
         ratio: where the region begins, see :meth:`ATSSAssigner.valuable_region`.
     """
-    sizes = sizes_of(features)
-    positive, valuable = [], []
-    for instances in gt_instances:
-        own = detector.anchors(sizes, instances.image_size)
-        boxes = instances.gt_boxes.tensor.to(own.centers)
-        positive.append(own.spread(detector.assigner(own.boxes, boxes) >= 0, sizes, fill=False))
-        valuable.append(own.spread(detector.assigner.valuable_region(own.boxes, boxes, ratio), sizes, fill=0.0))
-    return Regions(torch.stack(positive), torch.stack(valuable))
+    anchors = detector.anchors(sizes_of(features))
+    valid = anchors.filled_by(targets.image_sizes)
+    positive = detector.assigner(anchors, valid, targets).mark(len(anchors.centers))
+    return Regions(positive, detector.assigner.valuable_region(anchors, valid, targets, ratio))
 
 
 def _plain(value: Any) -> Any:

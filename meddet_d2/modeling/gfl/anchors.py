@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 Sizes = tuple[tuple[int, int], ...]  # (H_l, W_l) of every level
 
@@ -22,53 +21,30 @@ class AnchorPyramid(NamedTuple):
     The squares serve the assigner only. Boxes are regressed from the centres, in units of the stride.
     """
 
-    sizes: Sizes
-    boxes: tuple[Tensor, ...]  # of each level, (n_l, 4) as x0, y0, x1, y1
+    level_sizes: list[int]  # the n_l, with which an (L, ...) tensor is split into levels
+    boxes: Tensor  # (L, 4) as x0, y0, x1, y1
     centers: Tensor  # (L, 2) as x, y
+    corners: Tensor  # (L, 2) as x, y: the upper left corner of each cell
     strides: Tensor  # (L, 1)
+    last_cell: tuple[int, int]  # the largest y and x of a cell's upper left corner
 
-    @property
-    def level_sizes(self) -> list[int]:
-        """The n_l, with which an (L, ...) tensor is split into levels."""
-        return [len(level) for level in self.boxes]
+    def filled_by(self, image_sizes: Sequence[tuple[int, int]]) -> Tensor | None:
+        """(N, L) bool: the cells that each image, (H, W) in pixels, reaches into; None if every image fills them all.
 
-    def spread(self, values: Tensor, sizes: Sizes, fill: float) -> Tensor:
-        """Values (L,) of these anchors on maps of other ``sizes``, at least as large; ``fill`` at the other cells."""
-        if sizes == self.sizes:
-            return values
-        levels = [
-            F.pad(level.view(own), (0, size[1] - own[1], 0, size[0] - own[0]), value=fill).flatten()
-            for level, own, size in zip(values.split(self.level_sizes), self.sizes, sizes, strict=True)
-        ]
-        return torch.cat(levels)
-
-    def crop(self, values: Tensor, sizes: Sizes) -> Tensor:
-        """Of values (locations of maps of ``sizes``, K), at least as large as these, those of these anchors (L, K)."""
-        if sizes == self.sizes:
-            return values
-        levels = values.split([rows * columns for rows, columns in sizes])
-        cropped = [
-            level.unflatten(0, size)[: own[0], : own[1]].flatten(0, 1)
-            for level, own, size in zip(levels, self.sizes, sizes, strict=True)
-        ]
-        return torch.cat(cropped)
+        The others are its padding. A cell that the image reaches into is the image's, as mmdetection's valid flags
+        have it.
+        """
+        last = self.last_cell
+        if all(height > last[0] and width > last[1] for height, width in image_sizes):
+            return None
+        sides = [[width, height] for height, width in image_sizes]
+        sides = torch.tensor(sides, dtype=torch.float32).to(self.corners.device, non_blocking=True)
+        return (self.corners < sides[:, None]).all(dim=-1)
 
 
 def sizes_of(maps: Sequence[Tensor]) -> Sizes:
     """(H_l, W_l) of each level's map (N, K, H_l, W_l)."""
     return tuple((level.shape[-2], level.shape[-1]) for level in maps)
-
-
-def cells_of_image(image_size: tuple[int, int], sizes: Sizes, strides: tuple[int, ...]) -> Sizes:
-    """(H, W) of every level that an image of this height and width fills in maps of these sizes; the rest is padding.
-
-    A cell that the image reaches into is the image's, as mmdetection's valid flags have it.
-    """
-    height, width = image_size
-    return tuple(
-        (min(-(-height // stride), rows), min(-(-width // stride), columns))
-        for stride, (rows, columns) in zip(strides, sizes, strict=True)
-    )
 
 
 def anchor_pyramid(
@@ -96,15 +72,19 @@ def anchor_pyramid(
 def _build(sizes: Sizes, strides: tuple[int, ...], scale: float, offset: float, device: torch.device) -> AnchorPyramid:
     # What is first needed during inference is used again in training, where inference tensors are refused.
     with torch.inference_mode(False), torch.no_grad():
-        centers = []
+        corners = []
         for (height, width), stride in zip(sizes, strides, strict=True):
-            y = (torch.arange(height, dtype=torch.float32, device=device) + offset) * stride
-            x = (torch.arange(width, dtype=torch.float32, device=device) + offset) * stride
-            centers.append(torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(-1, 2))
-        halves = [scale * stride / 2 for stride in strides]
-        boxes = tuple(torch.cat([c - half, c + half], dim=1) for c, half in zip(centers, halves, strict=True))
-        per_location = [c.new_full((len(c), 1), stride) for c, stride in zip(centers, strides, strict=True)]
-        return AnchorPyramid(sizes, boxes, torch.cat(centers), torch.cat(per_location))
+            y, x = (torch.arange(side, dtype=torch.float32, device=device) * stride for side in (height, width))
+            corners.append(torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(-1, 2))
+        per_location = torch.cat(
+            [level.new_full((len(level), 1), stride) for level, stride in zip(corners, strides, strict=True)]
+        )
+        joined = torch.cat(corners)
+        centers, half = joined + offset * per_location, scale / 2 * per_location
+        boxes = torch.cat([centers - half, centers + half], dim=1)
+        last = [max((size[i] - 1) * stride for size, stride in zip(sizes, strides, strict=True)) for i in range(2)]
+        level_sizes = [len(level) for level in corners]
+        return AnchorPyramid(level_sizes, boxes, centers, joined, per_location, (last[0], last[1]))
 
 
 def join_levels(maps: list[Tensor]) -> Tensor:

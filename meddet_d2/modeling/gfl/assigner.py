@@ -1,20 +1,50 @@
-"""Adaptive Training Sample Selection (Zhang et al., CVPR 2020, algorithm 1).
+"""Adaptive Training Sample Selection (Zhang et al., CVPR 2020, algorithm 1), for a whole batch at once.
 
 Shape legend:
-    n_l: anchors of level l; L: anchors of all levels, level after level
-    G: ground-truth boxes; K: candidates of a box, the sum over levels of min(topk, n_l)
+    N: images; L: anchors of all levels, level after level; n_l: those of level l
+    G: places for objects, some of them empty
+    K: candidates of an object, the sum over levels of min(topk, n_l); S = K * G: all places of candidates
 """
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.ops import distance_box_iou
 
-from ..boxes import pairwise_iou
+from ..boxes import boxes_to_distances, center_distances, overlaps
+from .anchors import AnchorPyramid
+from .ground_truth import GroundTruth
 
 # A centre this close to the box's edge, in pixels, or closer does not count as inside.
 _MIN_DEPTH = 0.01
+# What a later centre's squared distance is lengthened by, in pixels: above the rounding of double precision.
+_TIE = 2.0**-30
+
+
+class Candidates(NamedTuple):
+    """What ATSS chooses from, with the thresholds it chooses by."""
+
+    location: Tensor  # (N, K, G) int64 in [0, L)
+    real: Tensor  # (N, K, G) bool: an anchor of the image and an object; False: a place that holds nothing
+    iou: Tensor  # (N, K, G) of anchor and object, 0 where nothing is
+    threshold: Tensor  # (N, G)
+
+
+class Assignment(NamedTuple):
+    """Which anchor is trained to find which object.
+
+    Each positive anchor stands in exactly one of the S places; the other places are not positive. So what positives
+    need is computed on S places, whose number depends on no value: the host need not wait for the device to count.
+    """
+
+    location: Tensor  # (N, S) int64 in [0, L)
+    object: Tensor  # (N, S) int64 in [0, G)
+    positive: Tensor  # (N, S) bool
+
+    def mark(self, num_locations: int) -> Tensor:
+        """(N, L) bool: the positive anchors."""
+        marked = torch.zeros(len(self.location), num_locations, dtype=torch.int8, device=self.location.device)
+        return marked.scatter_reduce_(1, self.location, self.positive.to(torch.int8), "amax").bool()
 
 
 class ATSSAssigner:
@@ -39,33 +69,33 @@ class ATSSAssigner:
         self.topk = topk
 
     @torch.no_grad()
-    def __call__(self, anchors_per_level: Sequence[Tensor], gt_boxes: Tensor) -> Tensor:
+    def __call__(self, anchors: AnchorPyramid, valid: Tensor | None, gt: GroundTruth) -> Assignment:
         """Assign anchors to boxes.
 
         Args:
-            anchors_per_level: of each level, (n_l, 4) as x0, y0, x1, y1 in pixels; those of the image without padding.
-            gt_boxes: (G, 4), likewise.
-
-        Returns:
-            (L,) int64: the index of the anchor's box, or -1 for background; all -1 when G = 0.
+            anchors: of the padded batch.
+            valid: (N, L) bool, False for the anchors of an image's padding; None: no image is padded.
+            gt: the objects.
         """
-        anchors = torch.cat(list(anchors_per_level))
-        if len(gt_boxes) == 0:
-            return torch.full((len(anchors),), -1, dtype=torch.int64, device=anchors.device)
+        found = self._candidates(anchors, valid, gt)
+        to_edges = boxes_to_distances(anchors.centers[found.location], gt.boxes[:, None])  # (N, K, G, 4)
+        positive = found.real & (found.iou >= found.threshold[:, None]) & (to_edges.amin(dim=-1) > _MIN_DEPTH)
+        objects = torch.arange(gt.boxes.shape[1], device=gt.boxes.device).expand_as(positive)
+        location, objects, positive, iou = (x.flatten(1) for x in (found.location, objects, positive, found.iou))
 
-        candidates, iou, threshold = self._candidates(anchors_per_level, gt_boxes)
-        candidate_iou = iou.gather(0, candidates)
-        centers = _centers(anchors)[candidates]
-        to_edges = torch.cat([centers - gt_boxes[:, :2], gt_boxes[:, 2:] - centers], dim=-1)
-        positive = (candidate_iou >= threshold) & (to_edges.amin(dim=-1) > _MIN_DEPTH)
-
-        # The IoU where a box claims an anchor and -1 elsewhere; a box names no candidate twice.
-        claim = torch.full_like(iou, -1.0).scatter_(0, candidates, torch.where(positive, candidate_iou, -1.0))
-        best, index = claim.max(dim=1)
-        return torch.where(best >= 0, index, -1)
+        # Of an anchor's claims the largest IoU wins, and of equal ones the first object's.
+        claim = torch.where(positive, iou, -1.0)
+        best = claim.new_full((len(claim), len(anchors.centers)), -1.0).scatter_reduce_(1, location, claim, "amax")
+        wins = positive & (claim == best.gather(1, location))
+        none = gt.boxes.shape[1]
+        first = objects.new_full(best.shape, none)
+        first.scatter_reduce_(1, location, torch.where(wins, objects, none), "amin")
+        return Assignment(location, objects, wins & (objects == first.gather(1, location)))
 
     @torch.no_grad()
-    def valuable_region(self, anchors_per_level: Sequence[Tensor], gt_boxes: Tensor, ratio: float = 0.25) -> Tensor:
+    def valuable_region(
+        self, anchors: AnchorPyramid, valid: Tensor | None, gt: GroundTruth, ratio: float = 0.25
+    ) -> Tensor:
         """The valuable localization region around the positives (Zheng et al., "Localization Distillation", CVPR 2022).
 
         It is the anchors, of all and not of the candidates alone, whose distance-IoU with a box is at least ``ratio``
@@ -73,37 +103,38 @@ class ATSSAssigner:
         The authors' code divides by the anchor's area where DIoU has the union.
 
         Args:
-            anchors_per_level, gt_boxes: as for :meth:`__call__`.
+            anchors, valid, gt: as for :meth:`__call__`.
             ratio: where the region begins, in [0, 1].
 
         Returns:
-            (L,): the anchor's IoU with its box, the largest if several claim it; 0 outside of the region.
+            (N, L): the anchor's IoU with its box, the largest if several claim it; 0 outside of the region.
         """
-        anchors = torch.cat(list(anchors_per_level))
-        if len(gt_boxes) == 0:
-            return anchors.new_zeros(len(anchors))
-        _, iou, threshold = self._candidates(anchors_per_level, gt_boxes)
-        diou = distance_box_iou(anchors, gt_boxes)
-        return torch.where((diou >= ratio * threshold) & (diou < threshold), iou, 0.0).amax(dim=1)
+        threshold = self._candidates(anchors, valid, gt).threshold[:, None]  # (N, 1, G)
+        pair = anchors.boxes[:, None], gt.boxes[:, None]
+        iou = overlaps(*pair)  # (N, L, G)
+        diou = iou - center_distances(*pair)
+        inside = (diou >= ratio * threshold) & (diou < threshold) & gt.present[:, None]
+        region = torch.where(inside, iou, 0.0).amax(dim=2)
+        return region if valid is None else torch.where(valid, region, 0.0)
 
-    def _candidates(self, anchors_per_level: Sequence[Tensor], gt_boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Indices of every box's candidates (K, G), the IoU of all anchors (L, G) and the boxes' thresholds (G,)."""
-        gt_centers = _centers(gt_boxes)
-        nearest_per_level, first = [], 0
-        for level in anchors_per_level:
-            distance = (_centers(level)[:, None] - gt_centers[None]).square().sum(dim=-1)  # (n_l, G)
-            nearest = distance.topk(min(self.topk, len(level)), dim=0, largest=False).indices
-            nearest_per_level.append(nearest + first)
-            first += len(level)
-        candidates = torch.cat(nearest_per_level)
-
-        iou = pairwise_iou(torch.cat(list(anchors_per_level)), gt_boxes)
-        candidate_iou = iou.gather(0, candidates)
-        threshold = candidate_iou.mean(dim=0)
-        if len(candidates) > 1:
-            threshold = threshold + candidate_iou.std(dim=0)
-        return candidates, iou, threshold
-
-
-def _centers(boxes: Tensor) -> Tensor:
-    return (boxes[:, :2] + boxes[:, 2:]) / 2
+    def _candidates(self, anchors: AnchorPyramid, valid: Tensor | None, gt: GroundTruth) -> Candidates:
+        gt_centers = (gt.boxes[..., :2] + gt.boxes[..., 2:]) / 2  # (N, G, 2)
+        distances = (anchors.centers[:, None] - gt_centers[:, None]).square().sum(dim=-1).double()  # (N, L, G)
+        # Of centres equally near the first ones count, or the choice would depend on how far the batch is padded.
+        distances += _TIE * torch.arange(len(anchors.centers), device=distances.device)[:, None]
+        if valid is not None:
+            distances = torch.where(valid[..., None], distances, torch.inf)
+        nearest, first = [], 0
+        for level in distances.split(anchors.level_sizes, dim=1):
+            nearest.append(level.topk(min(self.topk, level.shape[1]), dim=1, largest=False).indices + first)
+            first += level.shape[1]
+        location = torch.cat(nearest, dim=1)
+        real = gt.present[:, None].expand_as(location)
+        if valid is not None:
+            # A level of fewer anchors than candidates, the padding's left out, has fewer candidates.
+            real = real & valid.gather(1, location.flatten(1)).view_as(location)
+        iou = overlaps(anchors.boxes[location], gt.boxes[:, None]) * real
+        count = real.sum(dim=1)
+        mean = iou.sum(dim=1) / count.clamp(min=1)
+        variance = ((iou - mean[:, None]).square() * real).sum(dim=1) / (count - 1).clamp(min=1)
+        return Candidates(location, real, iou, mean + variance.sqrt())

@@ -12,16 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def quality_focal_loss(logits: Tensor, labels: Tensor, quality: Tensor, beta: float = 2.0) -> Tensor:
+def quality_focal_loss(logits: Tensor, target: Tensor, valid: Tensor | None = None, beta: float = 2.0) -> Tensor:
     """Quality Focal Loss, equation 5 of the paper: ``|y - p|^beta * BCE(p, y)``.
 
     The target y is the localisation quality at the channel of the object's class and 0 in every other channel, so
     that the score learns to rank boxes by their overlap. The modulating factor takes part in the gradient.
 
     Args:
-        logits: (N, C) class scores before the sigmoid.
-        labels: (N,) int64 in [0, C + 1]; C stands for background, and C + 1 for what takes no part: padding.
-        quality: (N,) in [0, 1], the IoU of the predicted box and its object; unused where the label is not below C.
+        logits: (..., C) class scores before the sigmoid.
+        target: (..., C) in [0, 1], the IoU of the predicted box and its object at the object's class; 0 elsewhere.
+        valid: (...) bool, False for what takes no part: padding; None: everything takes part.
         beta: strength of the focus on badly scored locations, at least 1.
 
     Returns:
@@ -32,11 +32,9 @@ def quality_focal_loss(logits: Tensor, labels: Tensor, quality: Tensor, beta: fl
     """
     if beta < 1:
         raise ValueError(f"QFL needs beta >= 1, got {beta}: set MODEL.GFL.QFL_BETA to 2.0, the paper's value")
-    num_classes = logits.shape[1]
-    target = F.one_hot(labels, num_classes + 2)[:, :num_classes] * quality[:, None].to(logits.dtype)
     distance = (target - logits.sigmoid()).abs()
     loss = distance.pow(beta) * F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return (loss * (labels <= num_classes)[:, None]).sum()
+    return loss.sum() if valid is None else (loss * valid[..., None]).sum()
 
 
 def distribution_focal_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -45,16 +43,14 @@ def distribution_focal_loss(logits: Tensor, target: Tensor, weight: Tensor) -> T
     For a target d between the bins i and i + 1: ``(i + 1 - d) * CE(i) + (d - i) * CE(i + 1)``.
 
     Args:
-        logits: (M, 4 * (R + 1)) or (M, 4, R + 1), in the order left, top, right, bottom.
-        target: (M, 4) distances in strides, in [0, R].
-        weight: (M,) weight of each location.
+        logits: (..., 4 * (R + 1)), in the order left, top, right, bottom.
+        target: (..., 4) distances in strides, in [0, R].
+        weight: (...) weight of each location.
 
     Returns:
-        Scalar, the weighted sum over locations of the mean over the four sides; 0 for M = 0.
+        Scalar, the weighted sum over locations of the mean over the four sides; 0 without a location.
     """
-    if logits.dim() == 2:
-        logits = logits.unflatten(1, (4, logits.shape[1] // 4))
-    log_prob = logits.log_softmax(dim=-1)
+    log_prob = logits.unflatten(-1, (4, logits.shape[-1] // 4)).log_softmax(dim=-1)
     # A target of exactly R lies on the last bin: its left neighbour is R - 1, with weight 0.
     left = target.floor().clamp(max=log_prob.shape[-1] - 2).long()
     to_left = torch.gather(log_prob, -1, left[..., None]).squeeze(-1)

@@ -3,23 +3,58 @@ import statistics
 
 import pytest
 import torch
+from fvcore.nn import giou_loss
+from torchvision.ops import distance_box_iou
 
+from detectron2.structures import Boxes, Instances
 from meddet_d2.modeling.boxes import (
     boxes_to_distances,
+    center_distances,
+    concentric_giou_loss,
     concentric_iou,
     distances_to_boxes,
-    pairwise_iou,
+    overlaps,
 )
 from meddet_d2.modeling.gfl.anchors import anchor_pyramid
 from meddet_d2.modeling.gfl.assigner import ATSSAssigner
+from meddet_d2.modeling.gfl.ground_truth import GroundTruth
 
 STRIDES = (8, 16, 32, 64, 128)
 
 
-def anchors_of(height, width, strides=STRIDES):
+def pyramid_of(height, width, strides=STRIDES):
+    """In double precision, as the loops compute."""
     sizes = tuple((math.ceil(height / s), math.ceil(width / s)) for s in strides)
-    boxes = anchor_pyramid(sizes, strides, 8, 0.0, torch.device("cpu")).boxes
-    return [level.double() for level in boxes]
+    pyramid = anchor_pyramid(sizes, strides, 8, 0.0, torch.device("cpu"))
+    return pyramid._replace(boxes=pyramid.boxes.double(), centers=pyramid.centers.double())
+
+
+def objects_of(*images, size=(160, 192)):
+    """Boxes of each image, in double precision."""
+    instances = []
+    for boxes in images:
+        one = Instances(size, gt_boxes=Boxes(boxes), gt_classes=torch.zeros(len(boxes), dtype=torch.int64))
+        instances.append(one)
+    gt = GroundTruth.of(instances, "cpu")
+    exact = torch.zeros(gt.boxes.shape, dtype=torch.float64)
+    for row, boxes in zip(exact, images, strict=True):
+        row[: len(boxes)] = boxes
+    return GroundTruth(exact, gt.classes, gt.present, gt.image_sizes)
+
+
+def owners(pyramid, *images, topk=9, valid=None):
+    """Of each image and anchor the box that it is trained to find, or -1."""
+    location, objects, positive = ATSSAssigner(topk)(pyramid, valid, objects_of(*images))
+    assigned = torch.full((len(images), len(pyramid.boxes)), -1)
+    for n in range(len(images)):
+        places = location[n][positive[n]]
+        assert len(places.unique()) == len(places)  # an anchor stands in one place
+        assigned[n, places] = objects[n][positive[n]]
+    return assigned
+
+
+def levels_of(pyramid):
+    return pyramid.boxes.split(pyramid.level_sizes)
 
 
 def slow_iou(a, b):
@@ -84,107 +119,135 @@ def random_boxes(count, height, width, smallest, largest, seed):
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("largest", [20, 60, 150])
 @pytest.mark.parametrize("topk", [1, 9])
-def test_equals_plain_loops(seed, largest, topk):
-    anchors = anchors_of(160, 192)
-    boxes = random_boxes(7, 160, 192, 4, largest, seed)
-    assigned = ATSSAssigner(topk)(anchors, boxes)
-    assert assigned.dtype == torch.int64
-    assert assigned.tolist() == slow_atss(anchors, boxes, topk)
+def test_equals_plain_loops_whatever_else_is_in_the_batch(seed, largest, topk):
+    pyramid = pyramid_of(160, 192)
+    images = [random_boxes(count, 160, 192, 4, largest, seed + 10 * count) for count in (7, 0, 2)]
+    assigned = owners(pyramid, *images, topk=topk)
+    for n, boxes in enumerate(images):
+        assert assigned[n].tolist() == slow_atss(levels_of(pyramid), boxes, topk)
+
+
+@pytest.mark.parametrize("topk", [1, 9])
+def test_anchors_of_the_padding_are_no_candidates(topk):
+    """As in a pyramid that ends where the image does."""
+    sizes = ((84, 100), (160, 192))
+    pyramid, boxes = pyramid_of(160, 192), [random_boxes(5, *size, 8, 60, seed=3) for size in sizes]
+    valid = pyramid.filled_by(sizes)
+    assigned = owners(pyramid, *boxes, topk=topk, valid=valid)
+    for n, size in enumerate(sizes):
+        assert assigned[n][valid[n]].tolist() == slow_atss(levels_of(pyramid_of(*size)), boxes[n], topk)
+        assert (assigned[n][~valid[n]] == -1).all()
+    assert pyramid.filled_by([(153, 185)] * 2) is None and (~valid[0]).any() and valid[1].all()
+
+
+def test_of_centres_equally_near_the_first_are_the_candidates():
+    """A box about the middle of four cells; whatever the batch is padded to."""
+    box = torch.tensor([[20.0, 28.0, 60.0, 52.0]]).double()
+    for size in ((80, 80), (160, 192)):
+        pyramid = pyramid_of(*size)
+        valid = pyramid.filled_by([(80, 80)])
+        assigned = owners(pyramid, box, topk=3, valid=valid)[0]
+        expected = slow_atss(levels_of(pyramid_of(80, 80)), box, 3)
+        assert (assigned if valid is None else assigned[valid[0]]).tolist() == expected and 0 in expected
 
 
 def test_disc_sized_boxes_get_seven_positives_all_on_p3():
-    anchors = anchors_of(512, 512)
+    pyramid = pyramid_of(512, 512)
     generator = torch.Generator().manual_seed(0)
-    corners = torch.rand(300, 2, generator=generator, dtype=torch.float64) * torch.tensor([470.0, 494.0])
-    positives, on_p3 = 0, 0
-    for corner in corners:
-        box = torch.cat([corner, corner + torch.tensor([42.0, 18.0])])[None]
-        assigned = ATSSAssigner()(anchors, box)
-        positives += int((assigned == 0).sum())
-        on_p3 += int((assigned[: len(anchors[0])] == 0).sum())
-    assert positives / 300 == pytest.approx(7.0, abs=0.3)
-    assert on_p3 == positives
+    corners = torch.rand(300, 1, 2, generator=generator, dtype=torch.float64) * torch.tensor([470.0, 494.0])
+    assigned = owners(pyramid, *torch.cat([corners, corners + torch.tensor([42.0, 18.0])], dim=2)) == 0
+    assert assigned.sum().item() / 300 == pytest.approx(7.0, abs=0.3)
+    assert not assigned[:, pyramid.level_sizes[0] :].any()
+
+
+def region_of(pyramid, *images, ratio=0.25, valid=None):
+    return ATSSAssigner().valuable_region(pyramid, valid, objects_of(*images), ratio)
 
 
 @pytest.mark.parametrize("ratio", [0.25, 0.6])
 @pytest.mark.parametrize("largest", [20, 60, 150])
 def test_the_valuable_region_equals_plain_loops(largest, ratio):
-    anchors, boxes = anchors_of(160, 192), random_boxes(7, 160, 192, 4, largest, seed=1)
-    region = ATSSAssigner().valuable_region(anchors, boxes, ratio)
-    expected = torch.tensor(slow_valuable_region(anchors, boxes, 9, ratio), dtype=torch.float64)
-    torch.testing.assert_close(region, expected, rtol=1e-12, atol=1e-15)
-    assert (expected > 0).any()
+    pyramid, images = pyramid_of(160, 192), [random_boxes(n, 160, 192, 4, largest, seed=1) for n in (7, 0, 3)]
+    region = region_of(pyramid, *images, ratio=ratio)
+    for n, boxes in enumerate(images):
+        slow = slow_valuable_region(levels_of(pyramid), boxes, 9, ratio)
+        torch.testing.assert_close(region[n], torch.tensor(slow, dtype=torch.float64), rtol=1e-12, atol=1e-15)
+    assert (region[0] > 0).any()
+
+
+def test_the_valuable_region_is_not_in_the_padding():
+    pyramid, boxes = pyramid_of(160, 192), random_boxes(5, 84, 100, 8, 60, seed=3)
+    valid = pyramid.filled_by([(84, 100)])
+    region = region_of(pyramid, boxes, valid=valid)[0]
+    own = torch.tensor(slow_valuable_region(levels_of(pyramid_of(84, 100)), boxes, 9, 0.25), dtype=torch.float64)
+    torch.testing.assert_close(region[valid[0]], own, rtol=1e-12, atol=1e-15)
+    assert not region[~valid[0]].any() and own.any()
 
 
 def test_the_valuable_region_of_a_disc_lies_about_its_positives():
-    anchors, box = anchors_of(512, 512), torch.tensor([[200.0, 240.0, 242.0, 258.0]]).double()
-    region, positive = ATSSAssigner().valuable_region(anchors, box) > 0, ATSSAssigner()(anchors, box) >= 0
+    pyramid, box = pyramid_of(512, 512), torch.tensor([[200.0, 240.0, 242.0, 258.0]]).double()
+    region, positive = region_of(pyramid, box)[0] > 0, owners(pyramid, box)[0] >= 0
     assert region.sum() > positive.sum() > 0 and not (region & positive).any()
     # Unlike a positive's, a centre may lie outside of the box.
-    centers = torch.cat(anchors)[region].view(-1, 2, 2).mean(dim=1)
-    assert (boxes_to_distances(centers, box.expand(len(centers), 4)).amin(dim=1) < 0).any()
+    assert (boxes_to_distances(pyramid.centers[region], box).amin(dim=1) < 0).any()
 
 
-def test_a_batch_without_boxes_or_with_a_nan_box_has_no_valuable_region():
-    anchors = anchors_of(64, 64)
-    for boxes in (torch.zeros(0, 4), torch.full((1, 4), math.nan)):
-        region = ATSSAssigner().valuable_region(anchors, boxes.double())
-        assert region.shape == (sum(map(len, anchors)),) and not region.any()
-
-
-def test_no_boxes_are_all_background():
-    anchors = anchors_of(64, 64)
-    assigned = ATSSAssigner()(anchors, torch.zeros(0, 4, dtype=torch.float64))
-    assert assigned.shape == (sum(map(len, anchors)),) and (assigned == -1).all()
+def test_no_box_or_a_nan_box_is_background_with_no_valuable_region():
+    pyramid = pyramid_of(64, 64)
+    images = torch.zeros(0, 4).double(), torch.full((1, 4), math.nan).double()
+    assert not region_of(pyramid, *images).any()
+    assert (owners(pyramid, *images) == -1).all()
 
 
 def test_levels_with_fewer_anchors_than_candidates():
-    anchors = anchors_of(64, 64)
-    assert [len(level) for level in anchors] == [64, 16, 4, 1, 1]
+    pyramid = pyramid_of(64, 64)
+    assert pyramid.level_sizes == [64, 16, 4, 1, 1]
     boxes = random_boxes(3, 64, 64, 20, 60, seed=5)
-    assigned = ATSSAssigner()(anchors, boxes).tolist()
-    assert assigned == slow_atss(anchors, boxes, 9)
+    assigned = owners(pyramid, boxes)[0].tolist()
+    assert assigned == slow_atss(levels_of(pyramid), boxes, 9)
     assert set(assigned) == {-1, 0, 1, 2}
 
 
 def test_box_between_the_centres_has_no_positive():
-    assigned = ATSSAssigner()(anchors_of(64, 64), torch.tensor([[9.0, 9.0, 15.0, 15.0]]).double())
-    assert (assigned == -1).all()
+    assert (owners(pyramid_of(64, 64), torch.tensor([[9.0, 9.0, 15.0, 15.0]]).double()) == -1).all()
 
 
 def test_centre_on_the_edge_is_not_inside():
     # Its left edge runs through the centres at x = 8; those at x = 16 are inside.
-    anchors = anchors_of(64, 64)
-    centers = torch.cat(anchors).view(-1, 2, 2).mean(dim=1)
-    assigned = ATSSAssigner()(anchors, torch.tensor([[8.0, 10.0, 21.0, 29.0]]).double())
-    assert (assigned >= 0).any() and (centers[assigned >= 0, 0] > 8).all()
+    pyramid = pyramid_of(64, 64)
+    assigned = owners(pyramid, torch.tensor([[8.0, 10.0, 21.0, 29.0]]).double())[0]
+    assert (assigned >= 0).any() and (pyramid.centers[assigned >= 0, 0] > 8).all()
 
 
 def test_anchor_claimed_twice_goes_to_the_larger_overlap():
-    anchors = anchors_of(128, 128)
+    pyramid = pyramid_of(128, 128)
     small, large = [41.3, 43.1, 83.2, 81.9], [34.6, 37.4, 94.1, 95.7]
-    alone = [ATSSAssigner()(anchors, torch.tensor([box]).double()) for box in (small, large)]
-    claimed = (alone[0] == 0) & (alone[1] == 0)
+    alone = owners(pyramid, *(torch.tensor([box]).double() for box in (small, large)))
+    claimed = (alone == 0).all(dim=0)
     assert claimed.any()
-    overlap = pairwise_iou(torch.cat(anchors), torch.tensor([small, large]).double())
+    overlap = overlaps(pyramid.boxes[:, None], torch.tensor([small, large]).double())
     for order in ([0, 1], [1, 0]):
         boxes = torch.tensor([[small, large][i] for i in order]).double()
-        both = ATSSAssigner()(anchors, boxes)
+        both = owners(pyramid, boxes)[0]
         assert (both[claimed] == overlap[claimed][:, order].argmax(dim=1)).all()
-        assert both.tolist() == slow_atss(anchors, boxes, 9)
+        assert both.tolist() == slow_atss(levels_of(pyramid), boxes, 9)
+
+
+def test_of_two_boxes_that_are_the_same_the_first_has_the_anchors():
+    pyramid, box = pyramid_of(64, 64), torch.tensor([[10.0, 12.0, 50.0, 47.0]]).double()
+    assert torch.equal(owners(pyramid, box.repeat(2, 1)), owners(pyramid, box))
 
 
 def test_single_candidate_has_no_deviation_and_is_taken():
-    anchor = [torch.tensor([[0.0, 0.0, 64.0, 64.0]])]
-    assert ATSSAssigner()(anchor, torch.tensor([[20.0, 20.0, 50.0, 60.0]])).tolist() == [0]
-    assert ATSSAssigner()(anchor, torch.tensor([[40.0, 40.0, 60.0, 60.0]])).tolist() == [-1]
+    pyramid = anchor_pyramid(((1, 1),), (64,), 1, 0.5, torch.device("cpu"))
+    pyramid = pyramid._replace(boxes=pyramid.boxes.double(), centers=pyramid.centers.double())
+    inside, outside = torch.tensor([[[20.0, 20.0, 50.0, 60.0]], [[40.0, 40.0, 60.0, 60.0]]]).double()
+    assert owners(pyramid, inside, outside).tolist() == [[0], [-1]]
 
 
 def test_nan_box_gets_nothing_and_disturbs_no_other():
-    anchors = anchors_of(64, 64)
-    good = torch.tensor([[10.0, 12.0, 50.0, 47.0]]).double()
-    alone = ATSSAssigner()(anchors, good)
-    with_nan = ATSSAssigner()(anchors, torch.cat([good, torch.full((1, 4), math.nan, dtype=torch.float64)]))
+    pyramid, good = pyramid_of(64, 64), torch.tensor([[10.0, 12.0, 50.0, 47.0]]).double()
+    alone, with_nan = owners(pyramid, good, torch.cat([good, torch.full((1, 4), math.nan).double()]))
     assert (alone == 0).any() and torch.equal(alone, with_nan)
 
 
@@ -196,9 +259,9 @@ def test_topk_must_be_positive():
 def test_iou_equals_plain_loops_and_empty_boxes_overlap_nothing():
     a, b = random_boxes(6, 50, 50, 0, 40, seed=1), random_boxes(5, 50, 50, 0, 40, seed=2)
     expected = torch.tensor([[slow_iou(x, y) for y in b.tolist()] for x in a.tolist()], dtype=torch.float64)
-    torch.testing.assert_close(pairwise_iou(a, b), expected, rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(overlaps(a[:, None], b), expected, rtol=1e-12, atol=1e-15)
     empty = torch.ones(1, 4)
-    assert pairwise_iou(empty, empty).item() == 0
+    assert overlaps(empty, empty).item() == 0
 
 
 def test_distances_and_boxes_are_inverse_and_share_the_iou():
@@ -208,15 +271,22 @@ def test_distances_and_boxes_are_inverse_and_share_the_iou():
     first, second = boxes_to_distances(centers, boxes), boxes_to_distances(centers, others)
     torch.testing.assert_close(distances_to_boxes(centers, first), boxes)
     assert (second > 0).all()
-    torch.testing.assert_close(concentric_iou(first, second), pairwise_iou(boxes, others).diagonal())
+    torch.testing.assert_close(concentric_iou(first, second), overlaps(boxes, others))
+    torch.testing.assert_close(concentric_giou_loss(first, second), giou_loss(boxes, others), rtol=1e-9, atol=0)
+
+
+def test_distance_iou_equals_torchvisions():
+    a, b = random_boxes(6, 50, 50, 1, 40, seed=1), random_boxes(5, 50, 50, 1, 40, seed=2)
+    found = overlaps(a[:, None], b) - center_distances(a[:, None], b)
+    torch.testing.assert_close(found, distance_box_iou(a, b), rtol=1e-6, atol=1e-7)
 
 
 def test_anchors_are_squares_about_the_cells_corner():
     pyramid = anchor_pyramid(((2, 3), (1, 2)), (8, 16), 8, 0.0, torch.device("cpu"))
     assert pyramid.level_sizes == [6, 2]
     assert pyramid.centers.tolist() == [[0, 0], [8, 0], [16, 0], [0, 8], [8, 8], [16, 8], [0, 0], [16, 0]]
-    assert pyramid.boxes[0][4].tolist() == [-24, -24, 40, 40]
-    assert pyramid.boxes[1][1].tolist() == [-48, -64, 80, 64]
+    assert pyramid.boxes[4].tolist() == [-24, -24, 40, 40]
+    assert pyramid.boxes[7].tolist() == [-48, -64, 80, 64]
     assert pyramid.strides.flatten().tolist() == [8] * 6 + [16] * 2
     shifted = anchor_pyramid(((2, 3), (1, 2)), (8, 16), 8, 0.5, torch.device("cpu"))
     assert shifted.centers[0].tolist() == [4, 4] and shifted.centers[7].tolist() == [24, 8]

@@ -80,9 +80,11 @@ def test_threshold_top_candidates_and_number_of_detections():
 def test_top_candidates_are_pairs_of_location_and_class():
     generator = torch.Generator().manual_seed(0)
     scores = torch.rand(11, 3, generator=generator)
-    best, location, classes = top_candidates(scores, [8, 3], score_thresh=0.3, topk=5)
-    expected = []
-    for rows in (range(8), range(8, 11)):
-        pairs = sorted(((scores[i, c].item(), i, c) for i in rows for c in range(3)), reverse=True)
-        expected += [pair for pair in pairs[:5] if pair[0] > 0.3]
-    assert list(zip(best.tolist(), location.tolist(), classes.tolist(), strict=True)) == expected
+    scores = torch.stack([scores, scores.flip(0)])
+    found = top_candidates(scores, [8, 3], topk=5)
+    for n in range(2):
+        expected = []
+        for rows in (range(8), range(8, 11)):
+            pairs = sorted(((scores[n, i, c].item(), i, c) for i in rows for c in range(3)), reverse=True)
+            expected += pairs[:5]
+        assert list(zip(*(values[n].tolist() for values in found), strict=True)) == expected

@@ -19,6 +19,13 @@ def slow_qfl(logits, labels, quality, beta):
     return total
 
 
+def qfl(logits, labels, quality, **settings):
+    """The loss of labels and qualities; the label C is the background, and C + 1 takes no part."""
+    classes = logits.shape[-1]
+    target = torch.nn.functional.one_hot(labels, classes + 2)[:, :classes] * quality[:, None]
+    return quality_focal_loss(logits, target, labels <= classes, **settings)
+
+
 def slow_dfl(logits, target, weight):
     total = 0.0
     for sides, distances, w in zip(logits.tolist(), target.tolist(), weight.tolist(), strict=True):
@@ -51,53 +58,55 @@ def dfl_case(reg_max=16):
 @pytest.mark.parametrize("beta", [1.0, 2.0, 2.5])
 def test_qfl_equals_plain_loops(beta):
     case = qfl_case()
-    torch.testing.assert_close(quality_focal_loss(*case, beta).item(), slow_qfl(*case, beta), rtol=1e-12, atol=0)
+    torch.testing.assert_close(qfl(*case, beta=beta).item(), slow_qfl(*case, beta), rtol=1e-12, atol=0)
 
 
 def test_qfl_gradient():
     logits, labels, quality = qfl_case()
-    assert torch.autograd.gradcheck(lambda x: quality_focal_loss(x, labels, quality), logits.requires_grad_())
+    assert torch.autograd.gradcheck(lambda x: qfl(x, labels, quality), logits.requires_grad_())
 
 
 def test_qfl_is_least_where_the_score_is_the_quality():
     labels, quality = torch.tensor([0]), torch.tensor([0.7])
     logits = torch.linspace(-6, 6, 481)
-    losses = torch.stack([quality_focal_loss(x.view(1, 1), labels, quality) for x in logits])
+    losses = torch.stack([qfl(x.view(1, 1), labels, quality) for x in logits])
     assert logits[losses.argmin()].sigmoid().item() == pytest.approx(0.7, abs=0.01)
     assert losses.min() < 1e-4
 
 
 def test_qfl_is_finite_for_extreme_scores():
     logits = torch.tensor([[200.0, -200.0], [-200.0, 200.0]], requires_grad=True)
-    loss = quality_focal_loss(logits, torch.tensor([1, 2]), torch.tensor([0.5, 0.0]))
+    loss = qfl(logits, torch.tensor([1, 2]), torch.tensor([0.5, 0.0]))
     loss.backward()
     assert loss.isfinite() and logits.grad.isfinite().all()
 
 
 def test_qfl_refuses_a_small_beta():
     with pytest.raises(ValueError, match=r"MODEL\.GFL\.QFL_BETA"):
-        quality_focal_loss(*qfl_case(), beta=0.5)
+        qfl(*qfl_case(), beta=0.5)
 
 
 @pytest.mark.parametrize("reg_max", [1, 7, 16])
 def test_dfl_equals_plain_loops(reg_max):
     logits, target, weight = dfl_case(reg_max)
-    loss = distribution_focal_loss(logits, target, weight)
+    loss = distribution_focal_loss(logits.flatten(1), target, weight)
     torch.testing.assert_close(loss.item(), slow_dfl(logits, target, weight), rtol=1e-12, atol=0)
-    assert distribution_focal_loss(logits.flatten(1), target, weight) == loss
+    batches = (x.unflatten(0, (2, 15)) for x in (logits.flatten(1), target, weight))
+    torch.testing.assert_close(distribution_focal_loss(*batches), loss)
 
 
 def test_dfl_gradient():
     logits, target, weight = dfl_case(reg_max=4)
-    assert torch.autograd.gradcheck(lambda x: distribution_focal_loss(x, target, weight), logits.requires_grad_())
+    assert torch.autograd.gradcheck(
+        lambda x: distribution_focal_loss(x, target, weight), logits.flatten(1).requires_grad_()
+    )
 
 
 def test_dfl_without_positives_is_zero_and_reaches_the_logits():
-    for shape in [(0, 4 * 17), (0, 4, 17)]:
-        logits = torch.zeros(shape, requires_grad=True)
-        loss = distribution_focal_loss(logits, torch.zeros(0, 4), torch.zeros(0))
-        loss.backward()
-        assert loss == 0 and logits.grad is not None
+    logits = torch.zeros(0, 4 * 17, requires_grad=True)
+    loss = distribution_focal_loss(logits, torch.zeros(0, 4), torch.zeros(0))
+    loss.backward()
+    assert loss == 0 and logits.grad is not None
 
 
 def test_dfl_is_least_where_the_expectation_is_the_target():
@@ -107,7 +116,7 @@ def test_dfl_is_least_where_the_expectation_is_the_target():
         i = min(int(d), 3)
         best[0, side, i] = math.log(max(i + 1 - d, 1e-12))
         best[0, side, i + 1] = math.log(max(d - i, 1e-12))
-    loss = distribution_focal_loss(best.requires_grad_(), target, torch.ones(1))
+    loss = distribution_focal_loss(best.requires_grad_().flatten(1), target, torch.ones(1))
     loss.backward()
     assert best.grad.abs().max() < 1e-6
 

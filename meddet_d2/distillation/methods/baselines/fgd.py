@@ -68,8 +68,7 @@ class FGD(TeacherwiseDistiller):
 
     def terms(self, batch: DistillationBatch) -> Iterator[Sequence[Tensor]]:
         student = batch.student.features
-        boxes = [instances.gt_boxes.tensor for instances in batch.targets]
-        masks = [box_masks(boxes, s, x.shape[-2:]) for s, x in zip(self.strides, student, strict=True)]
+        masks = [box_masks(batch.targets, s, x.shape[-2:]) for s, x in zip(self.strides, student, strict=True)]
         of_teachers: Any = zip(self.alignment, self.student_context, self.teacher_context, batch.teachers, strict=True)
         for *modules, teacher in of_teachers:
             levels = zip(student, teacher.features, masks, *modules, strict=True)

@@ -87,8 +87,7 @@ class LD(TeacherwiseDistiller):
         """
         student = HeadOutputs.join(batch.student.outputs)
         positive, valuable = self.regions(batch.student.features, batch.targets, self.vlr_ratio)  # (N, L) both
-        in_region = valuable > 0
-        score = student.cls_logits[positive].detach().sigmoid().amax(dim=1)  # (M,)
+        score = student.cls_logits.detach().sigmoid().amax(dim=2) * positive  # (N, L)
         # DistributedDataParallel takes the mean of the processes' gradients, so a sum is multiplied by their number.
         processes = count_processes()
         num_positive = sum_over_processes(positive.sum()).clamp(min=1)
@@ -100,20 +99,19 @@ class LD(TeacherwiseDistiller):
                     f"{student.box_logits.shape[1]}; choose a teacher (DISTILL.TEACHERS.CONFIGS) whose backbone pads "
                     "images to the same size."
                 )
-            at_positives = self.distances(student.box_logits[positive], teacher.box_logits[positive])
-            around = self.distances(student.box_logits[in_region], teacher.box_logits[in_region])
-            classes = self.kd_distance(student.cls_logits[positive], teacher.cls_logits[positive], self.kd_temperature)
-            # Without positives these are sums over nothing, zero and still in the student's graph.
+            # Of all locations, so that nobody has to wait for how many there are in the regions.
+            apart = self.distances(student.box_logits, teacher.box_logits)  # (N, L)
+            classes = self.kd_distance(student.cls_logits, teacher.cls_logits, self.kd_temperature)
             yield (
-                processes * (score * at_positives).sum() / 4,
-                processes * (valuable[in_region] * around).sum() / 16,
-                processes * classes.sum() / num_positive,
+                processes * (score * apart).sum() / 4,
+                processes * (valuable * apart).sum() / 16,
+                processes * (classes * positive).sum() / num_positive,
             )
 
     def distances(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Distance logits (M, 4 * (R + 1)) of both -> (M,), how far apart their distributions are, over four sides."""
-        student, teacher = (x.unflatten(1, (4, x.shape[1] // 4)) for x in (student, teacher))
-        return softmax_distance(student, teacher, self.temperature).sum(dim=1)
+        """Logits (..., 4 * (R + 1)) of both -> (...), how far apart their distributions are, over the four sides."""
+        student, teacher = (x.unflatten(-1, (4, x.shape[-1] // 4)) for x in (student, teacher))
+        return softmax_distance(student, teacher, self.temperature).sum(dim=-1)
 
 
 def softmax_distance(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

@@ -253,9 +253,8 @@ class MedDet(Distiller):
         """How much each cell counts in L_dist: L maps (N, 1, H, W) of mean 1, or None if all count the same."""
         if self.dist_foreground == 0:
             return None
-        boxes = [instances.gt_boxes.tensor for instances in batch.targets]
         sizes = [x.shape[-2:] for x in batch.student.features[: len(self.strides)]]
-        return cell_weights(boxes, self.strides, sizes, self.dist_foreground)
+        return cell_weights(batch.targets, self.strides, sizes, self.dist_foreground)
 
     def generate(self, features: Sequence[Tensor]) -> list[Tensor]:
         """``G(align(S_i))`` of eq. 13 for each of the student's L maps."""

@@ -3,10 +3,10 @@
 import math
 from copy import deepcopy
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
+from box_truth import truth_of
 from torch import nn
 
 from meddet_d2.distillation import DistillationBatch, Observation, TeacherBank, TeacherHeads, task_of
@@ -99,8 +99,7 @@ def test_with_all_cells_alike_the_weights_change_nothing():
 
 def test_with_the_whole_share_the_imitation_looks_into_the_boxes_alone(meddet, student, trained_bank, batch):
     inputs, gradients = batch(), []
-    boxes = [torch.tensor([[2.0, 3.0, 5.5, 6.0]]), *[torch.zeros(0, 4)] * 3]
-    truth = [SimpleNamespace(gt_boxes=SimpleNamespace(tensor=x)) for x in boxes]
+    truth = truth_of([[2.0, 3.0, 5.5, 6.0]], [], [], [])
     for share in (0.0, 1.0):
         method = meddet(dist_foreground=share, strides=(1, 2))
         observed = observe(student, trained_bank, inputs)
