@@ -1,10 +1,15 @@
 """Every test finds the engine through ``meddet_d2``, runs on few threads and draws without a display."""
 
+import os
+
+# Before torch, which imports Triton: without a GPU its kernels run in its interpreter, on the CPU.
+if not os.path.exists("/dev/nvidiactl"):
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 # Before torch: it sets what torch's threads read.
 import meddet_d2  # noqa: F401
 
 # isort: split
-import os
 import shutil
 import signal
 
