@@ -40,7 +40,9 @@ def test_a_distillation_step(cfg, inputs, method, device, monkeypatch):
     model = DistillationModel(student, bank, build_distiller(cfg, student, bank)).train()
     truth = student.ground_truth(inputs)
     with fake_tensors() as mode:
-        for network in (model, *bank.networks):
+        # The discriminator is no part of the model: a hook trains it.
+        adversary = [model.distiller.adversary.discriminator] if method == "MedDet" else []
+        for network in (model, *bank.networks, *adversary):
             move(network, device)
         fake = fake_truth(truth, mode, device)
         monkeypatch.setattr(GFL, "ground_truth", lambda *_: fake)
