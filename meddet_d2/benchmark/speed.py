@@ -192,7 +192,7 @@ def time_step(report: SpeedReport, config: Path, size: int, images: int, device:
     model = DistillationModel(student, bank, build_distiller(cfg, student, bank)).train()
     model.progress = 1.0
     optimizer, alone = build_optimizer(cfg, model), build_optimizer(cfg, student)
-    trainer = SimpleNamespace(iter=0, storage=SimpleNamespace(put_scalars=lambda **values: None))
+    trainer = SimpleNamespace(iter=0, step_metrics=SimpleNamespace(put=lambda values: None))
     trainer.guard = FiniteGuard(trainer)
     distiller: Any = model.distiller
     hooks = distiller.build_hooks(cfg)
@@ -207,7 +207,7 @@ def time_step(report: SpeedReport, config: Path, size: int, images: int, device:
 
     def distil() -> None:
         descend(model, optimizer)
-        for hook in hooks:
+        for hook in (*hooks, trainer.guard):
             hook.after_step()
 
     model(batch)

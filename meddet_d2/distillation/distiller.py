@@ -114,12 +114,9 @@ class Distiller(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must compute its losses.")
 
     @property
-    def metrics(self) -> dict[str, float]:
-        """Quantities of the last step to log. Reading them waits for the device; computing them does not."""
-        if not self._measured:
-            return {}
-        values = torch.stack([value.float() for value in self._measured.values()]).tolist()
-        return dict(zip(self._measured, values, strict=True))
+    def metrics(self) -> dict[str, Tensor]:
+        """Quantities of the last step to log: scalars on the device, which nothing has waited for."""
+        return self._measured
 
     def measure(self, **values: Tensor) -> None:
         """Set the quantities that :attr:`metrics` reports: scalars."""

@@ -4,16 +4,18 @@ import itertools
 import logging
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from detectron2.config import CfgNode
+from detectron2.engine import HookBase
 from detectron2.utils import comm
 from meddet_d2.distillation import task_for
 from meddet_d2.distillation.teacher_configs import changed
+from meddet_d2.modeling.processes import sum_over_processes
 
 logger = logging.getLogger(__name__)
 
@@ -108,23 +110,20 @@ def make_deterministic(cfg: CfgNode) -> None:
         torch.use_deterministic_algorithms(True)
 
 
-def not_finite(named: Iterable[tuple[str, Tensor]]) -> list[str]:
-    """The names of the tensors that hold an infinite value or NaN; one wait for the device in all."""
+def _sums(named: Iterable[tuple[str, Tensor]]) -> tuple[list[str], Tensor]:
+    """The names of those of floating point, and of each the sum of its values."""
     named = [(name, value) for name, value in named if value.is_floating_point()]
-    if not named:
-        return []
     # What is not finite makes its sum so; that is several times faster than to look at each value.
-    sums = [value.detach().sum(dtype=torch.promote_types(value.dtype, torch.float32)) for _, value in named]
-    finite = torch.stack([value.float() for value in sums]).isfinite().tolist()
-    return [name for (name, _), good in zip(named, finite, strict=True) if not good]
+    sums = [value.detach().sum(dtype=torch.promote_types(value.dtype, torch.float32)).float() for _, value in named]
+    return [name for name, _ in named], torch.stack(sums) if sums else torch.zeros(0)
 
 
-class FiniteGuard:
-    """Stops a training at the first loss, gradient or weight that is not finite, before anything of it is written.
+class FiniteGuard(HookBase):
+    """Stops a training after the first step with a loss, gradient or weight that is not finite.
 
-    Losses are looked at before the backward pass, gradients before the optimizer's step, weights and statistics after
-    it; checkpoints come later. Mixed precision leaves out a step whose gradients are too large for its format, so what
-    arrives here was meant to be finite.
+    All are looked at where they arise, and one number is read when the step is done, by all processes. Checkpoints
+    come later: nothing of such a step is written. Mixed precision leaves out a step whose gradients are too large for
+    its format, so what arrives here was meant to be finite.
 
     Args:
         trainer: has ``iter``, the iteration; a weak reference where the trainer owns the guard.
@@ -134,6 +133,8 @@ class FiniteGuard:
         self.trainer = trainer
         # The ids of the batch's images on this process.
         self.images: list[str] = []
+        # What was looked at in this step: how a message begins, the advice, the tensors' names, and their sums.
+        self._looks: list[tuple[str, str, list[str], Tensor]] = []
 
     def watch(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Look at the model's losses, and at its tensors around the optimizer's steps.
@@ -144,37 +145,67 @@ class FiniteGuard:
         """
         inner = getattr(model, "module", model)
         parameters = [(name, p) for name, p in inner.named_parameters() if p.requires_grad]
-        model.register_forward_hook(self._check_losses)
-        optimizer.register_step_pre_hook(lambda *_: self.check_gradients(parameters))
-        optimizer.register_step_post_hook(lambda *_: self.check_weights([*parameters, *inner.named_buffers()]))
+        model.register_forward_hook(self._look_at_losses)
+        optimizer.register_step_pre_hook(lambda *_: self.look_at_gradients(parameters, optimizer))
+        optimizer.register_step_post_hook(lambda *_: self.look("the value of ", [*parameters, *inner.named_buffers()]))
 
-    def _check_losses(self, model: nn.Module, inputs: tuple, losses: dict[str, Tensor]) -> None:
-        if not model.training:
+    def _look_at_losses(self, model: nn.Module, inputs: tuple, losses: dict[str, Tensor]) -> None:
+        if model.training:
+            self.images = [str(item.get("image_id", "?")) for item in inputs[0]]
+            self.look("", losses.items())
+
+    def look_at_gradients(
+        self, named: Iterable[tuple[str, nn.Parameter]], optimizer: torch.optim.Optimizer, part: str = ""
+    ) -> None:
+        """Look at parameters' gradients; ``part`` comes before their names."""
+        gradients = [(name, p.grad) for name, p in named if p.grad is not None]
+        self.look(f"the gradient of {part}", gradients, left_out=getattr(optimizer, "found_inf", None))
+
+    def look(
+        self,
+        what: str,
+        named: Iterable[tuple[str, Tensor]],
+        *,
+        advice: str = ADVICE,
+        left_out: Tensor | None = None,
+    ) -> None:
+        """Keep for the end of the step whether tensors are finite.
+
+        Args:
+            what: comes before the first one's name.
+            named: tensors and their names.
+            advice: what mends it.
+            left_out: above 0 if mixed precision leaves the step out, which is no mistake.
+        """
+        names, sums = _sums(named)
+        if names:
+            self._looks.append((what, advice, names, sums if left_out is None else sums.where(left_out == 0, 0.0)))
+
+    def after_step(self) -> None:
+        """Read one number.
+
+        Raises:
+            FloatingPointError: something was not finite; it names the first of it, the iteration and the images.
+        """
+        looks, self._looks = self._looks, []
+        if not looks:
             return
-        self.images = [str(item.get("image_id", "?")) for item in inputs[0]]
-        # On all processes, or those whose losses are good would wait for the others in the backward pass.
-        found = comm.all_gather((not_finite(losses.items()), self.images))
-        wrong = sorted({name for names, _ in found for name in names})
-        if wrong:
-            self.stop(", ".join(wrong), images=[image for names, images in found if names for image in images])
+        wrong = (~torch.cat([sums for *_, sums in looks]).isfinite()).sum()
+        # On all processes, or those whose numbers are good would wait for the others in the next step.
+        if sum_over_processes(wrong).item() == 0:
+            return
+        for what, advice, names, sums in looks:
+            mine = [name for name, good in zip(names, sums.isfinite().tolist(), strict=True) if not good]
+            found = comm.all_gather((mine, self.images))
+            if any(names for names, _ in found):
+                self._stop(what, found, advice)
 
-    def check_gradients(self, named: Iterable[tuple[str, nn.Parameter]], part: str = "") -> None:
-        """Raise a FloatingPointError if a parameter's gradient is not finite; ``part`` comes before the name."""
-        self._check("the gradient", part, [(name, p.grad) for name, p in named if p.grad is not None])
-
-    def check_weights(self, named: Iterable[tuple[str, Tensor]], part: str = "") -> None:
-        """Raise a FloatingPointError if a parameter or buffer is not finite; ``part`` comes before the name."""
-        self._check("the value", part, named)
-
-    def _check(self, what: str, part: str, named: Iterable[tuple[str, Tensor]]) -> None:
-        wrong = not_finite(named)
-        if wrong:
-            more = f" and of {len(wrong) - 1} more" if len(wrong) > 1 else ""
-            self.stop(f"{what} of {part}{wrong[0]}{more}")
-
-    def stop(self, what: str, advice: str = ADVICE, *, images: Sequence[str] | None = None) -> None:
-        """Raise a FloatingPointError that names ``what``, the iteration, and the images; by default this process's."""
+    def _stop(self, what: str, found: list[tuple[list[str], list[str]]], advice: str) -> None:
+        names = list(dict.fromkeys(name for names, _ in found for name in names))
+        more = f" and of {len(names) - 1} more" if len(names) > 1 else ""
+        wrong = f"{what}{names[0]}{more}" if what else ", ".join(sorted(names))
+        images = ", ".join(image for names, images in found if names for image in images)
         raise FloatingPointError(
-            f"{what} became infinite or NaN at iteration {self.trainer.iter} on the images with id "
-            f"{', '.join(self.images if images is None else images)}; nothing of it was saved. To mend it, {advice}"
+            f"{wrong} became infinite or NaN at iteration {self.trainer.iter} on the images with id {images}; nothing "
+            f"of it was saved. To mend it, {advice}"
         )

@@ -91,6 +91,7 @@ class Checkpoints(HookBase):
 
     def save(self, name: str) -> None:
         """Write the state after the present iteration. All processes must call it."""
+        self.trainer.step_metrics.flush()
         self._random = comm.all_gather(random_state())
         self._scalars = self._smoothed_scalars()
         self.checkpointer.save(name, iteration=self.trainer.iter)
@@ -146,6 +147,7 @@ class StopOnSignal(HookBase):
             "Stopped by SIGTERM after iteration %d; its state is in %s/%s.pth, so go on with --resume.",
             self.trainer.iter, self.trainer.cfg.OUTPUT_DIR, name,
         )  # fmt: skip
+        self.trainer.step_metrics.flush()
         raise Stopped(STOPPED)
 
     def after_train(self) -> None:

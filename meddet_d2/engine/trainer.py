@@ -19,13 +19,14 @@ from meddet_d2.data import MedDetDatasetMapper, build_train_loader
 from meddet_d2.distillation import DistillationModel, TeacherBank, TeacherRecord, build_distiller, task_for
 from meddet_d2.distillation.teacher_configs import changed
 from meddet_d2.evaluation import evaluator_for
-from meddet_d2.modeling.processes import averaged, parallel
+from meddet_d2.modeling.processes import parallel
 
 from .guards import FiniteGuard, scaled_to_batch
 from .optimizer import build_optimizer
 from .parallel import average_statistics, check_same, share_padding
 from .resume import Checkpoints, StopOnSignal
 from .safe_checkpointer import SafeCheckpointer
+from .step_metrics import StepMetrics
 from .validation import EarlyEnd, Validation, build_loss_loader, flat_metrics, validation_losses
 
 
@@ -53,11 +54,12 @@ class MedDetTrainer(DefaultTrainer):
         self._trainer = (AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer)(model, loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = self.build_checkpointer()
+        self.step_metrics = StepMetrics(self._trainer)
+        self.guard = FiniteGuard(weakref.proxy(self))
         self.register_hooks(self.build_hooks())
 
         share_padding(model, task_for(cfg.MODEL.META_ARCHITECTURE))
         average_statistics(model, optimizer)
-        self.guard = FiniteGuard(weakref.proxy(self))
         self.guard.watch(model, optimizer)
 
     @property
@@ -98,8 +100,10 @@ class MedDetTrainer(DefaultTrainer):
             primary=evaluator_for(self.cfg).PRIMARY,
         )
         writers = [PeriodicWriter(self.build_writers())] if comm.is_main_process() else []
-        # Checkpoints come before the evaluation, which may fail, and writers after it, so that they see its results.
-        return [IterationTimer(), LRScheduler(), checkpoints, evaluations, *writers, StopOnSignal(checkpoints)]
+        # Checkpoints come after the guard, which stops what is not finite, and before the evaluation, which may fail.
+        # Writers come after that, so that they see its results.
+        timed = [IterationTimer(), LRScheduler()]
+        return [*timed, self.guard, checkpoints, evaluations, self.step_metrics, *writers, StopOnSignal(checkpoints)]
 
     def train(self) -> dict | None:
         """Train to the end, or to an early one."""
@@ -197,7 +201,7 @@ class DistillationTrainer(MedDetTrainer):
     def run_step(self) -> None:
         self.distillation.progress = self.iter / self.max_iter
         super().run_step()
-        self.storage.put_scalars(**averaged(self.distillation.distiller.metrics), smoothing_hint=False)
+        self.step_metrics.put(self.distillation.distiller.metrics)
 
 
 def unwrap(model: nn.Module) -> Any:

@@ -1,16 +1,21 @@
 """Numbers that are not finite stop a run before anything of it is written; keys mean what they say."""
 
 import re
+import traceback
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+import meddet_d2
 from detectron2.engine import HookBase
 from meddet_d2.distillation.methods.meddet.discriminator_hook import DiscriminatorHook
 from meddet_d2.engine import DistillationTrainer, MedDetTrainer, run_distillation, train_detector
-from meddet_d2.engine.guards import check_config, check_schedule, make_deterministic, not_finite, scaled_to_batch
+from meddet_d2.engine.guards import FiniteGuard, check_config, check_schedule, make_deterministic, scaled_to_batch
 
 OPTIONS = ["SOLVER.MAX_ITER", 6, "SOLVER.CHECKPOINT_PERIOD", 2, "DISTILL.MEDDET.AATM.WARMUP", 0.0]
 
@@ -79,7 +84,7 @@ def test_the_run_stops_with_part_iteration_and_images_named(distil_cfg, name):
     assert sorted(path.name for path in output.glob("*.pth")) == ["model_0000001.pth"]
     assert (output / "last_checkpoint").read_text() == "model_0000001.pth"
     good = torch.load(output / "model_0000001.pth", weights_only=True)
-    assert not not_finite(good["model"].items())
+    assert all(value.isfinite().all() for value in good["model"].values())
 
 
 def test_weights_that_go_wrong_in_the_step_are_seen_before_they_are_saved(tiny_cfg):
@@ -206,11 +211,59 @@ def test_deterministic_algorithms_are_asked_for(tiny_cfg, determinism, monkeypat
     assert "\n" not in str(caught.value)
 
 
-def test_integers_and_nothing_are_finite():
-    assert not_finite([]) == []
-    assert not_finite([("count", torch.tensor(1)), ("a", torch.ones(2)), ("b", torch.tensor([1.0, -torch.inf]))]) == [
-        "b"
-    ]
+def refused(*looks, **keys):
+    """The start of what a guard says after one step, or nothing."""
+    guard = FiniteGuard(SimpleNamespace(iter=4))
+    guard.images = ["7", "12"]
+    for what, named in looks:
+        guard.look(what, named, **keys)
+    try:
+        guard.after_step()
+    except FloatingPointError as error:
+        return str(error).split("; nothing")[0]
+    return ""
+
+
+def test_one_look_at_the_end_of_a_step_sees_all():
+    assert refused() == refused(("", [])) == refused(("", nn.Linear(1, 1).named_parameters())) == ""
+    bad = torch.tensor([1.0, -torch.inf])
+    end = " became infinite or NaN at iteration 4 on the images with id 7, 12"
+    assert refused(("", [("count", torch.tensor(1)), ("a", torch.ones(2)), ("b", bad)])) == "b" + end
     halves = {"large": torch.full((9,), 6e4, dtype=torch.float16), "c": torch.tensor([torch.inf, -torch.inf]).half()}
-    assert not_finite(halves.items()) == ["c"]
-    assert not_finite(nn.Linear(1, 1).named_parameters()) == []
+    assert refused(("", halves.items())) == "c" + end
+    # The first look that saw something speaks.
+    looks = (
+        ("", [("a", torch.ones(1))]),
+        ("the gradient of ", [("w", bad), ("v", bad)]),
+        ("the value of ", [("w", bad)]),
+    )
+    assert refused(*looks) == "the gradient of w and of 1 more" + end
+
+
+def test_a_step_that_mixed_precision_leaves_out_is_no_mistake():
+    gradient = "the gradient of ", [("w", torch.tensor([torch.nan]))]
+    assert refused(gradient, left_out=torch.tensor(1.0)) == ""
+    assert refused(gradient, left_out=torch.tensor(0.0))
+
+
+def test_a_step_reads_one_number(distil_cfg):
+    trainer = DistillationTrainer(distil_cfg(*OPTIONS, "SOLVER.MAX_ITER", 3))
+    package, reads = Path(meddet_d2.__file__).parent, []
+
+    class Reads(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func.overloadpacket.__name__ in ("_local_scalar_dense", "nonzero", "is_nonzero", "equal"):
+                stack = traceback.extract_stack()
+                own = [frame for frame in stack if Path(frame.filename).is_relative_to(package)]
+                # torch's optimizers count their steps on the CPU.
+                if not any("/torch/optim/" in frame.filename for frame in stack[stack.index(own[-1]) :]):
+                    reads.append(f"{Path(own[-1].filename).name}: {own[-1].name}")
+            return func(*args, **(kwargs or {}))
+
+    batches = iter([next(iter(trainer._trainer.data_loader)) for _ in range(3)])
+    trainer._trainer.data_loader = batches
+    trainer._hooks = [hook for hook in trainer._hooks if isinstance(hook, (DiscriminatorHook, FiniteGuard))]
+    with Reads():
+        trainer.train()
+    # The ground truth is looked at on the CPU, where it comes from.
+    assert Counter(reads) == {"gfl_detector.py: ground_truth": 3, "guards.py: after_step": 3}

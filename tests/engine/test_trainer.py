@@ -99,28 +99,23 @@ def test_distillation_switched_off_is_plain_training_to_the_bit(tiny_cfg):
     assert not same(first, copy(train_detector(tiny_cfg(*options, "SEED", 7)).detector))
 
 
-def test_a_nan_loss_stops_before_the_weights_with_the_images_named(tiny_cfg):
+def test_nothing_of_a_nan_loss_is_saved_and_the_images_are_named(tiny_cfg):
     trainer = MedDetTrainer(tiny_cfg("DISTILL.ENABLED", False))
     with torch.no_grad():
         trainer.detector.head.cls_predictor.bias.fill_(float("nan"))
-    # Parameters: the forward pass itself moves BatchNorm's running statistics.
-    before = {name: p.clone() for name, p in trainer.detector.backbone.named_parameters()}
     with pytest.raises(FloatingPointError, match=r"loss_qfl.* at iteration 0 on the images with id \d+, \d+;"):
         trainer.train()
-    assert same(before, dict(trainer.detector.backbone.named_parameters()))
-    assert not (Path(trainer.cfg.OUTPUT_DIR) / "model_final.pth").exists()
+    assert not list(Path(trainer.cfg.OUTPUT_DIR).glob("*.pth"))
 
 
-def test_a_nan_discriminator_stops_before_its_weights(distil_cfg):
+def test_nothing_of_a_nan_discriminator_is_saved(distil_cfg):
     trainer = DistillationTrainer(distil_cfg())
     discriminator = trainer.distillation.distiller.adversary.discriminator
     with torch.no_grad():
         next(discriminator.parameters()).fill_(float("nan"))
-    before = {name: p.clone() for name, p in discriminator.named_parameters()}
-    with pytest.raises(FloatingPointError):
+    with pytest.raises(FloatingPointError, match=r"loss_adv|discriminator"):
         trainer.train()
-    assert all(torch.equal(p, before[name]) or p.isnan().any() for name, p in discriminator.named_parameters())
-    assert not (Path(trainer.cfg.OUTPUT_DIR) / "model_final.pth").exists()
+    assert not list(Path(trainer.cfg.OUTPUT_DIR).glob("*.pth"))
 
 
 def test_a_student_of_another_class_count_is_refused(distil_cfg):

@@ -104,12 +104,10 @@ def decode_detections(
     best = batched_nms(boxes.double(), scores.double(), rivals, nms_thresh)
     # They come by falling score. Sorted by image, and in each by score, an image's are the first of its own.
     best = best[images[best].argsort(stable=True)]
-    counts = torch.zeros(num_images + 1, device=images.device).index_add_(
-        0, images[best], torch.ones_like(scores[best])
-    )
+    counts = best.new_zeros(num_images + 1).index_add_(0, images[best], torch.ones_like(best))
     # No box of a NaN is kept, so it is looked for in all candidates and in every score.
     counts[-1] = unknown.any() | distances.isnan().any()
-    *per_image, wrong = counts.long().tolist()
+    *per_image, wrong = counts.tolist()
     if wrong:
         raise FloatingPointError("the detector predicts NaN: look for NaN in its checkpoint, or in the image itself")
     size, output = sizes[:, [1, 0, 1, 0]][images[best]], sizes[:, [3, 2, 3, 2]][images[best]]

@@ -1,15 +1,16 @@
 """The discriminator's own training, beside the student's."""
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from detectron2.engine import HookBase
-from meddet_d2.modeling.processes import averaged, parallel
+from meddet_d2.modeling.processes import parallel
 
 from .adversarial import Adversary, discriminator_loss
+
+ADVICE = "lower DISTILL.MEDDET.AATM.LR or keep DISTILL.MEDDET.AATM.STANDARDIZE on."
 
 
 class DiscriminatorHook(HookBase):
@@ -54,9 +55,6 @@ class DiscriminatorHook(HookBase):
 
         Args:
             lesson: of each level the descriptions of real and of fake maps.
-
-        Raises:
-            FloatingPointError: the discriminator's loss, a gradient or a weight is not finite; nothing is written.
         """
         guard = self.trainer.guard
         self.discriminator.train()
@@ -66,20 +64,15 @@ class DiscriminatorHook(HookBase):
         loss = torch.stack([discriminator_loss(real, fake, self.real_label) for real, fake in split]).mean()
         with torch.no_grad():
             correct = torch.stack([torch.cat([real > 0, fake <= 0]).float().mean() for real, fake in split]).mean()
-        measured = averaged({"loss_discriminator": loss.item(), "discriminator_accuracy": correct.item()})
-        # On all processes, or those whose loss is good would wait for the others in the backward pass.
-        if not math.isfinite(measured["loss_discriminator"]):
-            guard.stop(
-                "the discriminator's loss", "lower DISTILL.MEDDET.AATM.LR or keep DISTILL.MEDDET.AATM.STANDARDIZE on."
-            )
+        guard.look("", [("the discriminator's loss", loss)], advice=ADVICE)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        guard.check_gradients(self.discriminator.named_parameters(), part="discriminator.")
+        guard.look_at_gradients(self.discriminator.named_parameters(), self.optimizer, part="discriminator.")
         if self.clip:
             nn.utils.clip_grad_norm_(self.discriminator.parameters(), self.clip)
         self.optimizer.step()
-        guard.check_weights(self.discriminator.named_parameters(), part="discriminator.")
-        self.trainer.storage.put_scalars(**measured, smoothing_hint=False)
+        guard.look("the value of discriminator.", self.discriminator.named_parameters())
+        self.trainer.step_metrics.put({"loss_discriminator": loss.detach(), "discriminator_accuracy": correct})
 
     def state_dict(self) -> dict:
         """The discriminator's weights and its optimizer's state."""
