@@ -2,6 +2,7 @@
 
 import copy
 
+import cv2
 import numpy as np
 import torch
 
@@ -10,6 +11,7 @@ from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 
 from ..formats import read_image
+from .by_table import ByTable
 from .mri_noise import RandomMRINoise
 
 
@@ -48,10 +50,8 @@ class MedDetDatasetMapper:
             noise = cfg.INPUT.MRI_NOISE
             augmentations.insert(0, RandomMRINoise(noise.PROB, noise.KINDS, noise.SEVERITY))
         if is_train and jitter > 0:
-            augmentations += [
-                T.RandomBrightness(1.0 - jitter, 1.0 + jitter),
-                T.RandomContrast(1.0 - jitter, 1.0 + jitter),
-            ]
+            factors = 1.0 - jitter, 1.0 + jitter
+            augmentations += [ByTable(T.RandomBrightness(*factors)), ByTable(T.RandomContrast(*factors))]
         return {"is_train": is_train, "augmentations": augmentations, "image_format": cfg.INPUT.FORMAT}
 
     def __call__(self, dataset_dict: dict) -> dict:
@@ -60,9 +60,10 @@ class MedDetDatasetMapper:
             dataset_dict: a record in Detectron2's format; it is not changed.
 
         Returns:
-            The record with `image` ((3, H, W) uint8 tensor, after augmentation) and, in training, `instances`
-            (gt_boxes in XYXY pixels of that image, gt_classes), possibly of length 0; `height` and `width` stay those
-            of the file. Crowds and boxes that an augmentation has moved out of the image are not in `instances`.
+            The record with `image` ((3, H, W) uint8 tensor, after augmentation; not to be changed in place) and, in
+            training, `instances` (gt_boxes in XYXY pixels of that image, gt_classes), possibly of length 0. `height`
+            and `width` stay those of the file. Crowds and boxes that an augmentation has moved out of the image are
+            not in `instances`.
 
         Raises:
             FileNotFoundError, ValueError: the file cannot be read, or is not of the size its record says. One line.
@@ -78,17 +79,29 @@ class MedDetDatasetMapper:
         """
         dataset_dict = copy.deepcopy(dataset_dict)
         _check_size(dataset_dict, image)
-        if self.image_format == "BGR":
+        image = _one_if_equal(image)  # a third of the work
+        if image.ndim == 3 and self.image_format == "BGR":
             image = image[:, :, ::-1]
         # Own, writable memory: some transforms refuse views with negative strides.
         inputs = T.AugInput(np.ascontiguousarray(image))
         transforms = self.augmentations(inputs)
         image = inputs.image
-        dataset_dict["image"] = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        planes = np.require(image if image.ndim == 2 else image.transpose(2, 0, 1), requirements=("C", "W"))
+        # Of a grey image the three channels are one in memory, until a batch is made of it.
+        dataset_dict["image"] = torch.from_numpy(planes).expand(3, *image.shape[:2])
         annotations = dataset_dict.pop("annotations", [])
         if self.is_train:
             dataset_dict["instances"] = _to_instances(annotations, transforms, image.shape[:2])
         return dataset_dict
+
+
+def _one_if_equal(image: np.ndarray) -> np.ndarray:
+    """(H, W) of (H, W, 3) uint8 whose channels are equal; as it is otherwise."""
+    first = image[:1, :, :1]
+    if (image[:1] != first).any():  # most colour images show it in their first row
+        return image
+    red, green, blue = cv2.split(image)
+    return red if np.array_equal(red, green) and np.array_equal(red, blue) else image
 
 
 def _check_size(dataset_dict: dict, image: np.ndarray) -> None:

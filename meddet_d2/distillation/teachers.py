@@ -13,6 +13,7 @@ from detectron2.modeling import build_model
 from meddet_d2.config.arguments import require
 from meddet_d2.config.class_names import class_names
 from meddet_d2.files import checksum
+from meddet_d2.modeling.folding import fold_norms
 from meddet_d2.modeling.weights import load_detector_weights
 
 from . import teacher_configs
@@ -91,9 +92,17 @@ class TeacherBank:
         for name, network, (_, weights) in zip(bank.names, bank.networks, teacher_configs.in_use(cfg), strict=True):
             load_detector_weights(network, weights, class_names(cfg))
             bank.checksums[name] = checksum(weights)
+        bank.fold_norms()
         if cfg.DISTILL.TEACHERS.CACHE_DIR:
             bank.keep_on_disk(cfg.DISTILL.TEACHERS.CACHE_DIR, int(cfg.DISTILL.TEACHERS.CACHE_DIR_GIB * 2**30))
         return bank
+
+    def fold_norms(self) -> None:
+        """Fold the networks' BatchNorm into their convolutions; call it when the weights are what they will be."""
+        image = torch.randint(256, (3, 128, 128), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+        for task, network in zip(self.tasks, self.networks, strict=True):
+            views = task.view([{"image": image}], "teacher")
+            fold_norms(network, lambda one, task=task, views=views: task.observe(one, views).features)  # type: ignore[misc]
 
     def keep_on_disk(self, folder: str, capacity: int) -> None:
         """Keep the maps in a folder, too; see :class:`FeatureStore`. Call it when the weights are what they will be."""
