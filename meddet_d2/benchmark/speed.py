@@ -189,6 +189,7 @@ def time_step(report: SpeedReport, config: Path, size: int, images: int, device:
     cfg = _config(config, "MODEL.DEVICE", device)
     batch = [{**inputs, "instances": _instances(size)} for inputs in noise_batch(size, images)]
     student, bank = build_model(cfg).train(), TeacherBank.build(cfg)
+    bank.fold_norms()
     model = DistillationModel(student, bank, build_distiller(cfg, student, bank)).train()
     model.progress = 1.0
     optimizer, alone = build_optimizer(cfg, model), build_optimizer(cfg, student)

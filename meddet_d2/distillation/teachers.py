@@ -14,12 +14,12 @@ from meddet_d2.config.arguments import require
 from meddet_d2.config.class_names import class_names
 from meddet_d2.files import checksum
 from meddet_d2.modeling.folding import fold_norms
+from meddet_d2.modeling.precision import Precision, choose_precision
 from meddet_d2.modeling.weights import load_detector_weights
 
 from . import teacher_configs
 from .feature_cache import FeatureCache
 from .feature_store import FeatureStore, fingerprint
-from .precision import Precision, choose_precision
 from .tasks import Observation, Task, task_of
 
 

@@ -15,6 +15,7 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 from meddet_d2.distillation import task_for
 from meddet_d2.distillation.teacher_configs import changed
+from meddet_d2.modeling.precision import student_precision
 from meddet_d2.modeling.processes import sum_over_processes
 
 logger = logging.getLogger(__name__)
@@ -26,15 +27,14 @@ def check_config(cfg: CfgNode) -> None:
     """Refuse settings that cannot work on this machine, or with one another.
 
     Raises:
-        ValueError: mixed precision or a CUDA device where there is no CUDA, two keys that scale the learning rate, a
-            pass over the data for BatchNorm, or a meta-architecture that no task speaks for.
+        ValueError: a CUDA device where there is none, a precision that the device does not compute in, two keys that
+            scale the learning rate, a pass over the data for BatchNorm, or a meta-architecture that no task speaks for.
     """
     task_for(cfg.MODEL.META_ARCHITECTURE)
     device = torch.device(cfg.MODEL.DEVICE).type
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("MODEL.DEVICE is cuda, but torch finds no CUDA here; set MODEL.DEVICE cpu (or auto).")
-    if cfg.SOLVER.AMP.ENABLED and device == "cpu":
-        raise ValueError("SOLVER.AMP.ENABLED needs a CUDA device; set SOLVER.AMP.ENABLED False to train on the CPU.")
+    student_precision(cfg.SOLVER, cfg.MODEL.DEVICE)
     if cfg.TEST.PRECISE_BN.ENABLED:
         raise ValueError("TEST.PRECISE_BN.ENABLED is True, but this project has no such pass; set it to False.")
     if cfg.SOLVER.REFERENCE_BATCH < 0 or (cfg.SOLVER.REFERENCE_BATCH and cfg.SOLVER.REFERENCE_WORLD_SIZE):
@@ -100,8 +100,13 @@ def scaled_to_batch(cfg: CfgNode) -> CfgNode:
     return cfg
 
 
-def make_deterministic(cfg: CfgNode) -> None:
-    """With ``DETERMINISTIC`` let torch choose algorithms that give the same bits each time, and refuse others."""
+def choose_algorithms(cfg: CfgNode) -> None:
+    """Let torch try which of cuDNN's algorithms is the fastest, where images have few sizes.
+
+    With ``DETERMINISTIC`` it takes those that give the same bits each time, and refuses others.
+    """
+    if len(cfg.INPUT.MIN_SIZE_TRAIN) == 1 and cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "choice":
+        torch.backends.cudnn.benchmark = True
     if cfg.DETERMINISTIC:
         # What cuBLAS asks for; it is read when the first product of matrices is computed.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

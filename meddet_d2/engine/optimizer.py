@@ -47,8 +47,11 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     named = arguments(kind, solver)
     if clip.ENABLED:
         kind = _with_clipping(kind, clip)
+    # One kernel for all parameters, which also knows of a step that mixed precision leaves out. Clipping comes before
+    # it, and needs gradients that are not scaled.
+    fused = not clip.ENABLED and all(p.is_cuda for group in groups.values() for p in group["params"])
     # A checkpoint's state goes by this order.
-    return kind([groups[key] for key in sorted(groups)], lr=solver.BASE_LR, **named)
+    return kind([groups[key] for key in sorted(groups)], lr=solver.BASE_LR, fused=fused or None, **named)
 
 
 def _with_clipping(kind: type[torch.optim.Optimizer], clip: CfgNode) -> type[torch.optim.Optimizer]:

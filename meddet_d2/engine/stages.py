@@ -19,7 +19,7 @@ from meddet_d2.evaluation import evaluator_for, summary
 from meddet_d2.files import write_text
 from meddet_d2.plugins import plugin_options
 
-from .guards import check_schedule, make_deterministic
+from .guards import check_schedule, choose_algorithms
 from .parallel import check_same
 from .safe_checkpointer import SafeCheckpointer
 from .trainer import DistillationTrainer, MedDetTrainer
@@ -41,7 +41,7 @@ def train_detector(cfg: CfgNode, *, resume: bool = False, trainer_class=MedDetTr
     """
     for remark in check_schedule(cfg):
         logger.warning(remark)
-    make_deterministic(cfg)
+    choose_algorithms(cfg)
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + comm.get_rank())
     if comm.is_main_process():
         write_text(os.path.join(cfg.OUTPUT_DIR, "config.yaml"), cfg.dump())
@@ -60,7 +60,7 @@ def evaluate(cfg: CfgNode) -> dict:
     Raises:
         FileNotFoundError: neither names a checkpoint.
     """
-    make_deterministic(cfg)
+    choose_algorithms(cfg)
     cfg = changed(cfg, ["MODEL.BOTTOM_UP.PRETRAINED", False])
     model = build_model(cfg)
     checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, classes=class_names(cfg))

@@ -26,7 +26,7 @@ class StepMetrics(HookBase):
         self._store_losses = steps._write_metrics
         self._losses: list[tuple[int, Mapping[str, Tensor], float]] = []
         self._others: list[tuple[int, Mapping[str, Tensor]]] = []
-        steps._write_metrics = self._keep_losses  # type: ignore[method-assign]
+        steps._write_metrics = self._keep_losses
 
     def _keep_losses(self, losses: Mapping[str, Tensor], data_time: float) -> None:
         detached = {name: loss.detach() for name, loss in losses.items()}

@@ -4,6 +4,7 @@ import logging
 import weakref
 from typing import Any
 
+import torch
 from torch import nn
 
 from detectron2.config import CfgNode
@@ -19,6 +20,7 @@ from meddet_d2.data import MedDetDatasetMapper, build_train_loader
 from meddet_d2.distillation import DistillationModel, TeacherBank, TeacherRecord, build_distiller, task_for
 from meddet_d2.distillation.teacher_configs import changed
 from meddet_d2.evaluation import evaluator_for
+from meddet_d2.modeling.precision import student_precision, train_in
 from meddet_d2.modeling.processes import parallel
 
 from .guards import FiniteGuard, scaled_to_batch
@@ -50,8 +52,12 @@ class MedDetTrainer(DefaultTrainer):
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
         loader = self.build_train_loader(cfg)
+        precision = student_precision(cfg.SOLVER, cfg.MODEL.DEVICE)
+        train_in(model, precision)
         model = parallel(model)
-        self._trainer = (AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer)(model, loader, optimizer)
+        # Gradients in fp16 are scaled, so that small ones do not vanish.
+        scaled = precision.dtype == torch.float16
+        self._trainer = (AMPTrainer if scaled else SimpleTrainer)(model, loader, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = self.build_checkpointer()
         self.step_metrics = StepMetrics(self._trainer)
@@ -115,6 +121,12 @@ class MedDetTrainer(DefaultTrainer):
     def run_step(self) -> None:
         try:
             super().run_step()
+        except torch.cuda.OutOfMemoryError as error:
+            images, size = self.cfg.SOLVER.IMS_PER_BATCH, max(self.cfg.INPUT.MIN_SIZE_TRAIN)
+            raise ValueError(
+                f"The GPU has not enough memory for SOLVER.IMS_PER_BATCH {images} at INPUT.MIN_SIZE_TRAIN {size}; "
+                "lower one of them, or train in half precision (SOLVER.PRECISION)."
+            ) from error
         except RuntimeError as error:
             if self.cfg.DETERMINISTIC and "eterministic" in str(error):
                 raise ValueError(

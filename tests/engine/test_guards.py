@@ -15,7 +15,7 @@ import meddet_d2
 from detectron2.engine import HookBase
 from meddet_d2.distillation.methods.meddet.discriminator_hook import DiscriminatorHook
 from meddet_d2.engine import DistillationTrainer, MedDetTrainer, run_distillation, train_detector
-from meddet_d2.engine.guards import FiniteGuard, check_config, check_schedule, make_deterministic, scaled_to_batch
+from meddet_d2.engine.guards import FiniteGuard, check_config, check_schedule, choose_algorithms, scaled_to_batch
 
 OPTIONS = ["SOLVER.MAX_ITER", 6, "SOLVER.CHECKPOINT_PERIOD", 2, "DISTILL.MEDDET.AATM.WARMUP", 0.0]
 
@@ -190,10 +190,10 @@ def determinism(monkeypatch):
 
 
 def test_deterministic_algorithms_are_asked_for(tiny_cfg, determinism, monkeypatch):
-    make_deterministic(tiny_cfg())
+    choose_algorithms(tiny_cfg())
     assert not torch.are_deterministic_algorithms_enabled()
     cfg = tiny_cfg("DETERMINISTIC", True, "DISTILL.ENABLED", False, "SOLVER.MAX_ITER", 2)
-    make_deterministic(cfg)
+    choose_algorithms(cfg)
     assert torch.are_deterministic_algorithms_enabled() and torch.backends.cudnn.deterministic
     MedDetTrainer(cfg).train()
 

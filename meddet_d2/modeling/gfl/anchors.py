@@ -37,8 +37,8 @@ class AnchorPyramid(NamedTuple):
         last = self.last_cell
         if all(height > last[0] and width > last[1] for height, width in image_sizes):
             return None
-        sides = [[width, height] for height, width in image_sizes]
-        sides = torch.tensor(sides, dtype=torch.float32).to(self.corners.device, non_blocking=True)
+        numbers = [[width, height] for height, width in image_sizes]
+        sides = torch.tensor(numbers, dtype=torch.float32).to(self.corners.device, non_blocking=True)
         return (self.corners < sides[:, None]).all(dim=-1)
 
 

@@ -48,8 +48,9 @@ class GroundTruth:
         rows = torch.tensor(place, device=boxes[0].device)
         flat = torch.cat([*boxes, boxes[0].new_zeros(1, 4)]).float()[rows]
         classes = torch.cat([*(one.gt_classes for one in instances), rows.new_zeros(1)])[rows]
-        moved = (x.to(device, non_blocking=True) for x in (flat, classes, rows < sum(counts)))
-        return cls(*moved, tuple((one.image_size[0], one.image_size[1]) for one in instances))
+        on_device = [x.to(device, non_blocking=True) for x in (flat, classes, rows < sum(counts))]
+        sizes = tuple((one.image_size[0], one.image_size[1]) for one in instances)
+        return cls(on_device[0], on_device[1], on_device[2], sizes)
 
     def __len__(self) -> int:
         return len(self.image_sizes)

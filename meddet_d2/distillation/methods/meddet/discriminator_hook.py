@@ -42,7 +42,10 @@ class DiscriminatorHook(HookBase):
         self.adversary = adversary
         self.discriminator = adversary.discriminator
         self.model = parallel(self.discriminator)
-        self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=lr, betas=(betas[0], betas[1]))
+        parameters = list(self.discriminator.parameters())
+        self.optimizer = torch.optim.Adam(
+            parameters, lr=lr, betas=(betas[0], betas[1]), fused=all(p.is_cuda for p in parameters) or None
+        )
         self.real_label = real_label
         self.clip = clip
 
