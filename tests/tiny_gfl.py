@@ -56,11 +56,13 @@ def student_config(folder):
     )  # fmt: skip
 
 
-def two_images():
-    batch = []
+def two_images(seed=0):
+    generator, batch = torch.Generator().manual_seed(seed), []
     for boxes in ([[8.0, 8.0, 40.0, 30.0], [20.0, 30.0, 60.0, 60.0]], []):
         instances = Instances((64, 64))
         instances.gt_boxes = Boxes(torch.tensor(boxes).reshape(-1, 4))
         instances.gt_classes = torch.arange(len(boxes))
-        batch.append({"image": torch.randint(0, 255, (3, 64, 64), dtype=torch.uint8), "instances": instances})
+        batch.append(
+            {"image": torch.randint(0, 255, (3, 64, 64), generator=generator).to(torch.uint8), "instances": instances}
+        )
     return batch

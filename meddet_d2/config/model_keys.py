@@ -6,6 +6,9 @@ from detectron2.config import CfgNode as CN
 
 
 def add_detector(cfg: CN) -> None:
+    # Compile backbone and head (torch.compile), in training and evaluation, and for predictions by a checkpoint. The
+    # first image of each size then takes minutes. Without a compiler a warning says so and nothing is compiled.
+    cfg.MODEL.COMPILE = False
     # Detectron2's default is cuda everywhere; most of this project's users have none.
     cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

@@ -12,7 +12,6 @@ from detectron2.data import build_detection_test_loader
 from detectron2.engine import AMPTrainer, DefaultTrainer, HookBase, SimpleTrainer, TrainerBase
 from detectron2.engine.hooks import IterationTimer, LRScheduler, PeriodicWriter
 from detectron2.evaluation import DatasetEvaluator
-from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from meddet_d2.config.class_names import class_names
@@ -20,6 +19,7 @@ from meddet_d2.data import MedDetDatasetMapper, build_train_loader
 from meddet_d2.distillation import DistillationModel, TeacherBank, TeacherRecord, build_distiller, task_for
 from meddet_d2.distillation.teacher_configs import changed
 from meddet_d2.evaluation import evaluator_for
+from meddet_d2.modeling.compiling import compile_parts
 from meddet_d2.modeling.precision import student_precision, train_in
 from meddet_d2.modeling.processes import parallel
 
@@ -159,6 +159,13 @@ class MedDetTrainer(DefaultTrainer):
         return flat_metrics(self._last_eval_results, names)
 
     @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        model = super().build_model(cfg)
+        if cfg.MODEL.COMPILE:
+            compile_parts(model, task_for(cfg.MODEL.META_ARCHITECTURE).parts.values())
+        return model
+
+    @classmethod
     def build_train_loader(cls, cfg: CfgNode):
         loader = build_train_loader(cfg, MedDetDatasetMapper(cfg, is_train=True))
         records = loader.dataset.records  # type: ignore[attr-defined]
@@ -189,7 +196,10 @@ class DistillationTrainer(MedDetTrainer):
     def build_model(cls, cfg: CfgNode) -> DistillationModel:
         teachers = TeacherBank.from_config(cfg)
         check_same("teachers", [f"{name}, SHA-256 {one}" for name, one in teachers.checksums.items()])
-        student = build_model(cfg)
+        student = super().build_model(cfg)
+        if cfg.MODEL.COMPILE:
+            for network, task in zip(teachers.networks, teachers.tasks, strict=True):
+                compile_parts(network, task.parts.values())
         return DistillationModel(student, teachers, build_distiller(cfg, student, teachers))
 
     @property
