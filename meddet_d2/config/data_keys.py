@@ -36,6 +36,10 @@ def add_data(cfg: CN) -> None:
     # Standard deviation of the Rician noise, as a fraction of the image's largest value: a range to draw from.
     cfg.DATASETS.PHANTOM.NOISE = (0.02, 0.05)
 
+    # Memory for decoded images of DATASETS.TRAIN in each training process, in GiB; 0: none is kept. A grey image of
+    # 512 x 512 pixels takes a quarter of a MiB.
+    cfg.DATALOADER.CACHE_GIB = 0.0
+
     # Greatest random change of brightness and contrast in training: 0.1 means factors in [0.9, 1.1].
     cfg.INPUT.INTENSITY_JITTER = 0.0
     # Scanner artefacts in training (data/mri_noise.py; the extra "noise"). Off by default: its user decides what a

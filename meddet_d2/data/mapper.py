@@ -1,6 +1,7 @@
 """From a data set's record to what a detector takes."""
 
 import copy
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -36,6 +37,8 @@ class MedDetDatasetMapper:
         self.is_train = is_train
         self.augmentations = T.AugmentationList(augmentations)
         self.image_format = image_format
+        # Gives an image's pixels by its file's name; a loader may put a cache in its place.
+        self.read: Callable[[str], np.ndarray] = read_image
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
@@ -68,18 +71,18 @@ class MedDetDatasetMapper:
         Raises:
             FileNotFoundError, ValueError: the file cannot be read, or is not of the size its record says. One line.
         """
-        return self.map_image(dataset_dict, read_image(dataset_dict["file_name"]))
+        return self.map_image(dataset_dict, self.read(dataset_dict["file_name"]))
 
     def map_image(self, dataset_dict: dict, image: np.ndarray) -> dict:
         """As a call, with an image that was read, and perhaps changed, already.
 
         Args:
             dataset_dict: as for a call.
-            image: uint8, (H, W, 3), RGB, of the size that the record says.
+            image: uint8, (H, W, 3), RGB, or grey (H, W), of the size that the record says.
         """
         dataset_dict = copy.deepcopy(dataset_dict)
         _check_size(dataset_dict, image)
-        image = _one_if_equal(image)  # a third of the work
+        image = one_if_equal(image)  # a third of the work
         if image.ndim == 3 and self.image_format == "BGR":
             image = image[:, :, ::-1]
         # Own, writable memory: some transforms refuse views with negative strides.
@@ -95,8 +98,10 @@ class MedDetDatasetMapper:
         return dataset_dict
 
 
-def _one_if_equal(image: np.ndarray) -> np.ndarray:
+def one_if_equal(image: np.ndarray) -> np.ndarray:
     """(H, W) of (H, W, 3) uint8 whose channels are equal; as it is otherwise."""
+    if image.ndim == 2:
+        return image
     first = image[:1, :, :1]
     if (image[:1] != first).any():  # most colour images show it in their first row
         return image

@@ -19,6 +19,8 @@ from detectron2.config import CfgNode
 from detectron2.data import get_detection_dataset_dicts
 from detectron2.utils import comm
 
+from .image_cache import START, cached_reader
+from .mapper import MedDetDatasetMapper
 from .randomness import seeded_randomness
 
 logger = logging.getLogger(__name__)
@@ -102,10 +104,11 @@ class SeededDataset(Dataset):
             return self.mapper(self.records[index])
 
 
-def build_train_loader(cfg: CfgNode, mapper: Callable[[dict], dict]) -> DataLoader:
+def build_train_loader(cfg: CfgNode, mapper: MedDetDatasetMapper) -> DataLoader:
     """An endless loader of ``DATASETS.TRAIN``: lists of mapped records, this process's share of ``IMS_PER_BATCH``.
 
-    Its ``batch_sampler`` is the :class:`TrainingStream`. Without a ``SEED`` the processes agree on a random one.
+    Its ``batch_sampler`` is the :class:`TrainingStream`. Without a ``SEED`` the processes agree on a random one. The
+    mapper reads through a cache from then on, if ``DATALOADER.CACHE_GIB`` gives it one.
 
     Raises:
         ValueError: another sampler is asked for, or images are to be grouped whose records have no size.
@@ -121,10 +124,13 @@ def build_train_loader(cfg: CfgNode, mapper: Callable[[dict], dict]) -> DataLoad
         seed=cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed(),
         wide=[_is_wide(record) for record in records] if cfg.DATALOADER.ASPECT_RATIO_GROUPING else None,
     )
+    mapper.read = cached_reader([record["file_name"] for record in records], cfg.DATALOADER.CACHE_GIB)
+    workers = cfg.DATALOADER.NUM_WORKERS
     return DataLoader(
         SeededDataset(records, mapper),
         batch_sampler=stream,
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        num_workers=workers,
+        multiprocessing_context=START if workers and cfg.DATALOADER.CACHE_GIB else None,
         collate_fn=list,
         worker_init_fn=_end_by_parent_alone,
         # Or each start of the workers would take a number from torch's global generator.

@@ -30,9 +30,7 @@ def test_every_key_of_a_path_is_known():
     named = {key for key, value in entries(cfg) if key.split(".")[-1].split("_")[-1] in ends}
     # Weights of losses, not files; Detectron2's own networks have some, too.
     named = {key for key in named if not key.endswith(("LEVEL_WEIGHTS", "BBOX_REG_WEIGHTS"))}
-    assert named == {
-        key for key in PATHS if key.split(".")[-1].split("_")[-1] in ends
-    }
+    assert named == {key for key in PATHS if key.split(".")[-1].split("_")[-1] in ends}
 
 
 @pytest.mark.parametrize("key", PATHS)

@@ -150,10 +150,10 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(kind, number, distil_cfg,
     assert_same_run(cfg, {**whole_shown, **shown}, whole, whole_shown)
 
 
-def test_the_number_of_workers_changes_nothing(distil_cfg, tmp_path_factory, whole_runs):
+def test_the_number_of_workers_and_a_cache_change_nothing(distil_cfg, tmp_path_factory, whole_runs):
     whole, whole_shown = whole_run("adam", distil_cfg, tmp_path_factory, whole_runs)
     assert whole.DATALOADER.NUM_WORKERS == 0
-    cfg = distil_cfg(*RUN, "DATALOADER.NUM_WORKERS", 3)
+    cfg = distil_cfg(*RUN, "DATALOADER.NUM_WORKERS", 3, "DATALOADER.CACHE_GIB", 0.01)
     shown, _ = train(cfg)
     assert_same_run(cfg, shown, whole, whole_shown)
 

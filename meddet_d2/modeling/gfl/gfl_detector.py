@@ -181,15 +181,18 @@ class GFL(nn.Module):
         wanted = batched_inputs[0].get("padded_size", (0, 0))
         multiple = max(self.backbone.size_divisibility, 1)
         height, width = (-(-max(sides) // multiple) * multiple for sides in zip(wanted, *sizes, strict=True))
-        if len({*sizes, (height, width)}) == 1:
-            batch = torch.stack(images)
+        shape, source = (len(images), len(self.pixel_mean), height, width), images[0]
+        # From pinned memory the copy to a GPU goes on while the host does.
+        pinned = self.device.type == "cuda" and source.device.type == "cpu" and torch.cuda.is_available()
+        batch = torch.zeros(shape, dtype=source.dtype, device=source.device, pin_memory=pinned)
+        if set(sizes) == {(height, width)}:
+            torch.stack(images, out=batch)
         else:
-            batch = images[0].new_zeros(len(images), len(self.pixel_mean), height, width)
             for place, image, size in zip(batch, images, sizes, strict=True):
                 place[:, : size[0], : size[1]] = image
-        # As they were read, in one copy of a quarter of the bytes. Convolutions keep this memory layout to the end; on
-        # CPUs it makes them 20 to 40 % faster.
-        batch = batch.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+        # As they were read: a copy of a quarter of the bytes. Convolutions keep this memory layout to the end. It makes
+        # them 20 to 40 % faster on CPUs.
+        batch = batch.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
         batch = (batch - self.pixel_mean) / self.pixel_std
         if set(sizes) != {(height, width)}:
             batch = torch.where(_inside(sizes, height, width, self.device), batch, 0.0)
