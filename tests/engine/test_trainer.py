@@ -99,6 +99,16 @@ def test_distillation_switched_off_is_plain_training_to_the_bit(tiny_cfg):
     assert not same(first, copy(train_detector(tiny_cfg(*options, "SEED", 7)).detector))
 
 
+def test_a_student_learns_in_bf16_and_is_evaluated_in_fp32(distil_cfg):
+    trainer = DistillationTrainer(distil_cfg("SOLVER.PRECISION", "bf16", "SOLVER.MAX_ITER", 2))
+    seen = {True: set(), False: set()}
+    head = trainer.detector.head.cls_predictor
+    head.register_forward_hook(lambda module, inputs, output: seen[module.training].add(output.dtype))
+    trainer.train()
+    assert seen == {True: {torch.bfloat16}, False: {torch.float32}}
+    assert all(p.dtype == torch.float32 for p in trainer.detector.parameters())
+
+
 def test_nothing_of_a_nan_loss_is_saved_and_the_images_are_named(tiny_cfg):
     trainer = MedDetTrainer(tiny_cfg("DISTILL.ENABLED", False))
     with torch.no_grad():
