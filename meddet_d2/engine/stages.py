@@ -101,7 +101,7 @@ def run_distillation(cfg: CfgNode, *, resume: bool = False) -> dict:
                 stage.cfg,
                 resume=resume,
                 trainer_class=DistillationTrainer,
-                before_training=lambda trainer: rows.extend(_evaluate_teachers(cfg, trainer.distillation.teachers)),
+                before_training=lambda trainer: rows.extend(_evaluate_teachers(cfg)),
             )
         else:
             trainer = train_detector(stage.cfg, resume=resume)
@@ -127,10 +127,11 @@ def check_distillation(cfg: CfgNode) -> None:
     check_forward(networks, max(cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TEST))
 
 
-def _evaluate_teachers(cfg: CfgNode, teachers: TeacherBank) -> list[dict]:
+def _evaluate_teachers(cfg: CfgNode) -> list[dict]:
     if not cfg.DISTILL.TEACHERS.EVALUATE:
         return []
-    rows = []
+    # As they are in their files: those that teach have fewer parameters.
+    teachers, rows = TeacherBank.from_config(cfg), []
     chosen = zip(teachers.names, teachers.networks, teacher_configs.in_use(cfg), strict=True)
     for name, network, (config, _) in chosen:
         logger.info("Evaluating teacher %s before it teaches.", name)

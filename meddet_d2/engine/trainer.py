@@ -194,7 +194,7 @@ class DistillationTrainer(MedDetTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> DistillationModel:
-        teachers = TeacherBank.from_config(cfg)
+        teachers = TeacherBank.from_config(cfg, fold=True)
         check_same("teachers", [f"{name}, SHA-256 {one}" for name, one in teachers.checksums.items()])
         student = super().build_model(cfg)
         if cfg.MODEL.COMPILE:
