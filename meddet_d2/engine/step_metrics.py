@@ -1,5 +1,6 @@
 """What steps measure stays on the device until the writers write: a step does not wait to be logged."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,7 +60,8 @@ class StepMetrics(HookBase):
         self._steps.iter = current
         for (iteration, _), values in zip(others, read, strict=True):
             means = averaged({name: value.item() for name, value in values.items()})
-            self.trainer.storage.put_scalars(smoothing_hint=False, cur_iter=iteration, **means)
+            finite = {name: mean for name, mean in means.items() if math.isfinite(mean)}
+            self.trainer.storage.put_scalars(smoothing_hint=False, cur_iter=iteration, **finite)
 
 
 def _read(kept: list[Mapping[str, Tensor]]) -> list[dict[str, Any]]:
