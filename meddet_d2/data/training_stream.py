@@ -22,6 +22,7 @@ from detectron2.utils import comm
 from .image_cache import START, cached_reader
 from .mapper import MedDetDatasetMapper
 from .randomness import seeded_randomness
+from .workers import loader_workers
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +126,7 @@ def build_train_loader(cfg: CfgNode, mapper: MedDetDatasetMapper) -> DataLoader:
         wide=[_is_wide(record) for record in records] if cfg.DATALOADER.ASPECT_RATIO_GROUPING else None,
     )
     mapper.read = cached_reader([record["file_name"] for record in records], cfg.DATALOADER.CACHE_GIB)
-    workers = cfg.DATALOADER.NUM_WORKERS
+    workers = loader_workers(cfg)
     return DataLoader(
         SeededDataset(records, mapper),
         batch_sampler=stream,

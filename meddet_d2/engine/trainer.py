@@ -16,6 +16,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from meddet_d2.config.class_names import class_names
 from meddet_d2.data import MedDetDatasetMapper, build_train_loader
+from meddet_d2.data.workers import loader_workers
 from meddet_d2.distillation import DistillationModel, TeacherBank, TeacherRecord, build_distiller, task_for
 from meddet_d2.distillation.teacher_configs import changed
 from meddet_d2.evaluation import evaluator_for
@@ -176,7 +177,8 @@ class MedDetTrainer(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str):
-        return build_detection_test_loader(cfg, dataset_name, mapper=MedDetDatasetMapper(cfg, is_train=False))
+        mapper = MedDetDatasetMapper(cfg, is_train=False)
+        return build_detection_test_loader(cfg, dataset_name, mapper=mapper, num_workers=loader_workers(cfg))
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str, output_folder: str | None = None) -> DatasetEvaluator:

@@ -14,6 +14,7 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 from meddet_d2.data import MedDetDatasetMapper
 from meddet_d2.data.randomness import preserved_randomness
+from meddet_d2.data.workers import loader_workers
 from meddet_d2.distillation import task_of
 from meddet_d2.evaluation.timing import inferring
 
@@ -166,7 +167,7 @@ def build_loss_loader(cfg: CfgNode, names: Sequence[str]) -> DataLoader:
         augmentations=detection_utils.build_augmentation(cfg, False),
         image_format=cfg.INPUT.FORMAT,
     )
-    return build_detection_test_loader(cfg, list(names), mapper=mapper)
+    return build_detection_test_loader(cfg, list(names), mapper=mapper, num_workers=loader_workers(cfg))
 
 
 def validation_losses(detector: nn.Module, loader: DataLoader) -> dict[str, float]:

@@ -34,11 +34,16 @@ def get_detection_dataset_dicts(names: str | Sequence[str], filter_empty: bool =
     return dicts
 
 
-def build_detection_test_loader(cfg, dataset_name: str | Sequence[str], *, mapper: Callable[[dict], Any]) -> DataLoader:
-    """Each image once over all processes, mapped, in lists of one; a process has a contiguous share of them."""
+def build_detection_test_loader(
+    cfg, dataset_name: str | Sequence[str], *, mapper: Callable[[dict], Any], num_workers: int | None = None
+) -> DataLoader:
+    """Each image once over all processes, mapped, in lists of one; a process has a contiguous share of them.
+
+    Without ``num_workers`` they are ``cfg.DATALOADER.NUM_WORKERS``.
+    """
     records = get_detection_dataset_dicts(dataset_name, filter_empty=False)
     share = torch.arange(len(records)).tensor_split(comm.get_world_size())[comm.get_rank()].tolist()
-    workers = cfg.DATALOADER.NUM_WORKERS
+    workers = cfg.DATALOADER.NUM_WORKERS if num_workers is None else num_workers
     return DataLoader(_MapDataset(records, mapper), sampler=share, collate_fn=list, num_workers=workers)
 
 
