@@ -121,7 +121,7 @@ def _dataset(networks: Sequence[Network]) -> str:
         if ours.TEST[0] != theirs.TEST[0] or ("phantom" in ours.TEST[0] and ours.PHANTOM != theirs.PHANTOM):
             raise ValueError(
                 f"{first.label} and {item.label} have different test sets (DATASETS.TEST or"
-                " DATASETS.PHANTOM); test them apart, each with an --output of its own."
+                " DATASETS.PHANTOM); test them apart, each with another --output."
             )
     register_datasets(first.cfg)
     return first.cfg.DATASETS.TEST[0]

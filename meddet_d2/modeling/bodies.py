@@ -227,7 +227,7 @@ def _plan(name: str, strides: tuple[int, ...], side: int) -> _Plan:
                             raise ValueError(f"a map of stride {stride} is {level.shape[-2]}x{level.shape[-1]}")
             except TypeError:  # the network has no such argument
                 continue
-            # Attention, windows and relative positions each fail in a way of their own.
+            # Attention, windows and relative positions each fail in a different way.
             except Exception as error:
                 reason = reason or first_line(error)
             else:
@@ -289,7 +289,7 @@ def _or_random_weights(what: str, load: Callable[[], Any]) -> Any:
     try:
         with _socket_timeout(DOWNLOAD_TIMEOUT):
             return load()
-    # Downloaders and file formats raise types of their own. Weights are a help and not a need, and the cause is told.
+    # Downloaders and file formats raise many types. Weights are a help and not a need, and a warning names the cause.
     except Exception as error:
         warn_of_random_weights(what, first_line(error))
         return None

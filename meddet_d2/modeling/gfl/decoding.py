@@ -102,7 +102,7 @@ def decode_detections(
     rivals = images if nms_across_classes else images * num_classes + classes
     # In double precision: NMS moves each group of rivals to a place apart, and single precision would round it there.
     best = batched_nms(boxes.double(), scores.double(), rivals, nms_thresh)
-    # They come by falling score. Sorted by image, and in each by score, an image's are the first of its own.
+    # They come by falling score. Sorted by image, and then by score, an image's best are its first.
     best = best[images[best].argsort(stable=True)]
     counts = best.new_zeros(num_images + 1).index_add_(0, images[best], torch.ones_like(best))
     # No box of a NaN is kept, so it is looked for in all candidates and in every score.

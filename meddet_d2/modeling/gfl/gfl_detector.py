@@ -38,7 +38,7 @@ class GFL(nn.Module):
     ``detection_losses`` on feature maps that are not its own.
 
     An image's padding takes no part in its targets, losses and detections, as with mmdetection's valid flags: they do
-    not depend on the sizes of the images beside it. Only its feature maps do, where they see the padding.
+    not depend on the sizes of the batch's other images. Only its feature maps do, where they see the padding.
     """
 
     pixel_mean: Tensor

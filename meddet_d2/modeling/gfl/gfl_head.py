@@ -40,7 +40,7 @@ class GFLHead(nn.Module):
     """Predicts, at every location of every level, class scores and the distances to the four sides of a box.
 
     Each tower is ``num_convs`` times (3x3 convolution without bias, GroupNorm, ReLU). With ``nmode``, a block of the
-    neural-memory ODE follows the last convolution of either tower (MedDet, figure 3). The levels are told apart by
+    neural-memory ODE follows the last convolution of either tower (MedDet, figure 3). The levels differ by
     ``scales`` only, so the first few of them can be read without the rest.
     """
 

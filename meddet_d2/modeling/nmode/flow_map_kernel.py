@@ -24,6 +24,13 @@ _BLOCK, _PROGRAMS = 2048, 1024
 
 
 @triton.jit
+def _parameters(w_of, b_of, channel, channels):
+    w = tl.load(w_of + channel, mask=channel < channels, other=0.0)
+    b = tl.load(b_of + channel, mask=channel < channels, other=0.0)
+    return w.to(tl.float32), b.to(tl.float32)
+
+
+@triton.jit
 def _find(table, x, w, b):
     """Of each value the node of the table and the way from there, in cells."""
     cells = x * (w / _CELL) + b / _CELL
@@ -41,8 +48,7 @@ def _forward(
     column = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)[None, :]
     inside = (row < rows) & (column < columns)
     channel = column if LAST else row % channels
-    w = tl.load(w_of + channel, mask=channel < channels, other=0.0).to(tl.float32)
-    b = tl.load(b_of + channel, mask=channel < channels, other=0.0).to(tl.float32)
+    w, b = _parameters(w_of, b_of, channel, channels)
     place = row.to(tl.int64) * columns + column
     x = tl.load(x_of + place, mask=inside, other=0.0).to(tl.float32)
     node, rest = _find(table, x, w, b)
@@ -66,8 +72,7 @@ def _backward(
         row = (tl.program_id(0) * STEPS + step) * BLOCK_R + tl.arange(0, BLOCK_R)[:, None]
         inside = (row < rows) & (column < columns)
         channel = column if LAST else row % channels
-        w = tl.load(w_of + channel, mask=channel < channels, other=0.0).to(tl.float32)
-        b = tl.load(b_of + channel, mask=channel < channels, other=0.0).to(tl.float32)
+        w, b = _parameters(w_of, b_of, channel, channels)
         place = row.to(tl.int64) * columns + column
         x = tl.load(x_of + place, mask=inside, other=0.0).to(tl.float32)
         grad = tl.load(grad_of + place, mask=inside, other=0.0).to(tl.float32)
@@ -85,7 +90,7 @@ def _backward(
         tl.store(grad_x_of + place, (grad * of_x).to(grad_x_of.dtype.element_ty), mask=inside)
         sum_w += tl.where(inside, of_gamma * x, 0.0)
         sum_b += tl.where(inside, of_gamma, 0.0)
-    # Each program has places of its own for its sums: they are added in one order, whichever program ends first.
+    # Each program has separate places for its sums. They are added in one order, whichever program ends first.
     if LAST:
         columns_of = tl.program_id(1) * BLOCK_C + tl.arange(0, BLOCK_C)
         found = tl.program_id(0) * columns + columns_of
