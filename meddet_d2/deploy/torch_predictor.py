@@ -13,6 +13,7 @@ from ..data import MedDetDatasetMapper, register_datasets
 from ..distillation import task_for
 from ..distillation.teacher_configs import changed
 from ..modeling.compiling import compile_parts
+from ..modeling.cuda_graphs import graph_network
 from ..modeling.weights import read_checkpoint, set_weights
 from .predictor import Detections, check_image
 
@@ -40,6 +41,7 @@ class TorchPredictor:
         self.least_score = float(self.model.score_thresh)
         if cfg.MODEL.COMPILE:
             compile_parts(self.model, task_for(cfg.MODEL.META_ARCHITECTURE).parts.values())
+        graph_network(self.model, cfg.MODEL.CUDA_GRAPHS)
         # What an evaluation does to an image, to the bit.
         self.mapper = MedDetDatasetMapper(cfg, is_train=False)
 

@@ -21,6 +21,7 @@ from meddet_d2.distillation import DistillationModel, TeacherBank, TeacherRecord
 from meddet_d2.distillation.teacher_configs import changed
 from meddet_d2.evaluation import evaluator_for
 from meddet_d2.modeling.compiling import compile_parts
+from meddet_d2.modeling.cuda_graphs import graph_network
 from meddet_d2.modeling.precision import student_precision, train_in
 from meddet_d2.modeling.processes import parallel
 
@@ -164,6 +165,7 @@ class MedDetTrainer(DefaultTrainer):
         model = super().build_model(cfg)
         if cfg.MODEL.COMPILE:
             compile_parts(model, task_for(cfg.MODEL.META_ARCHITECTURE).parts.values())
+        graph_network(model, cfg.MODEL.CUDA_GRAPHS)
         return model
 
     @classmethod

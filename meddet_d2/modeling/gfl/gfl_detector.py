@@ -159,7 +159,7 @@ class GFL(nn.Module):
             (inputs.get("height", size[0]), inputs.get("width", size[1]))
             for inputs, size in zip(batched_inputs, images.image_sizes, strict=True)
         ]
-        detections = self.predict(self.extract_features(images), images.image_sizes, outputs)
+        detections = self.decode(self.network(images.tensor), images.image_sizes, outputs)
         return [{"instances": found} for found in detections]
 
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
@@ -197,6 +197,12 @@ class GFL(nn.Module):
         if set(sizes) != {(height, width)}:
             batch = torch.where(_inside(sizes, height, width, self.device), batch, 0.0)
         return ImageList(batch, sizes)
+
+    def network(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Backbone, FPN and head, which run without a wait: a normalised batch (N, channels, H, W) -> the head's
+        output."""
+        features = self.backbone(images)
+        return self.head([features[name] for name in self.in_features])
 
     def extract_features(self, images: ImageList) -> list[Tensor]:
         """The pyramid: of each level, (N, channels, H_l, W_l)."""
@@ -285,11 +291,25 @@ class GFL(nn.Module):
 
         Args:
             features: of each level, (N, channels, H_l, W_l).
+            image_sizes, output_sizes: see :meth:`decode`.
+        """
+        return self.decode(self.head(features), image_sizes, output_sizes)
+
+    def decode(
+        self,
+        outputs: tuple[list[Tensor], list[Tensor]],
+        image_sizes: Sequence[tuple[int, int]],
+        output_sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> list[Instances]:
+        """Detections in what the head said; see :func:`decode_detections`.
+
+        Args:
+            outputs: of each level the class logits (N, C, H_l, W_l) and the distance logits (N, 4 * (R + 1), H_l, W_l).
             image_sizes: of each image, height and width without padding.
             output_sizes: of each image, the height and width that its boxes are scaled to; None: ``image_sizes``.
         """
-        cls_logits, box_logits = self.head(features)
-        anchors = self.anchors(sizes_of(features))
+        cls_logits, box_logits = outputs
+        anchors = self.anchors(sizes_of(cls_logits))
         return decode_detections(
             join_levels(cls_logits),
             join_levels(box_logits),
