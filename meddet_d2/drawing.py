@@ -1,4 +1,4 @@
-"""Boxes on images, drawn the same way everywhere: pictures of results, overlays, pages.
+"""Boxes and landmarks on images, drawn the same way everywhere: pictures of results, overlays, pages.
 
 Nothing covers the discs: a class is told by colour and line (solid, dashed), and a score stands beside its box. Drawn
 with Pillow, on images of this size or that, without torch: a deployed detector draws as well.
@@ -26,6 +26,10 @@ DASHES = (None, 5, 1.5, 9)
 BACKGROUND, FOREGROUND, FAINT = "#14161a", "#f0f0f0", "#a8adb5"
 # Pixels: the height of a line of text, and the width of a box's line.
 CAPTION, LINE = 26, 2
+# Landmarks: the true ones, the predicted ones, and the line between the two.
+TRUE_COLOR, FOUND_COLOR, ERROR_COLOR = COLORS[2], COLORS[0], "#FFFFFF"
+# Pixels: the radius of a true landmark's ring; a predicted one's dot is smaller.
+RING = 5
 # Panels are drawn at this multiple of their size and reduced, for smooth lines.
 OVERSAMPLING = 3
 
@@ -39,6 +43,15 @@ class Box:
     score: float | None = None
 
 
+@dataclass(frozen=True)
+class Landmark:
+    """A landmark's short name, where it truly is and where it was predicted, each (x, y) in pixels of the image."""
+
+    name: str
+    truth: tuple[float, float] | None = None
+    found: tuple[float, float] | None = None
+
+
 def draw_panel(image: np.ndarray, boxes: Sequence[Box], size: int) -> Image.Image:
     """One image with boxes, its longer side ``size`` pixels.
 
@@ -47,13 +60,10 @@ def draw_panel(image: np.ndarray, boxes: Sequence[Box], size: int) -> Image.Imag
         boxes: in pixels of ``image``.
         size: of the panel.
     """
-    height, width = image.shape[:2]
-    scale = size / max(height, width)
-    shape = max(1, round(width * scale)), max(1, round(height * scale))
-    large = shape[0] * OVERSAMPLING, shape[1] * OVERSAMPLING
-    panel = Image.fromarray(np.ascontiguousarray(image)).resize(large, Image.Resampling.BICUBIC)
+    panel, scale, shape = _enlarged(image, size)
     draw = ImageDraw.Draw(panel)
-    scaled = [replace(box, corners=tuple(value * scale * OVERSAMPLING for value in box.corners)) for box in boxes]
+    corners = ((x0 * scale, y0 * scale, x1 * scale, y1 * scale) for x0, y0, x1, y1 in (box.corners for box in boxes))
+    scaled = [replace(box, corners=place) for box, place in zip(boxes, corners, strict=True)]
     for box in scaled:
         x0, y0, x1, y1 = box.corners
         for start, end in (((x0, y0), (x1, y0)), ((x1, y0), (x1, y1)), ((x0, y1), (x1, y1)), ((x0, y0), (x0, y1))):
@@ -64,6 +74,89 @@ def draw_panel(image: np.ndarray, boxes: Sequence[Box], size: int) -> Image.Imag
         if box.score is not None:
             placed.append(_draw_score(draw, box, font, placed))
     return panel.resize(shape, Image.Resampling.LANCZOS)
+
+
+def draw_landmarks(image: np.ndarray, landmarks: Sequence[Landmark], size: int) -> Image.Image:
+    """One image with true landmarks as rings, predicted ones as dots, and the errors as lines between the two.
+
+    Args:
+        image: uint8, (H, W, 3), RGB.
+        landmarks: in pixels of ``image``. A name is written where it covers no landmark and no other name; the first
+            have the choice.
+        size: of the panel's longer side.
+    """
+    panel, scale, shape = _enlarged(image, size)
+    draw = ImageDraw.Draw(panel)
+    ends = [tuple(end and (end[0] * scale, end[1] * scale) for end in (one.truth, one.found)) for one in landmarks]
+    for truth, found in ends:
+        if truth is not None and found is not None:
+            draw.line([truth, found], fill=ERROR_COLOR, width=OVERSAMPLING)
+    for truth, found in ends:
+        _draw_marks(draw, truth, found)
+    around = RING * OVERSAMPLING
+    placed = [
+        (x - around, y - around, x + around, y + around) for x, y in (end for pair in ends for end in pair if end)
+    ]
+    font = font_of(12 * OVERSAMPLING)
+    for one, (truth, found) in zip(landmarks, ends, strict=True):
+        place = found or truth
+        if place is not None:
+            placed += _draw_name(draw, one.name, place, font, placed)
+    return panel.resize(shape, Image.Resampling.LANCZOS)
+
+
+def _draw_marks(draw: ImageDraw.ImageDraw, truth: Any, found: Any, unit: int = OVERSAMPLING) -> None:
+    """A landmark's ring and its dot, where they are; ``unit`` pixels are one of the finished picture."""
+    if truth is not None:
+        ring = RING * unit
+        bounds = (truth[0] - ring, truth[1] - ring, truth[0] + ring, truth[1] + ring)
+        draw.ellipse(bounds, outline=TRUE_COLOR, width=LINE * unit)
+    if found is not None:
+        dot = 0.6 * RING * unit
+        draw.ellipse((found[0] - dot, found[1] - dot, found[0] + dot, found[1] + dot), fill=FOUND_COLOR)
+
+
+def _draw_name(draw: ImageDraw.ImageDraw, name: str, at: Sequence[float], font: Any, placed: Sequence[Any]) -> list:
+    """Write a name beside a point, clear of what is ``placed``, inside the panel; gives its rectangle, or nothing."""
+    gap = (RING + 3) * OVERSAMPLING
+    width, height = draw.im.size
+    for (right, down), anchor in {(1, 0): "lm", (-1, 0): "rm", (0, -1): "md", (0, 1): "ma"}.items():
+        start = at[0] + right * gap, at[1] + down * gap
+        bounds = draw.textbbox(start, name, font=font, anchor=anchor)
+        inside = bounds[0] >= 0 and bounds[1] >= 0 and bounds[2] <= width and bounds[3] <= height
+        if inside and not any(_touch(bounds, other) for other in placed):
+            draw.text(
+                start, name, fill=FOREGROUND, font=font, anchor=anchor, stroke_width=OVERSAMPLING, stroke_fill="black"
+            )
+            return [bounds]
+    return []
+
+
+def draw_landmark_legend(text: str = "") -> Image.Image:
+    """How landmarks are drawn, and a text behind it, in one line."""
+    font, middle, left = font_of(14), CAPTION // 2, RING + LINE
+    names = {"true": (True, False), "predicted": (False, True), "error": (True, True)}
+    strip = Image.new("RGB", (260 + round(font.getlength(text)), CAPTION), BACKGROUND)
+    draw = ImageDraw.Draw(strip)
+    for name, (ring, dot) in names.items():
+        end = left + (24 if ring and dot else 0)
+        if ring and dot:
+            draw.line([(left, middle), (end, middle)], fill=ERROR_COLOR)
+        _draw_marks(draw, (left, middle) if ring else None, (end, middle) if dot else None, unit=1)
+        draw.text((end + 12, middle), name, fill=FOREGROUND, font=font, anchor="lm")
+        left = end + 12 + round(font.getlength(name)) + 24
+    draw.text((left, middle), text, fill=FAINT, font=font, anchor="lm")
+    return strip.crop((0, 0, left + round(font.getlength(text)) + 1, CAPTION))
+
+
+def _enlarged(image: np.ndarray, size: int) -> tuple[Image.Image, float, tuple[int, int]]:
+    """The image to draw on, its pixels a pixel of ``image``, and (width, height) of the panel it is reduced to."""
+    height, width = image.shape[:2]
+    scale = size / max(height, width)
+    shape = max(1, round(width * scale)), max(1, round(height * scale))
+    large = shape[0] * OVERSAMPLING, shape[1] * OVERSAMPLING
+    panel = Image.fromarray(np.ascontiguousarray(image)).resize(large, Image.Resampling.BICUBIC)
+    return panel, scale * OVERSAMPLING, shape
 
 
 def _draw_score(draw: ImageDraw.ImageDraw, box: Box, font: Any, placed: Sequence[Any]) -> tuple[float, ...]:

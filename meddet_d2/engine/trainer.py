@@ -19,7 +19,7 @@ from meddet_d2.data import MedDetDatasetMapper, build_train_loader
 from meddet_d2.data.workers import loader_workers
 from meddet_d2.distillation import DistillationModel, TeacherBank, TeacherRecord, build_distiller, task_for
 from meddet_d2.distillation.teacher_configs import changed
-from meddet_d2.evaluation import evaluator_for
+from meddet_d2.evaluation import evaluator_for, is_better_smaller
 from meddet_d2.modeling.compiling import compile_parts
 from meddet_d2.modeling.cuda_graphs import graph_network
 from meddet_d2.modeling.precision import student_precision, train_in
@@ -98,6 +98,7 @@ class MedDetTrainer(DefaultTrainer):
             period=solver.CHECKPOINT_PERIOD,
             keep=solver.CHECKPOINT_KEEP,
         )
+        evaluator = evaluator_for(self.cfg)
         evaluations = Validation(
             self.checkpointer,
             checkpoints,
@@ -105,7 +106,8 @@ class MedDetTrainer(DefaultTrainer):
             best=validation.BEST,
             patience=validation.PATIENCE,
             loss=validation.LOSS,
-            primary=evaluator_for(self.cfg).PRIMARY,
+            primary=evaluator.PRIMARY,
+            smaller=is_better_smaller(evaluator, validation.BEST),
         )
         writers = [PeriodicWriter(self.build_writers())] if comm.is_main_process() else []
         # Checkpoints come after the guard, which stops what is not finite, and before the evaluation, which may fail.

@@ -42,6 +42,7 @@ class Validation(HookBase):
         patience: evaluations in a row without a better one before training ends; 0: never.
         loss: measure the validation loss in any case.
         primary: the metric that the evaluator goes by; the metrics that ``best`` may name are in its group.
+        smaller: whether ``best`` is better when it is smaller; the loss always is.
 
     Raises:
         ValueError: a patience without a measure of what is better.
@@ -57,6 +58,7 @@ class Validation(HookBase):
         patience: int = 0,
         loss: bool = False,
         primary: str,
+        smaller: bool = False,
     ):
         if patience < 0 or (patience and not (best and period)):
             raise ValueError(
@@ -67,6 +69,7 @@ class Validation(HookBase):
         self.period, self.best, self.patience = period, best, patience
         self.group, _, self.primary = primary.partition("/")
         self.measures_loss = loss or best == "loss"
+        self.smaller = smaller or best == "loss"
         self.state: dict[str, Any] = {"evaluated": -1, "best": None, "best_iteration": -1, "waited": 0, "ended": False}
 
     def before_train(self) -> None:
@@ -136,7 +139,7 @@ class Validation(HookBase):
                 "key of inference/<data set>/evaluation.json."
             )
         best = self.state["best"]
-        better = math.isfinite(value) and (best is None or (value < best if self.best == "loss" else value > best))
+        better = math.isfinite(value) and (best is None or (value < best if self.smaller else value > best))
         if better:
             iteration = min(self.trainer.iter, self.trainer.max_iter - 1)
             self.state.update(best=value, best_iteration=iteration, waited=0)

@@ -6,7 +6,7 @@ its labels lie on the boxes, and its lines are as thick as a fifth of a disc.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -71,10 +71,8 @@ def draw_comparison(
         cases.append(
             [(text, draw_panel(image, boxes, PANEL)) for text, boxes in zip(texts, (truth, found), strict=True)]
         )
-    note = data_note(metadata.name)
-    sheet = _sheet(cases, names, f"{metadata.name}{note and f' ({note})'}", score_threshold)
-    with replacing(path) as temporary:
-        sheet.save(temporary, format="PNG")
+    text = f"left: ground truth    right: predictions with a score of at least {score_threshold:.2f}"
+    write_sheet(cases, lambda width: draw_legend(names, text, width=width), metadata.name, path)
 
 
 def draw_test_images(
@@ -93,14 +91,25 @@ def draw_test_images(
         dataset_name: a registered data set.
         path: the PNG.
     """
+    images, predictions = predict_some(model, data_loader, dataset_name)
+    draw_comparison(images, predictions, MetadataCatalog.get(dataset_name), path)
+
+
+def predict_some(
+    model: nn.Module, data_loader: torch.utils.data.DataLoader, dataset_name: str
+) -> tuple[list[dict], list[Instances]]:
+    """At most MOST images' records, spread evenly over a data set, and what a network finds on each.
+
+    Args:
+        model, data_loader, dataset_name: as in :func:`draw_test_images`.
+    """
     mapped: Any = data_loader.dataset
     records = {record["image_id"]: record for record in DatasetCatalog.get(dataset_name)}
     count = min(MOST, len(mapped))
     inputs = [mapped[round(i * (len(mapped) - 1) / max(count - 1, 1))] for i in range(count)]
     with inferring(model):
         predictions = [model([one])[0]["instances"] for one in inputs]
-    images = [records[one["image_id"]] for one in inputs]
-    draw_comparison(images, predictions, MetadataCatalog.get(dataset_name), path)
+    return [records[one["image_id"]] for one in inputs], predictions
 
 
 def _annotated(record: Mapping) -> list[Box]:
@@ -117,18 +126,32 @@ def _detected(instances: Instances, score_threshold: float) -> list[Box]:
     return [Box(tuple(corners), label, score) for corners, label, score in found if score >= score_threshold]
 
 
-def _sheet(
-    cases: Sequence[Sequence[tuple[str, Image.Image]]], names: Sequence[str], title: str, score_threshold: float
-) -> Image.Image:
-    """All cases in a grid below the title and the legend; each is two panels of one size with a text above."""
-    columns = min(COLUMNS, len(cases))
+def write_sheet(
+    cases: Sequence[Sequence[tuple[str, Image.Image]]],
+    legend_of: Callable[[int], Image.Image],
+    name: str,
+    path: str | os.PathLike,
+    *,
+    columns: int = COLUMNS,
+) -> None:
+    """Write all cases in a grid below the title and the legend into one PNG.
+
+    Args:
+        cases: each of as many panels as the others, of one size, with a text above each.
+        legend_of: draws the legend, which may be so many pixels wide.
+        name: of the data set, for the title, where what must be said about it follows.
+        path: the PNG.
+        columns: cases in a row, at most.
+    """
+    note = data_note(name)
+    title = f"{name}{note and f' ({note})'}"
+    columns = min(columns, len(cases))
     rows = -(-len(cases) // columns)
     sizes = [panel.size for case in cases for _, panel in case]
-    cell_width = 2 * max(width for width, _ in sizes) + GAP
+    cell_width = len(cases[0]) * (max(width for width, _ in sizes) + GAP) - GAP
     cell_height = max(height for _, height in sizes) + CAPTION
     grid = columns * (cell_width + MARGIN) - MARGIN
-    panels = f"left: ground truth    right: predictions with a score of at least {score_threshold:.2f}"
-    heading, caption, legend = font_of(19), font_of(14), draw_legend(names, panels, width=max(grid, LEGEND))
+    heading, caption, legend = font_of(19), font_of(14), legend_of(max(grid, LEGEND))
     header = MARGIN + CAPTION + legend.height + MARGIN // 2
     width = 2 * MARGIN + max(grid, round(heading.getlength(title)), legend.width)
     sheet = Image.new("RGB", (width, header + rows * (cell_height + MARGIN)), BACKGROUND)
@@ -142,7 +165,8 @@ def _sheet(
             draw.text((left, top + 4), text, fill=FAINT, font=caption)
             sheet.paste(panel, (left, top + CAPTION))
             left += panel.width + GAP
-    return sheet
+    with replacing(path) as temporary:
+        sheet.save(temporary, format="PNG")
 
 
 def _count(boxes: Sequence[Box]) -> str:

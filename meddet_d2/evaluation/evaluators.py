@@ -11,7 +11,8 @@ EVALUATOR_REGISTRY = Registry("EVALUATOR")
 EVALUATOR_REGISTRY.__doc__ = """
 Evaluators: classes built with a data set's name and ``output_dir``, as Detectron2's ``DatasetEvaluator``. Each has
 ``RESULT``, the :attr:`Task.result` that it judges, ``PRIMARY``, the metric to go by, as "<group>/<metric>", and
-``draw(network, loader, dataset_name, path)``, which writes a picture of some predictions.
+``draw(network, loader, dataset_name, path)``, which writes a picture of some predictions. ``SMALLER_IS_BETTER`` lists
+those of its metrics that are better when they are smaller; without it, all are better when they are larger.
 """
 
 
@@ -27,6 +28,11 @@ def evaluator_for(cfg: Any) -> Any:
             return evaluator
     known = ", ".join(sorted(evaluator.RESULT for _, evaluator in EVALUATOR_REGISTRY))
     raise ValueError(f"No evaluator judges {result}; known are {known}. Register one in EVALUATOR_REGISTRY.")
+
+
+def is_better_smaller(evaluator: Any, metric: str) -> bool:
+    """Whether an evaluator's metric is better when it is smaller; that of a class ("AP-<class>") is as its kind."""
+    return metric.partition("-")[0] in getattr(evaluator, "SMALLER_IS_BETTER", ())
 
 
 def first_metrics(results: Mapping[str, Any]) -> Mapping[str, float]:

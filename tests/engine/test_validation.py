@@ -8,6 +8,7 @@ import torch
 
 from meddet_d2.engine import MedDetTrainer, train_detector
 from meddet_d2.engine.validation import build_loss_loader, flat_metrics, validation_losses
+from meddet_d2.evaluation import LandmarkEvaluator
 
 PLAIN = ["DISTILL.ENABLED", False]
 
@@ -45,6 +46,14 @@ def test_the_best_weights_are_kept(tiny_cfg, monkeypatch, best, name, values, it
     found = best_of(cfg)
     assert (found["iteration"], found["measure"]) == (iteration, best)
     assert (Path(cfg.OUTPUT_DIR) / "last_checkpoint").read_text() == "model_final.pth"
+
+
+def test_the_evaluator_says_which_metrics_are_better_when_smaller(tiny_cfg, monkeypatch):
+    monkeypatch.setattr("meddet_d2.engine.trainer.evaluator_for", lambda cfg: LandmarkEvaluator)
+    scripted(monkeypatch, [5.0, 2.0, float("nan"), 3.0], "landmarks/MRE")
+    cfg = tiny_cfg(*PLAIN, "SOLVER.MAX_ITER", 8, "TEST.EVAL_PERIOD", 2, "VALIDATION.BEST", "MRE")
+    train_detector(cfg)
+    assert (best_of(cfg)["value"], best_of(cfg)["iteration"]) == (2.0, 3)
 
 
 def test_a_worse_one_after_a_resume_does_not_take_the_bests_place(tiny_cfg, monkeypatch):

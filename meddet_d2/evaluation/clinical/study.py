@@ -125,7 +125,7 @@ def _read_detections(
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a json file ({error}); make the detections again.") from error
     if isinstance(records, dict) and {"images", "annotations"} <= records.keys():
-        _check_names(records["images"], images, path, ground_truth)
+        check_names(records["images"], images, path, ground_truth)
         records = records["annotations"]
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise ValueError(f"{path}: not a list of detections; give COCO's results: image_id, category_id, bbox, score.")
@@ -146,7 +146,7 @@ def _read_detections(
     return found
 
 
-def _check_names(listed: Any, images: dict[int, dict], path: Path, ground_truth: Path) -> None:
+def check_names(listed: Any, images: dict[int, dict], path: Path, ground_truth: Path) -> None:
     """Refuse a json that numbers other images with the same ids: its boxes would be those of other patients."""
     if not isinstance(listed, list):
         raise ValueError(f"{path}: 'images' is not a list of records; give a prediction as it was written.")
