@@ -7,6 +7,7 @@ import torch
 from fvcore.nn.distributed import differentiable_all_reduce
 from torch import Tensor, nn
 
+from .group_norm import GroupNorm, NormReluSequential
 from .processes import count_processes
 
 
@@ -42,7 +43,7 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         running_var.lerp_(variance, share)
 
 
-def group_norm(norm: nn.BatchNorm2d) -> nn.GroupNorm:
+def group_norm(norm: nn.BatchNorm2d) -> GroupNorm:
     """A GroupNorm with the affine parameters of a BatchNorm.
 
     There are 32 groups where 32 divides the channels, else the largest power of two that does; but never groups of
@@ -51,7 +52,7 @@ def group_norm(norm: nn.BatchNorm2d) -> nn.GroupNorm:
     groups = math.gcd(32, norm.num_features)
     if groups == norm.num_features:
         groups = max(groups // 2, 1)
-    made = nn.GroupNorm(groups, norm.num_features)
+    made = GroupNorm(groups, norm.num_features)
     made.weight, made.bias = norm.weight, norm.bias
     return made
 
@@ -81,7 +82,7 @@ def replace_batch_norm(module: nn.Module, name: str) -> nn.Module:
     if isinstance(module, nn.BatchNorm2d):
         # timm's BatchNormAct2d is also the activation that follows.
         activation = getattr(module, "act", None)
-        return make(module) if activation is None else nn.Sequential(make(module), activation)
+        return make(module) if activation is None else NormReluSequential(make(module), activation)
     for child_name, child in module.named_children():
         module.add_module(child_name, replace_batch_norm(child, name))
     return module

@@ -16,6 +16,7 @@ from detectron2.layers import ShapeSpec
 
 from ...config.arguments import arguments, require
 from ...config.class_names import class_count
+from ..group_norm import GroupNorm, NormReluSequential
 from ..nmode.nmode_block import build_nmode, nmode_kwargs
 
 
@@ -177,10 +178,10 @@ def _tower(in_channels: int, channels: int, num_convs: int, separable: bool, las
     layers: list[nn.Module] = []
     for index in range(num_convs):
         layers.append(convolution(in_channels if index == 0 else channels, channels))
-        layers.append(nn.GroupNorm(groups, channels))
+        layers.append(GroupNorm(groups, channels))
         layers.append(nn.ReLU(inplace=True))
     # The ReLU is last and has no weights, so the names of all weights are the same with and without it.
-    return nn.Sequential(*(layers if last_relu else layers[:-1]))
+    return NormReluSequential(*(layers if last_relu else layers[:-1]))
 
 
 def _conv(in_channels: int, channels: int, bias: bool = False) -> nn.Module:

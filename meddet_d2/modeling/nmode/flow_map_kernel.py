@@ -1,7 +1,6 @@
 """nmODE and nmODE^2 with their read-out as one CUDA kernel each way: the map is read once and written once.
 
-It computes what flow_map.py's operators do, which pass over the map a dozen times. Triton comes with torch's packages
-for CUDA; where it is missing the operators serve.
+It computes what flow_map.py's operators do, which pass over the map a dozen times. triton_use.py says when it serves.
 
 Shape legend:
     N: images, C: channels, H, W: height and width of a feature map

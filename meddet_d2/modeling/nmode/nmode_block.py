@@ -7,9 +7,7 @@ gamma = w * x + b per channel enters the equation, and y(t_end) is read out. nmo
 their step-by-step solvers, flow_map.py the table that stands for them where y(0) = 0.
 """
 
-import importlib.util
 from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 
 from meddet_d2.config.arguments import arguments, require, require_choice
 
+from ..triton_use import has_kernel, is_dense
 from .flow_map import CELL, flow_map, flow_map_of_cells, flow_table
 from .nmode_solvers import ADAPTIVE_METHODS, FIXED_STEP_METHODS, FLOWS, odeint_solve, rk4_solve
 
@@ -98,11 +97,10 @@ class NMODEBlock(nn.Module):
         Raises:
             ValueError: y0 is given to the solver "flow_map".
         """
-        if self.solver == "flow_map" and y0 is None and _has_kernel(x):
+        if self.solver == "flow_map" and y0 is None and has_kernel(x):
             from .flow_map_kernel import nmode_read_out
 
-            dense = x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
-            return nmode_read_out(x if dense else x.contiguous(), self.w, self.b, self.table, self.readout)
+            return nmode_read_out(x if is_dense(x) else x.contiguous(), self.w, self.b, self.table, self.readout)
         with _full_precision(x.device):
             wide = _at_least_single(x)
             w, b = (p.to(wide.dtype).view(1, -1, 1, 1) for p in (self.w, self.b))
@@ -165,16 +163,6 @@ def nmode_kwargs(cfg: Any, place: str) -> dict[str, Any] | None:
     for name in node.PLACES:
         require_choice("MODEL.NMODE.PLACES", name, PLACES)
     return None if node.KIND == "none" or place not in node.PLACES else arguments(NMODEBlock, node)
-
-
-def _has_kernel(x: Tensor) -> bool:
-    # A compiler makes one kernel of the operators, and an export needs them.
-    return x.is_cuda and x.dtype != torch.float64 and _has_triton() and not torch.compiler.is_compiling()
-
-
-@lru_cache(maxsize=1)
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
 
 
 def _in_memory_order(cells: Tensor, table: Tensor) -> Tensor:
