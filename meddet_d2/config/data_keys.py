@@ -42,6 +42,15 @@ def add_data(cfg: CN) -> None:
 
     # Greatest random change of brightness and contrast in training: 0.1 means factors in [0.9, 1.1].
     cfg.INPUT.INTENSITY_JITTER = 0.0
+    # How a landmark network's training images are turned, scaled and shifted (data/affine.py); all 0: not at all.
+    cfg.INPUT.LANDMARK = CN()
+    # Greatest angle in degrees, either way: patients do not lie straight.
+    cfg.INPUT.LANDMARK.ROTATION = 15.0
+    # Greatest change of the scale: 0.2 means factors in [0.8, 1.2], children and large fields of view.
+    cfg.INPUT.LANDMARK.SCALE = 0.2
+    # Greatest shift in each direction, as a part of the image's longer side.
+    cfg.INPUT.LANDMARK.SHIFT = 0.05
+
     # Scanner artefacts in training (data/mri_noise.py; the extra "noise"). Off by default: its user decides what a
     # network has to withstand, and a network trained on one artefact says nothing about the others.
     cfg.INPUT.MRI_NOISE = CN()

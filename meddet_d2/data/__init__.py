@@ -10,12 +10,16 @@ else:
 
     from ..config import add_meddet_config
     from .builtin import register_datasets
+    from .landmark_mapper import LandmarkMapper
     from .mapper import MedDetDatasetMapper
+    from .mapper_choice import MAPPER_REGISTRY, mapper_for
     from .mri_noise import MRINoiseTransform, RandomMRINoise
     from .registration import cdh_layout, load_cdh_layout, load_data_set, register_cdh_layout, register_data_set
     from .training_stream import build_train_loader
 
     __all__ = [
+        "MAPPER_REGISTRY",
+        "LandmarkMapper",
         "MRINoiseTransform",
         "MedDetDatasetMapper",
         "RandomMRINoise",
@@ -23,6 +27,7 @@ else:
         "cdh_layout",
         "load_cdh_layout",
         "load_data_set",
+        "mapper_for",
         "read_image",
         "register_cdh_layout",
         "register_data_set",

@@ -10,6 +10,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
+from detectron2.structures import Instances
 
 from ..formats import read_image
 from .by_table import ByTable
@@ -23,6 +24,9 @@ class MedDetDatasetMapper:
     which name the file, and in what it leaves out (masks, keypoints, proposals). Images without boxes are kept. All
     randomness comes from Python's, numpy's and torch's global generators, which the loader seeds for each image.
     """
+
+    # The `Task.result` of the networks that it serves in training; without `instances` it serves all.
+    RESULT = "boxes"
 
     @configurable
     def __init__(self, *, is_train: bool, augmentations: list[T.Augmentation | T.Transform], image_format: str) -> None:
@@ -92,10 +96,21 @@ class MedDetDatasetMapper:
         planes = np.require(image if image.ndim == 2 else image.transpose(2, 0, 1), requirements=("C", "W"))
         # Of a grey image the three channels are one in memory, until a batch is made of it.
         dataset_dict["image"] = torch.from_numpy(planes).expand(3, *image.shape[:2])
-        annotations = dataset_dict.pop("annotations", [])
         if self.is_train:
-            dataset_dict["instances"] = _to_instances(annotations, transforms, image.shape[:2])
+            dataset_dict["instances"] = self.to_instances(dataset_dict, transforms, image.shape[:2])
+        dataset_dict.pop("annotations", None)
         return dataset_dict
+
+    def to_instances(self, record: dict, transforms: T.TransformList, image_shape: tuple[int, int]) -> Instances:
+        """What is annotated in an image, after ``transforms``, which made it (H, W); ``record`` may be changed."""
+        boxes = [
+            # A mask would be transformed as well, and its failure reported; nothing here uses it.
+            {key: value for key, value in annotation.items() if key not in ("segmentation", "keypoints")}
+            for annotation in record.get("annotations", [])
+            if annotation.get("iscrowd", 0) == 0
+        ]
+        boxes = [utils.transform_instance_annotations(box, transforms, image_shape) for box in boxes]
+        return utils.filter_empty_instances(utils.annotations_to_instances(boxes, image_shape))
 
 
 def one_if_equal(image: np.ndarray) -> np.ndarray:
@@ -118,14 +133,3 @@ def _check_size(dataset_dict: dict, image: np.ndarray) -> None:
             f"{dataset_dict['file_name']}: the file is {width} x {height} pixels, its record says "
             f"{expected[0]} x {expected[1]}; correct the json's width and height and its boxes."
         )
-
-
-def _to_instances(annotations: list[dict], transforms: T.TransformList, image_shape: tuple[int, int]):
-    boxes = [
-        # A mask would be transformed as well, and its failure reported; nothing here uses it.
-        {key: value for key, value in annotation.items() if key not in ("segmentation", "keypoints")}
-        for annotation in annotations
-        if annotation.get("iscrowd", 0) == 0
-    ]
-    boxes = [utils.transform_instance_annotations(box, transforms, image_shape) for box in boxes]
-    return utils.filter_empty_instances(utils.annotations_to_instances(boxes, image_shape))

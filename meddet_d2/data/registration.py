@@ -1,4 +1,4 @@
-"""Data sets by name, in Detectron2's catalogs, and the agreement of their classes with each other and the network."""
+"""Data sets by name, in Detectron2's catalogs, and the agreement of their classes and landmarks with each other."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -13,10 +13,13 @@ from detectron2.structures import BoxMode
 from ..config.class_names import check_count
 from ..drawing import color_of
 from ..layout.data_set import CDH_CLASSES, DataSet, choose_findings, value_text
+from ..layout.landmarks import LandmarkNames
 from ..places import expanded
 
 # What an entry of DATASETS.REGISTER may hold.
 _KEYS = ("name", "json", "images", "patient_key", "findings", "class_from", "class_names", "thing")
+# What a registered data set's metadata says of its json, as far as that is known.
+_FROM_JSON = ("thing_classes", "thing_colors", "keypoint_names", "keypoint_connection_rules", "keypoint_flip_map")
 # By the name of a data set, those that a config has on another side of it: TRAIN, VALIDATION.DATASETS and TEST.
 _OTHER_SIDES: dict[str, list[str]] = {}
 # What results on a data set must never be taken for, by a part of its name.
@@ -45,14 +48,16 @@ def register_data_set(name: str, data_set: DataSet, *, prepare: Callable[[], obj
         ValueError: the json's categories cannot be used, or the name is that of a data set of others.
     """
     names = data_set.names()
+    known = {"thing_classes": list(names), "thing_colors": _colors(len(names))} if names else {}
+    known |= landmark_metadata(data_set.landmark_names())
     if name in DatasetCatalog:
         metadata = MetadataCatalog.get(name)
-        known = metadata.get("data_set")
-        if known is None:
+        if metadata.get("data_set") is None:
             raise ValueError(
                 f"DATASETS.REGISTER: {name} is a data set of Detectron2's or of a program's; rename yours."
             )
-        if known == data_set and metadata.get("thing_classes") == (names and list(names)):
+        described = {key: value for key in _FROM_JSON if (value := metadata.get(key)) is not None}
+        if metadata.data_set == data_set and described == known:
             return
         DatasetCatalog.remove(name)
 
@@ -62,19 +67,19 @@ def register_data_set(name: str, data_set: DataSet, *, prepare: Callable[[], obj
         return load_data_set(name, data_set)
 
     DatasetCatalog.register(name, load)
-    _describe(name, data_set, {"thing_classes": list(names), "thing_colors": _colors(len(names))} if names else {})
+    _describe(name, data_set, known)
 
 
 def load_data_set(name: str, data_set: DataSet) -> list[dict]:
     """Load and check one split.
 
     Args:
-        name: the registered name; its classes and its category ids are set in its metadata.
+        name: the registered name; its classes, category ids and landmarks are set in its metadata.
         data_set: its files and classes.
 
     Returns:
         Detectron2's dicts by rising image id, healthy images (without annotations) included, each with `patient_id`
-        and `spacing` where they are known; annotations keep `level`.
+        and `spacing` where they are known; annotations keep `level` and `landmarks`.
 
     Raises:
         FileNotFoundError, ValueError: as `DataSet.read`; a patient is on another side, too (see `keep_apart`).
@@ -96,13 +101,29 @@ def load_data_set(name: str, data_set: DataSet) -> list[dict]:
             "category_id": numbers[annotation["category_id"]],
             "iscrowd": annotation["iscrowd"],
         }
-        box |= {key: annotation[key] for key in ("level",) if key in annotation}
+        box |= {key: annotation[key] for key in ("level", "landmarks") if key in annotation}
         records[annotation["image_id"]]["annotations"].append(box)
     known = {"thing_classes": names, "thing_colors": _colors(len(names)), "thing_dataset_id_to_contiguous_id": numbers}
+    known |= landmark_metadata(data_set.landmark_names())
     metadata = MetadataCatalog.get(name)
     if any(metadata.get(key) != value for key, value in known.items()):
         _describe(name, data_set, known)
     return list(records.values())
+
+
+def landmark_metadata(landmarks: LandmarkNames | None) -> dict[str, Any]:
+    """Landmarks under Detectron2's keys of key points; {} of None.
+
+    Returns:
+        "keypoint_names", a tuple; "keypoint_connection_rules", a list of (name, name, colour), which is RGB from 0 to
+        255; and, unless nobody has said what a mirror exchanges, "keypoint_flip_map", a list of pairs of names.
+    """
+    if landmarks is None:
+        return {}
+    colors = _colors(len(landmarks.skeleton))
+    rules = [(*pair, color) for pair, color in zip(landmarks.skeleton, colors, strict=True)]
+    known: dict[str, Any] = {"keypoint_names": landmarks.names, "keypoint_connection_rules": rules}
+    return known if landmarks.flip_pairs is None else {**known, "keypoint_flip_map": list(landmarks.flip_pairs)}
 
 
 def _describe(name: str, data_set: DataSet, known: Mapping[str, Any]) -> None:
@@ -216,6 +237,28 @@ def check_classes(cfg: CfgNode) -> None:
                 )
         check_count(cfg, names, f"{first} has")
         choose_findings(names, cfg.TEST.FINDINGS, ())
+
+
+def check_landmarks(cfg: CfgNode) -> None:
+    """Check that the data sets that a config names, as far as they are known, have the same landmarks.
+
+    Raises:
+        ValueError: two differ; one line with the first difference.
+    """
+    named = [name for name in chain(*_named(cfg)) if name in DatasetCatalog]
+    known = [(name, of) for name in named if (of := landmarks_of(name)) is not None]
+    for name, landmarks in known[1:]:
+        if difference := known[0][1].difference(landmarks):
+            raise ValueError(
+                f"The landmarks of {known[0][0]} and {name} differ: {difference}; give both jsons the same keypoints, "
+                "in one order, or name other data sets."
+            )
+
+
+def landmarks_of(name: str) -> LandmarkNames | None:
+    """The landmarks of a registered data set; None where it has none, or its json is not here."""
+    data_set = MetadataCatalog.get(name).get("data_set")
+    return None if data_set is None else data_set.landmark_names()
 
 
 def data_note(dataset_name: str, data_set: DataSet | None = None) -> str:

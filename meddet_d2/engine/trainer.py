@@ -15,7 +15,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 from meddet_d2.config.class_names import class_names
-from meddet_d2.data import MedDetDatasetMapper, build_train_loader
+from meddet_d2.data import MedDetDatasetMapper, build_train_loader, mapper_for
 from meddet_d2.data.workers import loader_workers
 from meddet_d2.distillation import DistillationModel, TeacherBank, TeacherRecord, build_distiller, task_for
 from meddet_d2.distillation.teacher_configs import changed
@@ -172,7 +172,8 @@ class MedDetTrainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode):
-        loader = build_train_loader(cfg, MedDetDatasetMapper(cfg, is_train=True))
+        mapper = mapper_for(task_for(cfg.MODEL.META_ARCHITECTURE).result)
+        loader = build_train_loader(cfg, mapper(cfg, is_train=True))
         records = loader.dataset.records  # type: ignore[attr-defined]
         check_same(
             "images of DATASETS.TRAIN", [f"{x['image_id']}, {len(x.get('annotations', ()))} objects" for x in records]

@@ -12,10 +12,10 @@ from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader, detection_utils
 from detectron2.engine import HookBase
 from detectron2.utils import comm
-from meddet_d2.data import MedDetDatasetMapper
+from meddet_d2.data import mapper_for
 from meddet_d2.data.randomness import preserved_randomness
 from meddet_d2.data.workers import loader_workers
-from meddet_d2.distillation import task_of
+from meddet_d2.distillation import task_for, task_of
 from meddet_d2.evaluation.timing import inferring
 
 from .resume import Checkpoints
@@ -165,7 +165,7 @@ def _flat(results: dict) -> dict[str, float]:
 
 def build_loss_loader(cfg: CfgNode, names: Sequence[str]) -> DataLoader:
     """Each image of the data sets once, as in an evaluation, with its annotation; this process's share of them."""
-    mapper = MedDetDatasetMapper(
+    mapper = mapper_for(task_for(cfg.MODEL.META_ARCHITECTURE).result)(
         is_train=True,
         augmentations=detection_utils.build_augmentation(cfg, False),
         image_format=cfg.INPUT.FORMAT,

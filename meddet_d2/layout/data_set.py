@@ -1,13 +1,16 @@
-"""What a data set is besides its files: its classes, its patients, and which classes are findings."""
+"""What a data set is besides its files: its classes or landmarks, its patients, and which classes are findings."""
 
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from .landmark_checks import landmark_mistakes, names_in
+from .landmarks import LandmarkNames
 from .validate import (
     PATIENT_KEY,
     SPLIT_FILES,
@@ -38,6 +41,7 @@ class DataSet:
             it after dots ("original.Disc bulging"). "" for the categories.
         class_names: with it, the value there, as text, and the class's name; classes in this order.
         thing: what a box is around, in one word.
+        landmarks: those that its category must have as "keypoints"; the json's, if it has any, if None.
     """
 
     json_file: Path
@@ -48,6 +52,7 @@ class DataSet:
     class_from: str = ""
     class_names: tuple[tuple[str, str], ...] = ()
     thing: str = "object"
+    landmarks: LandmarkNames | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError for a rule that makes no classes; one line."""
@@ -70,10 +75,24 @@ class DataSet:
             return tuple(dict.fromkeys(name for _, name in self.class_names))
         if self.classes:
             return self.classes
+        categories = self._categories()
+        return None if categories is None else tuple(category["name"] for category in categories)
+
+    def landmark_names(self) -> LandmarkNames | None:
+        """Its landmarks; None for a data set of boxes, and where they stand in the json and that is not there.
+
+        Raises:
+            ValueError: the json's categories cannot be used.
+        """
+        if self.landmarks is not None or self.classes or self.class_names:
+            return self.landmarks
+        return names_in(self._categories() or ())
+
+    def _categories(self) -> tuple[dict, ...] | None:
         if not self.json_file.is_file():
             return None
         stat = self.json_file.stat()
-        return _names_in(self.json_file, stat.st_mtime_ns, stat.st_size)
+        return _categories_in(self.json_file, stat.st_mtime_ns, stat.st_size)
 
     def read(self, apart_from: Iterable["DataSet"] = ()) -> dict[str, Any]:
         """The json, checked, with its images, and with the splits in its folder.
@@ -89,13 +108,16 @@ class DataSet:
             FileNotFoundError, ValueError: as in layout/validate.py, one line each; or annotations without a class.
         """
         content = read_json(self.json_file)
-        for mistake in find_mistakes(content, self.images, classes=self.classes, patient_key=self.patient_key):
+        mistakes = find_mistakes(content, self.images, classes=self.classes, patient_key=self.patient_key)
+        for mistake in chain(mistakes, landmark_mistakes(content, self.landmarks)):
             raise mistake.error(self.json_file)
         beside = [self.json_file.with_name(name) for name in SPLIT_FILES if self.json_file.name in SPLIT_FILES]
         others = {path: replace(self, json_file=path) for path in beside} | {one.json_file: one for one in apart_from}
         for path, other in others.items():
             if path != self.json_file and path.is_file():
-                self._check_apart(content["images"], other)
+                there = read_json(path)
+                self._check_names(content, other, there)
+                self._check_apart(content["images"], other, there["images"])
         for image in content["images"]:
             patient = image.get(self.patient_key)
             image.pop(PATIENT_KEY, None)
@@ -106,7 +128,18 @@ class DataSet:
             self._reclassify(content)
         return content
 
-    def _check_apart(self, images: list[dict], other: "DataSet") -> None:
+    def _check_names(self, content: dict[str, Any], other: "DataSet", there: dict[str, Any]) -> None:
+        """Refuse landmarks of other names: a network that was trained on one would be judged on others.
+
+        Raises:
+            ValueError: the first difference is named.
+        """
+        here, others = names_in(content["categories"]), names_in(there["categories"])
+        if here is not None and others is not None and (difference := here.difference(others)):
+            text = f"{difference} ({other.json_file}); give all splits the same keypoints, in one order."
+            raise ValueError(f"{self.json_file}: {text}")
+
+    def _check_apart(self, images: list[dict], other: "DataSet", others: list[dict]) -> None:
         """Refuse what is in both: slices of one patient look alike, and make every test figure too good.
 
         Where one of the two names no patients, no image file may be in both; more cannot be checked.
@@ -124,7 +157,7 @@ class DataSet:
 
         here = {owner(image, self): str(image[key]) for image in images}
         there = set()
-        for image in read_json(other.json_file)["images"]:
+        for image in others:
             if (identity := owner(image, other)) is None:
                 raise no_patient(image, other_key).error(other.json_file)
             there.add(identity)
@@ -203,9 +236,9 @@ def choose_findings(classes: Sequence[str], chosen: Sequence[str], declared: Seq
 
 
 @lru_cache(maxsize=64)
-def _names_in(json_file: Path, changed: int, size: int) -> tuple[str, ...]:
-    """The categories' names in a json; read again when the file has changed."""
+def _categories_in(json_file: Path, changed: int, size: int) -> tuple[dict, ...]:
+    """A json's categories by rising id; read again when the file has changed."""
     categories = read_json(json_file)["categories"]
     for mistake in category_mistakes(categories):
         raise mistake.error(json_file)
-    return tuple(category["name"] for category in sorted(categories, key=lambda category: category["id"]))
+    return tuple(sorted(categories, key=lambda category: category["id"]))

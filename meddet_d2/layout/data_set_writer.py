@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from .landmarks import LandmarkNames, Point, hull
+
 
 @dataclass(frozen=True)
 class Box:
@@ -21,12 +23,19 @@ class Box:
         box: (x, y, width, height) in pixels, inside the image.
         level: "C5/6", or None.
         original: what the source says of it besides its class.
+        landmarks: the points of an image of landmarks, whose hull the box is (see `landmark_box`); else empty.
     """
 
     category: int
     box: tuple[float, float, float, float]
     level: str | None
     original: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    landmarks: tuple[Point, ...] = ()
+
+
+def landmark_box(points: Sequence[Point]) -> Box:
+    """The one object of an image of landmarks, of which at least one is labelled."""
+    return Box(1, hull(points), None, landmarks=tuple(points))
 
 
 @dataclass(frozen=True)
@@ -55,13 +64,13 @@ class Record:
 
 
 def coco_content(
-    records: Iterable[Record], classes: Sequence[str], info: Mapping[str, Any], *, digits: int = 4
+    records: Iterable[Record], classes: Sequence[str] | LandmarkNames, info: Mapping[str, Any], *, digits: int = 4
 ) -> dict[str, Any]:
     """The json of one split; ids count from 1.
 
     Args:
         records: its images, in this order.
-        classes: the categories' names, in the order of their ids.
+        classes: the categories' names, in the order of their ids; or a landmark set's landmarks.
         info: what describes the data set.
         digits: decimals of areas.
     """
@@ -84,8 +93,12 @@ def coco_content(
                 "iscrowd": 0,
             }
             annotation |= {} if box.level is None else {"level": box.level}
+            annotation |= {"landmarks": [value for point in box.landmarks for value in point]} if box.landmarks else {}
             annotations.append(annotation | ({"original": dict(box.original)} if box.original else {}))
-    categories = [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]
+    if isinstance(classes, LandmarkNames):
+        categories = [classes.category()]
+    else:
+        categories = [{"id": number, "name": name} for number, name in enumerate(classes, start=1)]
     contents = {"images": images, "annotations": annotations, "categories": categories}
     return {"info": dict(info), "licenses": [], **contents}
 

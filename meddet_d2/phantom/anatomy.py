@@ -51,6 +51,10 @@ class Disc:
         d = -0.5 * self.width + (0.5 * self.width + 0.001) * u
         return np.stack([self.position + 0.5 * self.thickness * v * (1.0 - 0.12 * u**2), d], axis=1)
 
+    def centre(self) -> np.ndarray:
+        """(1, 2) in (s, d): the middle of :meth:`body_outline`, and its centroid. A protrusion does not move it."""
+        return np.array([[self.position, -0.5 * self.width]])
+
     def lobe_outline(self) -> np.ndarray:
         """The part that reaches backward: a closed polygon (N, 2) in (s, d) whose greatest d is `depth`."""
         angle = np.linspace(-0.5 * np.pi, 0.5 * np.pi, 25)
@@ -61,6 +65,44 @@ class Disc:
     def outline(self) -> np.ndarray:
         """All points of both parts (N, 2) in (s, d), to measure the disc's extent."""
         return np.concatenate([self.body_outline(), self.lobe_outline()])
+
+
+@dataclass(frozen=True)
+class Body:
+    """One vertebral body: a block with rounded corners, a waist, and ends that are a little hollow.
+
+    Attributes:
+        top, bottom: s of its ends.
+        width: its extent along d, from the front to the back.
+    """
+
+    top: float
+    bottom: float
+    width: float
+
+    def outline(self, inset: float = 0.0) -> np.ndarray:
+        """A closed polygon (N, 2) in (s, d); `inset` leaves that much of the rim out."""
+        u, v = superellipse(6.0).T
+        return self._at(u, v, inset)
+
+    def corners(self) -> np.ndarray:
+        """Top front, top back, bottom front and bottom back: (4, 2) in (s, d), the middles of the rounded corners.
+
+        They are vertices of :meth:`outline`, where |u| = |v| on the superellipse.
+        """
+        u, v = np.array([[-1.0, 1.0, -1.0, 1.0], [-1.0, -1.0, 1.0, 1.0]]) * 0.5 ** (1.0 / 6.0)
+        return self._at(u, v)
+
+    def centre(self) -> np.ndarray:
+        """(1, 2) in (s, d); also the outline's centroid, since it is symmetric about it in both directions."""
+        return np.array([[0.5 * (self.top + self.bottom), -0.5 * self.width]])
+
+    def _at(self, u: np.ndarray, v: np.ndarray, inset: float = 0.0) -> np.ndarray:
+        middle, half = 0.5 * (self.top + self.bottom), 0.5 * (self.bottom - self.top)
+        waist = 1.0 - 0.07 * (1.0 - v**2)
+        hollow = 1.0 - 0.07 * (1.0 - u**2)
+        d = -0.5 * self.width + (0.5 * self.width + 0.001 - inset) * u * waist
+        return np.stack([middle + (half - 0.6 * inset) * v * hollow, d], axis=1)
 
 
 class Spine:
@@ -106,6 +148,13 @@ class Neck:
     discs: tuple[Disc, ...]
     tissue: dict[str, float]
     shape: dict[str, float]
+
+    def bodies(self) -> list[Body]:
+        """C2 (without its dens), C3 and so on: the bodies above the discs."""
+        tops = [-0.83 * self.shape["spacing"], *(disc.position + 0.5 * disc.thickness for disc in self.discs[:-1])]
+        bottoms = [disc.position - 0.5 * disc.thickness for disc in self.discs]
+        width = self.shape["body_width"]
+        return [Body(top, bottom, width) for top, bottom in zip(tops, bottoms, strict=True)]
 
 
 @lru_cache

@@ -5,7 +5,7 @@ Signals are relative to the brightest fluid; (s, d) are spine coordinates in fra
 
 import numpy as np
 
-from .anatomy import Neck, superellipse
+from .anatomy import Neck
 from .canvas import Canvas, band, ellipse, moved, rounded
 
 
@@ -184,27 +184,20 @@ def _paint_vertebrae(canvas: Canvas, neck: Neck, rng: np.random.Generator) -> No
     width, marrow = shape["body_width"], tissue["marrow"]
     s = np.linspace(-0.9 * shape["spacing"], 1.0, 60)
     canvas.fill(band(s, -width - 0.0045, shape["canal_front"]), tissue["ligament"])
-    discs = neck.discs
-    tops = [-0.83 * shape["spacing"]] + [disc.position + 0.5 * disc.thickness for disc in discs[:-1]]
-    bottoms = [disc.position - 0.5 * disc.thickness for disc in discs]
-    for index, (top, bottom) in enumerate(zip(tops, bottoms, strict=True)):
+    for index, body in enumerate(neck.bodies()):
         signal = marrow * rng.uniform(0.92, 1.08)
         if index == 0:
             # The dens stands on the body of C2; dark ligament and fat around its tip.
-            tip = -1.52 * shape["spacing"]
+            top, tip = body.top, -1.52 * shape["spacing"]
             canvas.fill(ellipse(0.5 * (tip + top), -0.027, 0.5 * (top - tip) + 0.030, 0.0235, 2.6), 0.05)
             canvas.fill(ellipse(0.5 * (tip + top), -0.027, 0.5 * (top - tip) + 0.024, 0.0185, 2.6), signal, 0.14)
             canvas.fill(ellipse(-1.12 * shape["spacing"], -0.066, 0.020, 0.012, 2.3), 0.05)
             canvas.fill(ellipse(-1.12 * shape["spacing"], -0.066, 0.014, 0.0075, 2.3), signal, 0.14)
-        middle, half = 0.5 * (top + bottom), 0.5 * (bottom - top)
-        u, v = superellipse(6.0).T
-        waist = 1.0 - 0.07 * (1.0 - v**2)
-        hollow = 1.0 - 0.07 * (1.0 - u**2)
         for inset, value, texture in ((0.0, 0.04, 0.0), (0.0034, signal, 0.15)):
-            d = -0.5 * width + (0.5 * width + 0.001 - inset) * u * waist
-            canvas.fill(np.stack([middle + (half - 0.6 * inset) * v * hollow, d], axis=1), value, texture)
+            canvas.fill(body.outline(inset), value, texture)
         # The basivertebral vein enters each body from behind.
         if index:
+            middle = 0.5 * (body.top + body.bottom)
             vein = np.array([[middle, -0.001], [middle, -0.012]])
             canvas.line(vein, 0.0035, min(1.0, 1.45 * signal))
 

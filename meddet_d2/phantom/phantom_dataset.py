@@ -8,7 +8,9 @@ nobody. A data set is a pure function of its parameters, whose hash names its fo
 import hashlib
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -90,6 +92,11 @@ class PhantomParams:
                 values[key] = float(value)
         return cls(**values)
 
+    @property
+    def patients(self) -> dict[str, int]:
+        """How many patients each split has."""
+        return {"train": self.train_patients, "test": self.test_patients}
+
     def digest(self) -> str:
         """Ten hexadecimal digits that name these parameters and the generator's version."""
         text = json.dumps([GENERATOR_VERSION, asdict(self)], sort_keys=True)
@@ -126,18 +133,28 @@ def make_patient(params: PhantomParams, split: str, number: int) -> list[Slice]:
         split: "train" or "test".
         number: 0, 1, ... within the split.
     """
-    rng = np.random.default_rng([params.seed, SPLITS.index(split), number])
-    depths = params.healthy_depth, params.protrusion_depth
-    neck = draw_neck(rng, params.protrusion_rate, depths)
-    necks = [neck, *(neighbouring_slice(neck, rng, depths) for _ in range(SLICES_PER_PATIENT - 1))]
+    necks, rng = draw_patient(params, split, number)
     return [_make_slice(params, neck, rng) for neck in necks]
 
 
-def _make_slice(params: PhantomParams, neck: Neck, rng: np.random.Generator) -> Slice:
+def draw_patient(params: PhantomParams, split: str, number: int) -> tuple[list[Neck], np.random.Generator]:
+    """The anatomy of a patient's slices, and the source of randomness to paint them with; as for `make_patient`."""
+    rng = np.random.default_rng([params.seed, SPLITS.index(split), number])
+    depths = params.healthy_depth, params.protrusion_depth
+    neck = draw_neck(rng, params.protrusion_rate, depths)
+    return [neck, *(neighbouring_slice(neck, rng, depths) for _ in range(SLICES_PER_PATIENT - 1))], rng
+
+
+def new_canvas(params: PhantomParams, neck: Neck) -> Canvas:
+    """The map from a neck to the pixels of its image, and what it is painted on."""
     # Gliding from the middle of the field of view, so that no ZOOM shows much beyond its border.
     reach = min(max(params.zoom - 1.0, 0.0) / 0.2, 1.0)
     x, y = (0.5 + reach * (middle - 0.5) for middle in ZOOMED_CENTRE)
-    canvas = Canvas(params.size, params.zoom, (x, y), neck.spine)
+    return Canvas(params.size, params.zoom, (x, y), neck.spine)
+
+
+def _make_slice(params: PhantomParams, neck: Neck, rng: np.random.Generator) -> Slice:
+    canvas = new_canvas(params, neck)
     paint_neck(canvas, neck, rng)
     annotated = [disc for disc in neck.discs if disc.level]
     boxes = [(disc, box) for disc in annotated if (box := disc_box(canvas, neck, disc, params.size))]
@@ -159,6 +176,12 @@ def disc_box(canvas: Canvas, neck: Neck, disc: Disc, size: int) -> tuple[float, 
     return left, top, width, height
 
 
+def names_of(split: str, number: int, index: int) -> tuple[str, str]:
+    """The id of a patient, numbered from 0, and the file of one of his slices, numbered from 1."""
+    patient = f"{split}-{number + 1:04d}"
+    return patient, f"{patient}_{index}.png"
+
+
 def generate(params: PhantomParams, root: str | Path) -> Path:
     """Make the data set if it is not there yet.
 
@@ -175,13 +198,21 @@ def generate(params: PhantomParams, root: str | Path) -> Path:
     Raises:
         OSError: the root cannot be written.
     """
-    folder = params.folder(root)
+    return write_once(params.folder(root), partial(_write, params))
+
+
+def write_once(folder: Path, write: Callable[[Path], None]) -> Path:
+    """Let ``write`` fill a folder if it is not there yet; returns the folder.
+
+    Raises:
+        OSError: it cannot be written; one line.
+    """
     if folder.is_dir():
         return folder
     try:
         with new_folder(folder, replace=False) as working:
             logger.info("Generating the phantom data set in %s; this happens once.", folder)
-            _write(params, working)
+            write(working)
     except OSError as error:
         raise OSError(
             f"{folder.parent}: the phantom data set cannot be written there ({error.strerror or error}); "
@@ -191,16 +222,14 @@ def generate(params: PhantomParams, root: str | Path) -> Path:
 
 
 def _write(params: PhantomParams, folder: Path) -> None:
-    counts = {"train": params.train_patients, "test": params.test_patients}
     spacing = round(FIELD_OF_VIEW_MM / (params.size * params.zoom), 4)
     info = {"phantom": True, "generator_version": GENERATOR_VERSION, "parameters": asdict(params)}
-    with tqdm(total=sum(counts.values()) * SLICES_PER_PATIENT, desc="phantom", unit="image") as progress:
+    with tqdm(total=sum(params.patients.values()) * SLICES_PER_PATIENT, desc="phantom", unit="image") as progress:
         for split in SPLITS:
             records = []
-            for number in range(counts[split]):
-                patient = f"{split}-{number + 1:04d}"
+            for number in range(params.patients[split]):
                 for index, made in enumerate(make_patient(params, split, number), start=1):
-                    name = f"{patient}_{index}.png"
+                    patient, name = names_of(split, number, index)
                     boxes = tuple(Box(1 if disc.protrudes else 2, box, disc.level) for disc, box in made.boxes)
                     records.append(Record(name, (params.size, params.size), patient, (spacing, spacing), boxes))
                     if not cv2.imwrite(str(folder / "images" / name), made.image):

@@ -15,6 +15,7 @@ NAMES = {
         "spider_bulging": ("train", "val"),
         "spider_pfirrmann": ("train", "val"),
         "cdh_phantom": ("train", "test"),
+        "cdh_phantom_landmarks": ("train", "test"),
     }.items()
     for split in splits
 }
@@ -46,6 +47,22 @@ def test_the_phantom_is_made_on_first_use_and_stays(cfg, tmp_path):
     assert records[0]["height"] == 64 and records[0]["patient_id"] == "test-0001"
     assert all(record["file_name"].startswith(str(tmp_path)) for record in records)
     assert {annotation["category_id"] for record in records for annotation in record["annotations"]} <= {0, 1}
+
+
+def test_the_phantom_s_landmarks_are_made_on_first_use_and_share_its_images(cfg, tmp_path):
+    register_datasets(cfg)
+    names = MetadataCatalog.get("cdh_phantom_landmarks_train").keypoint_names
+    assert not list(tmp_path.iterdir()) and len(names) == 29
+    records = DatasetCatalog.get("cdh_phantom_landmarks_test")
+    boxes = DatasetCatalog.get("cdh_phantom_test")
+    assert [one["file_name"] for one in records] == [one["file_name"] for one in boxes]
+    for record in records:
+        (annotation,) = record["annotations"]
+        assert annotation["category_id"] == 0 and len(annotation["landmarks"]) == 87
+        assert record["spacing"] == [pytest.approx(230 / 64, abs=1e-6)] * 2 and record["patient_id"] == "test-0001"
+    metadata = MetadataCatalog.get("cdh_phantom_landmarks_test")
+    assert metadata.keypoint_names == names and metadata.keypoint_flip_map == []
+    assert all(one in names and other in names for one, other, _ in metadata.keypoint_connection_rules)
 
 
 def graded(folder, grades):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from class_sets import FIVE_NAMES, write_coco
+from landmark_sets import NAMES, LandmarkSet
 
 import meddet_d2
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -217,3 +218,51 @@ def test_one_json_on_both_sides_is_named(sets, tmp_path, caplog):
     )
     assert "own_test of DATASETS.TEST is what DATASETS.TRAIN trains on" in caplog.text
     assert DatasetCatalog.get("own_test")
+
+
+def marks(folder, name: str = "marks") -> str:
+    return repr(tuple(f"{name}_{split}={folder}/{split}.json" for split in ("train", "test")))
+
+
+def test_a_landmark_set_keeps_points_spacing_and_patients(sets, tmp_path):
+    made = LandmarkSet(tmp_path / "set", flip_pairs=[["left horn", "right horn"]])
+    options = ["DATASETS.TRAIN", ("marks_train",), "DATASETS.TEST", ("marks_test",)]
+    cfg = config(tmp_path, "DATASETS.REGISTER", marks(made.folder), *options)
+    register_datasets(cfg)
+    # Known before a record is read: a network is built from it.
+    metadata = MetadataCatalog.get("marks_test")
+    assert metadata.keypoint_names == tuple(NAMES)
+    assert metadata.keypoint_flip_map == [("left horn", "right horn")]
+    ((one, other, color),) = metadata.keypoint_connection_rules
+    assert (one, other) == ("front", "back") and all(0 <= value <= 255 for value in color)
+    record = DatasetCatalog.get("marks_train")[2]
+    assert record["spacing"] == [0.5, 0.4] and record["patient_id"] == "p2"
+    (annotation,) = record["annotations"]
+    assert annotation["landmarks"] == [13.5, 20.25, 2, 60, 30, 2, 30, 12, 1, 35, 50, 2]
+    assert annotation["category_id"] == 0 and MetadataCatalog.get("marks_train").thing_classes == ["beetle"]
+    # Without flip_pairs nobody has said it, which is something else than that there are none.
+    for name in ("train", "test"):
+        made.change(lambda content: content["categories"][0].pop("flip_pairs"), name)
+    register_datasets(cfg)
+    assert MetadataCatalog.get("marks_train").get("keypoint_flip_map") is None
+    DatasetCatalog.get("marks_train")
+    assert MetadataCatalog.get("marks_train").get("keypoint_flip_map") is None
+
+
+def test_data_sets_of_one_config_have_the_same_landmarks(sets, tmp_path):
+    one = LandmarkSet(tmp_path / "one")
+    other = LandmarkSet(tmp_path / "other", keypoints=["front", "back", "right horn", "left horn"])
+    register = marks(one.folder)[:-1] + ", " + marks(other.folder, "others")[1:]
+    options = ["DATASETS.TRAIN", ("marks_train",), "DATASETS.TEST", ("others_test",)]
+    with pytest.raises(ValueError, match=r"marks_train and others_test differ: landmark 3 is 'left horn'") as caught:
+        register_datasets(config(tmp_path, "DATASETS.REGISTER", register, *options))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_landmark_without_annotation_stops_the_loading_by_name(sets, tmp_path):
+    made = LandmarkSet(tmp_path / "set")
+    options = ["DATASETS.TRAIN", ("marks_train",), "DATASETS.TEST", ("marks_test",)]
+    register_datasets(config(tmp_path, "DATASETS.REGISTER", marks(made.folder), *options))
+    made.change(lambda content: content["annotations"].pop())
+    with pytest.raises(ValueError, match=r"image 4\.png has no annotations"):
+        DatasetCatalog.get("marks_train")
