@@ -20,7 +20,7 @@ FAINT = "#8a929c"
 SIZE = (5.4, 4.0)
 # Above the axes, where it hides no curve.
 LEGEND: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": 2, "borderaxespad": 0.2}
-_LOOK: dict[Any, Any] = {
+LOOK: dict[Any, Any] = {
     "font.size": 10,
     "axes.edgecolor": "#5b636d",
     "axes.spines.top": False,
@@ -31,7 +31,7 @@ _LOOK: dict[Any, Any] = {
 }
 
 
-@matplotlib.rc_context(_LOOK)
+@matplotlib.rc_context(LOOK)
 def precision_recall_plot(curves: Sequence[PrecisionRecall], names: Sequence[str], threshold: float) -> Markup:
     """Precision against recall of each class that has a curve; a dot marks the operating point."""
     figure, axes = _axes(
@@ -41,7 +41,7 @@ def precision_recall_plot(curves: Sequence[PrecisionRecall], names: Sequence[str
     return _drawn(figure, axes, dict(zip(names, lines, strict=True)), threshold)
 
 
-@matplotlib.rc_context(_LOOK)
+@matplotlib.rc_context(LOOK)
 def froc_plot(curves: Mapping[str, Froc], bands: Mapping[str, Mapping], threshold: float) -> Markup:
     """Sensitivity against false boxes per image, with the intervals' band."""
     figure, axes = _axes("False boxes per image (healthy images counted)", "Sensitivity")
@@ -63,7 +63,7 @@ def froc_plot(curves: Mapping[str, Froc], bands: Mapping[str, Mapping], threshol
     return plot(figure)
 
 
-@matplotlib.rc_context(_LOOK)
+@matplotlib.rc_context(LOOK)
 def roc_plot(rocs: Mapping[str, Sequence[Mapping]], finding: str, threshold: float) -> Markup:
     """ROC curves of patients and of images, as the record has them; those that are not defined are left out."""
     figure, axes = _axes(f"Without {finding}, yet flagged (1 − specificity)", f"With {finding}, flagged (sensitivity)")
@@ -76,7 +76,7 @@ def roc_plot(rocs: Mapping[str, Sequence[Mapping]], finding: str, threshold: flo
     return _drawn(figure, axes, lines, threshold)
 
 
-@matplotlib.rc_context(_LOOK)
+@matplotlib.rc_context(LOOK)
 def calibration_plot(bins: Sequence[Mapping]) -> Markup:
     """The reliability diagram above, how many detections stand behind each point below."""
     figure = Figure(figsize=SIZE)

@@ -21,6 +21,7 @@ from ..evaluators import EVALUATOR_REGISTRY
 from . import landmark_metrics
 from .landmark_pictures import draw_test_landmarks
 from .landmark_predictions import RESULTS, predicted_points
+from .landmark_reading import landmark_counts
 from .landmark_truth import LandmarkTruth, truth_of_records
 from .radial_errors import at_wrong_level, radial_errors
 
@@ -128,7 +129,15 @@ class LandmarkEvaluator(DatasetEvaluator):
         }
 
     def _log_table(self, truth: LandmarkTruth, errors: np.ndarray, figures: dict[str, dict[str, float]]) -> None:
-        shown = ("MRE", "SD", "median", *landmark_metrics.RADII, *landmark_metrics.OUTLIERS, "wrong_level", "missing")
+        shown = (
+            "MRE",
+            "SD",
+            "median",
+            *landmark_metrics.RADII,
+            *landmark_metrics.OUTLIERS,
+            "wrong_level",
+            "missing_rate",
+        )
         counts = [landmark_counts(errors[:, index])["counted"] for index in range(len(truth.names))]
         rows = [
             [name, count, *(values[metric] for metric in shown)]
@@ -154,15 +163,6 @@ def truth_of_data_set(dataset_name: str) -> LandmarkTruth:
             f"{dataset_name} has no keypoint_names in its metadata; register it with its landmarks' names."
         )
     return truth_of_records(records, names)
-
-
-def landmark_counts(errors: np.ndarray) -> dict[str, int]:
-    """How many landmarks are counted (labelled), left out (not labelled), and missing (labelled, not predicted)."""
-    return {
-        "counted": int((~np.isnan(errors)).sum()),
-        "left_out": int(np.isnan(errors).sum()),
-        "missing": int(np.isinf(errors).sum()),
-    }
 
 
 def _check_sizes(results: Sequence[dict[str, Any]], truth: LandmarkTruth) -> None:

@@ -15,7 +15,7 @@ OUTLIERS = {"above4": 4.0, "above10": 10.0}
 # Rounding may not decide about an error of exactly a radius.
 TOLERANCE = 1e-9
 # Of these the better is smaller; of the others, the SDRs, it is larger.
-SMALLER_IS_BETTER = ("MRE", "MRE_found", "SD", "median", *OUTLIERS, "wrong_level", "IPE", "IPE_SD", "missing")
+SMALLER_IS_BETTER = ("MRE", "MRE_found", "SD", "median", *OUTLIERS, "wrong_level", "IPE", "IPE_SD", "missing_rate")
 
 
 def pool_metrics(errors: np.ndarray, wrong: np.ndarray) -> dict[str, float]:
@@ -28,7 +28,7 @@ def pool_metrics(errors: np.ndarray, wrong: np.ndarray) -> dict[str, float]:
     Returns:
         "MRE", "SD" (of the same pool, divided by its size), "median" and "MRE_found" in the errors' unit. Others are
         percentages in [0, 100]: each of RADII, errors up to and with the radius; each of OUTLIERS, errors above it;
-        "wrong_level", of the predicted; "missing", of the labelled. NaN where a figure is not defined.
+        "wrong_level", of the predicted; "missing_rate", of the labelled. NaN where a figure is not defined.
     """
     labelled = ~np.isnan(errors)
     pool, wrong = errors[labelled], wrong[labelled]
@@ -41,7 +41,7 @@ def pool_metrics(errors: np.ndarray, wrong: np.ndarray) -> dict[str, float]:
         **{name: 100 * _mean(within(pool, radius)) for name, radius in RADII.items()},
         **{name: 100 * _mean(~within(pool, radius)) for name, radius in OUTLIERS.items()},
         "wrong_level": 100 * _mean(wrong[np.isfinite(pool)]),
-        "missing": 100 * _mean(~np.isfinite(pool)),
+        "missing_rate": 100 * _mean(~np.isfinite(pool)),
         "MRE_found": _mean(found),
     }
 

@@ -1,13 +1,13 @@
 """The true landmarks of a test set as arrays, checked."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from meddet_d2.layout.validate import is_finite, patient_of
+from meddet_d2.layout.validate import is_finite, name_mistake, patient_of, read_json
 
 SHOWN = 5
 
@@ -51,12 +51,15 @@ def truth_of_records(records: Sequence[Mapping[str, Any]], names: Sequence[str])
         names: of the landmarks.
 
     Raises:
-        ValueError: one line: a name twice, an image twice, two annotations of an image, landmarks that are not K times
-            x, y and v, a spacing that is not two numbers above 0, or a spacing of some of the images alone.
+        ValueError: one line: a name twice or one that tables cannot show, an image twice, two annotations of an image,
+            landmarks that are not K times x, y and v, a spacing that is not two numbers above 0, or a spacing of some
+            of the images alone.
     """
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice or not names:
+    if not names or len(set(names)) < len(names):
         raise ValueError(f"Landmark names are {list(names)}; give each landmark a name that no other has.")
+    for name in names:
+        if (wrong := name_mistake(name)) is not None:
+            raise ValueError(f"Landmark name {name!r} {wrong}; give it another.")
     ordered = sorted(records, key=lambda record: record["image_id"])
     image_ids = tuple(record["image_id"] for record in ordered)
     if len(set(image_ids)) < len(image_ids):
@@ -95,6 +98,17 @@ def names_of_json(content: Mapping[str, Any]) -> tuple[str, ...]:
     if len(names) != 1 or not isinstance(names[0], list) or not all(isinstance(name, str) for name in names[0]):
         raise ValueError("The json has no landmark names; give its one category the key 'keypoints', a list of names.")
     return tuple(names[0])
+
+
+def holds_landmarks(json_file: Path) -> bool:
+    """Whether a json is of landmarks: its categories have names of key points, and its annotations "landmarks".
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`read_json`.
+    """
+    content = read_json(json_file)
+    named = any(category.get("keypoints") for category in content["categories"])
+    return named and any("landmarks" in annotation for annotation in content["annotations"])
 
 
 def records_of_json(content: Mapping[str, Any]) -> list[dict[str, Any]]:

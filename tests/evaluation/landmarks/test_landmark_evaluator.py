@@ -96,16 +96,17 @@ def test_an_image_without_a_prediction_is_missing(dataset, tmp_path):
     evaluator.process([{"image_id": 4}], [{"instances": outputs_of(POINTS[3:])[0]["instances"][:0]}])
     figures = evaluator.evaluate()["landmarks"]
     assert math.isnan(figures["MRE"]) and figures["MRE_found"] == pytest.approx(0, abs=1e-5)
-    assert (figures["SDR2"], figures["above10"], figures["missing"]) == (75, 25, 25)
+    assert (figures["SDR2"], figures["above10"], figures["missing_rate"]) == (75, 25, 25)
     content = json.loads((tmp_path / "evaluation.json").read_text())
     assert content["metrics"]["MRE"] is None and content["missing"] == 4
+    assert (content["landmarks"]["C2/3"]["missing"], content["landmarks"]["C2/3"]["missing_rate"]) == (1, 25)
 
 
 def test_a_prediction_that_is_not_finite_is_missing(dataset):
     found = shifted()
     found[0, 0, 1] = np.nan
     figures = evaluate(dataset(landmark_json(POINTS)), found)
-    assert math.isnan(figures["MRE"]) and figures["missing"] == pytest.approx(100 / 16)
+    assert math.isnan(figures["MRE"]) and figures["missing_rate"] == pytest.approx(100 / 16)
     assert math.isnan(figures["MRE-C2/3"]) and figures["MRE-C3/4"] == pytest.approx(0, abs=1e-5)
 
 
@@ -130,7 +131,7 @@ def test_all_processes_share_the_images(dataset, monkeypatch):
     assert other.evaluate() == {}
     monkeypatch.setattr(comm, "is_main_process", lambda: True)
     figures = main.evaluate()["landmarks"]
-    assert figures["MRE"] == pytest.approx(2, abs=1e-5) and figures["missing"] == 0
+    assert figures["MRE"] == pytest.approx(2, abs=1e-5) and figures["missing_rate"] == 0
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def test_figures_by_hand():
     assert figures["median"] == pytest.approx(2.75)
     rates = [figures[name] for name in ("SDR2", "SDR2.5", "SDR3", "SDR4", "above4", "above10", "wrong_level")]
     assert rates == pytest.approx([100 * count / 6 for count in (2, 3, 4, 5, 1, 1, 1)])
-    assert figures["missing"] == 0
+    assert figures["missing_rate"] == 0
 
 
 def test_rounding_does_not_decide_about_a_radius():
@@ -38,7 +38,7 @@ def test_rounding_does_not_decide_about_a_radius():
 def test_a_missing_prediction_counts_against():
     figures = of([1, INF, 3, 5], [False, False, False, True])
     assert math.isnan(figures["MRE"]) and math.isnan(figures["SD"])
-    assert figures["MRE_found"] == 3 and figures["median"] == 4 and figures["missing"] == 25
+    assert figures["MRE_found"] == 3 and figures["median"] == 4 and figures["missing_rate"] == 25
     assert figures["SDR4"] == 50 and figures["above4"] == 50 and figures["above10"] == 25
     assert figures["wrong_level"] == pytest.approx(100 / 3)
     assert math.isnan(of([1, INF, INF])["median"])
