@@ -28,10 +28,10 @@ from ..data import register_datasets
 from ..engine import evaluate
 from ..engine.guards import check_config
 from ..evaluation import evaluator_for
-from ..evaluation.landmarks.landmark_truth import holds_landmarks
 from ..files import checksum, refuse_existing
 from ..layout.data_set import DataSet
-from ..layout.validate import PATIENT_KEY
+from ..layout.landmark_checks import has_landmarks
+from ..layout.validate import PATIENT_KEY, read_json
 from ..places import given_path
 from . import evaluate_boxes, evaluate_landmarks
 from .evaluated_run import EvaluatedRun
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
         else:
             name = args.name
             data_set = DataSet(json_file=args.ground_truth, images=args.images, patient_key=args.patient_key)
-            result = "landmarks" if holds_landmarks(data_set.json_file) else "boxes"
+            result = "landmarks" if has_landmarks(read_json(data_set.json_file)) else "boxes"
         if result not in _REPORTS:
             raise ValueError(f"There is no report about {result}; known are {', '.join(_REPORTS)}.")
         kind = _REPORTS[result]

@@ -146,9 +146,9 @@ def test_wrong_options_are_one_line(evaluate, capsys, options, text):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (lambda one: one["images"][1].pop("spacing"), "1 of 8 images have no spacing"),
-        (lambda one: one["annotations"][0]["landmarks"].pop(), "Image 1 has 11 numbers"),
-        (lambda one: one["categories"][0]["keypoints"].append("=cmd"), "begins with one of"),
+        (lambda one: one["images"][1].pop("spacing"), "never mixed"),
+        (lambda one: one["annotations"][0]["landmarks"].pop(), "11 numbers in landmarks"),
+        (lambda one: one["categories"][0]["keypoints"].__setitem__(0, NAMES[1]), "the name of landmark"),
     ],
 )
 def test_a_wrong_set_is_one_line_with_its_file(evaluate, capsys, change, text):

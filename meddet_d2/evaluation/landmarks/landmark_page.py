@@ -14,7 +14,7 @@ from meddet_d2.pages import picture, render
 from ..clinical.clinical_page import FEW, interval, number
 from ..clinical.gallery import JPEG_QUALITY, many
 from .landmark_intervals import FIGURES
-from .landmark_pictures import landmarks_of, mean_text
+from .landmark_pictures import landmarks_of, mean_text, short_names
 from .landmark_plots import cumulative_plot, landmark_box_plot
 from .landmark_reading import LandmarkReading
 from .radial_errors import radial_errors
@@ -60,6 +60,7 @@ def write_landmark_page(reading: LandmarkReading, record: Mapping[str, Any], fol
         rows={**record["landmarks"], "all": {**counts, **record["overall"]}},
         cumulative=cumulative_plot(runs, truth.unit) if shown else None,
         boxes=landmark_box_plot(reading.errors, truth.names, truth.unit) if shown else None,
+        short=short_names(truth.names),
         cases=[_case(row, reading, folder) for row in worst_cases(reading)],
         rule=RULE,
         legend=picture(draw_landmark_legend()),

@@ -22,7 +22,7 @@ from .radial_errors import is_point, radial_errors
 
 # Cases in a row.
 COLUMNS = 4
-# Letters: a longer name is written as the landmark's number.
+# Letters that a name in a picture has at most.
 LONGEST = 6
 
 
@@ -70,7 +70,7 @@ def draw_landmark_cases(
         text = f"Case {number}: {mean_text(errors[0], truth.unit)}"
         panel = draw_landmarks(read_image(record["file_name"]), landmarks_of(truth, 0, found, errors[0]), PANEL)
         cases.append([(text, panel)])
-    text = "a number stands for a long name" if any(len(name) > LONGEST for name in names) else ""
+    text = "" if short_names(names) == tuple(names) else "long names are shortened, or are numbers"
     write_sheet(cases, lambda width: draw_landmark_legend(text), dataset_name, path, columns=COLUMNS)
 
 
@@ -83,18 +83,28 @@ def landmarks_of(truth: LandmarkTruth, row: int, found: np.ndarray, errors: np.n
         found: (K, 2).
         errors: (K,).
     """
-    drawn = []
+    drawn, shown = [], short_names(truth.names)
     for index in np.argsort(-np.nan_to_num(errors, nan=-1.0), kind="stable").tolist():
         ends = [
             tuple(place.tolist()) if is_point(place) else None for place in (truth.points[row, index], found[index])
         ]
-        drawn.append(Landmark(short_name(truth.names, index), *ends))
+        drawn.append(Landmark(shown[index], *ends))
     return drawn
 
 
-def short_name(names: Sequence[str], index: int) -> str:
-    """A landmark's name, or its number from 1 where the name is long."""
-    return names[index] if len(names[index]) <= LONGEST else str(index + 1)
+def short_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Names for a picture: a short one as it is; of a long one the first word and the others' first letters.
+
+    "C3 top left" becomes "C3tl". A number from 1 stands for a name that is long even so, or that would be another's.
+    """
+    shortened = [
+        name if len(name) <= LONGEST else first + "".join(word[0] for word in words)
+        for name, (first, *words) in ((name, name.split()) for name in names)
+    ]
+    fits = [len(name) <= LONGEST and shortened.count(name) == 1 for name in shortened]
+    return tuple(
+        name if fit else str(number) for number, (name, fit) in enumerate(zip(shortened, fits, strict=True), 1)
+    )
 
 
 def mean_text(errors: np.ndarray, unit: str) -> str:

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from meddet_d2.layout.validate import is_finite, name_mistake, patient_of, read_json
+from meddet_d2.layout.landmark_checks import names_in
+from meddet_d2.layout.validate import is_finite, name_mistake, patient_of
 
 SHOWN = 5
 
@@ -83,32 +83,12 @@ def truth_of_json(content: Mapping[str, Any]) -> LandmarkTruth:
     """A test set from the content of a landmark json, as ``DataSet.read`` gives it.
 
     Raises:
-        ValueError: as :func:`truth_of_records`; or the json's category has no "keypoints", the landmarks' names.
+        ValueError: as :func:`truth_of_records`; or its one category has no names of landmarks that can be used.
     """
-    return truth_of_records(records_of_json(content), names_of_json(content))
-
-
-def names_of_json(content: Mapping[str, Any]) -> tuple[str, ...]:
-    """The landmarks' names in a json.
-
-    Raises:
-        ValueError: it has none.
-    """
-    names = [category.get("keypoints") for category in content["categories"]]
-    if len(names) != 1 or not isinstance(names[0], list) or not all(isinstance(name, str) for name in names[0]):
+    landmarks = names_in(content["categories"])
+    if landmarks is None:
         raise ValueError("The json has no landmark names; give its one category the key 'keypoints', a list of names.")
-    return tuple(names[0])
-
-
-def holds_landmarks(json_file: Path) -> bool:
-    """Whether a json is of landmarks: its categories have names of key points, and its annotations "landmarks".
-
-    Raises:
-        FileNotFoundError, ValueError: as :func:`read_json`.
-    """
-    content = read_json(json_file)
-    named = any(category.get("keypoints") for category in content["categories"])
-    return named and any("landmarks" in annotation for annotation in content["annotations"])
+    return truth_of_records(records_of_json(content), landmarks.names)
 
 
 def records_of_json(content: Mapping[str, Any]) -> list[dict[str, Any]]:

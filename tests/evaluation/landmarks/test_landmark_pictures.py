@@ -15,7 +15,7 @@ from detectron2.structures import Instances
 from meddet_d2.evaluation import LandmarkEvaluator
 from meddet_d2.evaluation import comparison_pictures as pictures
 from meddet_d2.evaluation.landmarks import truth_of_json
-from meddet_d2.evaluation.landmarks.landmark_pictures import draw_landmark_cases, landmarks_of, mean_text
+from meddet_d2.evaluation.landmarks.landmark_pictures import draw_landmark_cases, landmarks_of, mean_text, short_names
 from meddet_d2.evaluation.landmarks.landmark_truth import records_of_json
 
 PATIENT = "CANARY_PATIENT_77"
@@ -68,14 +68,20 @@ def test_names_cover_no_landmark_and_no_other_name():
     assert alone > 50 and all_ < 4.4 * alone
 
 
-def test_the_greatest_error_is_first_and_long_names_are_numbers():
+def test_the_greatest_error_is_first():
     truth = truth_of_json(landmark_json(POINTS))
     errors = np.array([1.0, np.nan, 5.0, np.inf])
     found = POINTS[0].copy()
     found[3] = np.nan
     drawn = landmarks_of(truth, 0, found, errors)
-    assert [one.name for one in drawn] == ["4", "C4/5", "C2/3", "C3/4"]
+    assert [one.name for one in drawn] == ["C7lrc", "C4/5", "C2/3", "C3/4"]
     assert drawn[0].found is None and drawn[0].truth == pytest.approx(POINTS[0, 3])
+
+
+def test_short_names_are_of_different_landmarks():
+    names = ["C3", "C3 top left", "C3 tall lamp", "C7/T1 disc", "C7/T1 upper rear corner", "centroid"]
+    assert short_names(names) == ("C3", "2", "3", "C7/T1d", "5", "6")
+    assert short_names(NAMES) == (*NAMES[:3], "C7lrc")
 
 
 def test_what_a_case_says():

@@ -55,7 +55,6 @@ def set_landmarks(content, values):
         (lambda one: set_landmarks(one, [float("nan")]), "Image 1 has landmarks that are no finite"),
         (lambda one: set_landmarks(one, [1, 1, 3]), "v 0, 1 or 2"),
         (lambda one: one["annotations"].append(one["annotations"][0]), "Image 1 has 2 annotations"),
-        (lambda one: one["categories"][0]["keypoints"].__setitem__(0, NAMES[1]), "a name that no other has"),
         (lambda one: one["categories"][0].pop("keypoints"), "has no landmark names"),
     ],
 )
@@ -65,6 +64,14 @@ def test_mistakes_are_one_line(change, text):
     with pytest.raises(ValueError, match=text) as caught:
         truth_of_json(content)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "text"), [((), "a name that no other"), (("a", "a"), "a name that no other"), (("=a",), "'=a' begins")]
+)
+def test_names_must_be_different_and_fit_for_tables(names, text):
+    with pytest.raises(ValueError, match=text):
+        truth_of_records([], names)
 
 
 def test_an_image_is_there_once():
