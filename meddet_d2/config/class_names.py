@@ -1,4 +1,4 @@
-"""The classes that a config's network speaks of: those of its data, which the catalogs know."""
+"""The classes or landmarks that a config's network speaks of: those of its data, which the catalogs know."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,8 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 # The key that says how many classes the network has; 0: as many as the data.
 NUM_CLASSES = "MODEL.GFL.NUM_CLASSES"
+# The same of landmarks.
+NUM_KEYPOINTS = "MODEL.LANDMARK.NUM_KEYPOINTS"
 
 
 def class_names(cfg: CfgNode) -> tuple[str, ...] | None:
@@ -15,9 +17,18 @@ def class_names(cfg: CfgNode) -> tuple[str, ...] | None:
     Returns:
         None where no data set is named, or their json files are not here.
     """
+    return _first(cfg, "thing_classes")
+
+
+def keypoint_names(cfg: CfgNode) -> tuple[str, ...] | None:
+    """The landmarks' names in their order, as :func:`class_names`; None also where the data sets have no landmarks."""
+    return _first(cfg, "keypoint_names")
+
+
+def _first(cfg: CfgNode, key: str) -> tuple[str, ...] | None:
     for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
         # Metadata of a name is made by asking for it.
-        if name in DatasetCatalog and (names := MetadataCatalog.get(name).get("thing_classes")):
+        if name in DatasetCatalog and (names := MetadataCatalog.get(name).get(key)):
             return tuple(names)
     return None
 
@@ -28,12 +39,7 @@ def check_count(cfg: CfgNode, names: Sequence[str], source: str) -> None:
     Raises:
         ValueError: naming both.
     """
-    count = cfg.MODEL.GFL.NUM_CLASSES
-    if count not in (0, len(names)):
-        raise ValueError(
-            f"{NUM_CLASSES} is {count}, but {source} {len(names)} classes, {list(names)}; leave the key out (0: as the"
-            " training data says)."
-        )
+    _check(cfg.MODEL.GFL.NUM_CLASSES, NUM_CLASSES, names, f"{source} {len(names)} classes")
 
 
 def class_count(cfg: CfgNode) -> int:
@@ -46,13 +52,45 @@ def class_count(cfg: CfgNode) -> int:
     """
     if cfg.MODEL.GFL.NUM_CLASSES:
         return cfg.MODEL.GFL.NUM_CLASSES
-    named = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
     names = class_names(cfg)
-    if named and names is None:
-        files = [str(MetadataCatalog.get(name).get("json_file")) for name in named if name in DatasetCatalog]
-        wrong = f"{files[0]} is not there" if files else f"no data set {named[0]} is known"
-        raise ValueError(
-            "MODEL.GFL.NUM_CLASSES is 0, which stands for the classes of DATASETS.TRAIN, but "
-            f"{wrong}; register the data set (DATASETS.REGISTER), or set the number."
-        )
+    if names is None and (cfg.DATASETS.TRAIN or cfg.DATASETS.TEST):
+        raise _unknown(cfg, NUM_CLASSES, "classes")
     return len(names) if names else 2
+
+
+def keypoint_count(cfg: CfgNode) -> int:
+    """How many landmarks a network has: MODEL.LANDMARK.NUM_KEYPOINTS, or, where that is 0, as many as the data.
+
+    Raises:
+        ValueError: it is 0 and no data set says how many, or it is not the data set's number.
+    """
+    count, names = cfg.MODEL.LANDMARK.NUM_KEYPOINTS, keypoint_names(cfg)
+    if names is None and not count:
+        raise _unknown(cfg, NUM_KEYPOINTS, "landmarks")
+    if names is not None:
+        _check(count, NUM_KEYPOINTS, names, f"the data set has {len(names)} landmarks")
+    return count or len(names or ())
+
+
+def _check(count: int, key: str, names: Sequence[str], source: str) -> None:
+    if count not in (0, len(names)):
+        raise ValueError(
+            f"{key} is {count}, but {source}, {list(names)}; leave the key out (0: as the training data says)."
+        )
+
+
+def _unknown(cfg: CfgNode, key: str, what: str) -> ValueError:
+    named = (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST)
+    files = [str(MetadataCatalog.get(name).get("json_file")) for name in named if name in DatasetCatalog]
+    if not named:
+        wrong = "none is named"
+    elif not files:
+        wrong = f"no data set {named[0]} is known"
+    elif any(MetadataCatalog.get(name).get("thing_classes") for name in named if name in DatasetCatalog):
+        wrong = f"{named[0]} has none"
+    else:
+        wrong = f"{files[0]} is not there"
+    return ValueError(
+        f"{key} is 0, which stands for the {what} of DATASETS.TRAIN, but {wrong}; register the data set "
+        "(DATASETS.REGISTER), or set the number."
+    )

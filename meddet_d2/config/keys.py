@@ -4,7 +4,7 @@ from detectron2.config import CfgNode as CN
 
 from .data_keys import add_data
 from .distill_keys import add_distillation, add_meddet, add_other_methods
-from .model_keys import add_detector, add_nmode
+from .model_keys import add_detector, add_landmarks, add_nmode
 from .solver_keys import add_training
 
 
@@ -19,6 +19,7 @@ def add_meddet_config(cfg: CN) -> None:
     cfg.PLUGINS = ()
     add_data(cfg)
     add_detector(cfg)
+    add_landmarks(cfg)
     add_nmode(cfg)
     add_distillation(cfg)
     add_meddet(cfg)

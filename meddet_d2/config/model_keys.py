@@ -1,4 +1,4 @@
-"""Keys of the detector: backbone, GFL, nmODE."""
+"""Keys of the networks: backbone, GFL, landmarks, nmODE."""
 
 import torch
 
@@ -76,6 +76,50 @@ def add_detector(cfg: CN) -> None:
     # It lists a disc once, but loses the lower-scored right class. Measured on the quickstart's student alone (phantom,
     # one seed): AP50 46.7 with it and 68.9 without. So no data set has it by default.
     cfg.MODEL.GFL.NMS_ACROSS_CLASSES = False
+
+
+def add_landmarks(cfg: CN) -> None:
+    # Landmarks by heat maps, of LandmarkDetector (modeling/heatmap/landmark_detector.py). The paper of FSF-LD gives no
+    # values that can be read; the defaults are those of Fast Pose Distillation or of the field.
+    cfg.MODEL.LANDMARK = CN()
+    # The backbone's maps that are used, the finest first; all if empty: an FPN's levels, or each of the hourglasses.
+    cfg.MODEL.LANDMARK.IN_FEATURES = ()
+    # 0: as many as the training data has (config/class_names.py). Another number must agree with it.
+    cfg.MODEL.LANDMARK.NUM_KEYPOINTS = 0
+    # Channels of the map of stride 4 that an FPN's levels are merged to.
+    cfg.MODEL.LANDMARK.CHANNELS = 128
+    # Standard deviation of a target's Gaussian in cells, which are 4 pixels: Fast Pose Distillation's 2.
+    cfg.MODEL.LANDMARK.SIGMA = 2.0
+    # Of a heat map: "mse", half the squared error, as Fast Pose Distillation has it; or "adaptive_wing".
+    cfg.MODEL.LANDMARK.LOSS = "mse"
+    # Adaptive wing's alpha, omega, epsilon and theta, its authors' values.
+    cfg.MODEL.LANDMARK.ADAPTIVE_WING = (2.1, 14.0, 1.0, 0.5)
+    # The loss of a map is the "mean" over its cells, Fast Pose Distillation's. Or it is "relative" to the squared error
+    # of a map of zeros, which then costs 1: hundreds of times more, and the same whatever the image's size. Take
+    # "relative" where other losses are added, as below.
+    cfg.MODEL.LANDMARK.REDUCTION = "mean"
+    # Where the peak lies in a heat map: "dark", which errs least; "quarter" of a cell towards the higher neighbour, as
+    # hourglasses are read; the highest cell ("argmax"); or a local "soft_argmax".
+    cfg.MODEL.LANDMARK.DECODING = "dark"
+    # What is learned: "heatmap", and for a teacher also "offset" and "structure". These two's heads serve training
+    # alone: they are left out when it teaches and when it is deployed.
+    cfg.MODEL.LANDMARK.TASKS = ("heatmap",)
+    # How far around a landmark the offsets to it are learned, as a part of the image's longer side: the 5 % of landmark
+    # detection by voting.
+    cfg.MODEL.LANDMARK.OFFSET_RADIUS = 0.05
+    # Weight of dx's absolute error and of dy's, in radii: 0.5 is that method's 2 : 1 : 1 for the heat map, dx and dy.
+    cfg.MODEL.LANDMARK.OFFSET_WEIGHT = 0.5
+    # How many structures the data has masks of; for the task "structure".
+    cfg.MODEL.LANDMARK.NUM_STRUCTURES = 0
+    # Weight of the structures' Dice loss and cross entropy, half the heat map's.
+    cfg.MODEL.LANDMARK.STRUCTURE_WEIGHT = 0.5
+
+    # Stacked hourglasses, the backbone "Hourglass" (modeling/heatmap/hourglass.py).
+    cfg.MODEL.HOURGLASS = CN()
+    # How many: 8 of 256 channels are Fast Pose Distillation's teacher, 4 of 128 its student.
+    cfg.MODEL.HOURGLASS.STACKS = 8
+    # Channels of each stack's map.
+    cfg.MODEL.HOURGLASS.CHANNELS = 256
 
 
 def add_nmode(cfg: CN) -> None:

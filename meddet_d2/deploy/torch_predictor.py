@@ -65,7 +65,7 @@ def load_detector(cfg: CfgNode, weights: str) -> tuple[Any, tuple[str, ...]]:
         ValueError: it cannot be read or belongs to another architecture, nothing names its classes, or no task
             speaks for the config's meta-architecture.
     """
-    task_for(cfg.MODEL.META_ARCHITECTURE)
+    task = task_for(cfg.MODEL.META_ARCHITECTURE)
     register_datasets(cfg)
     checkpoint = read_checkpoint(weights)
     classes = checkpoint.classes or class_names(cfg)
@@ -77,6 +77,7 @@ def load_detector(cfg: CfgNode, weights: str) -> tuple[Any, tuple[str, ...]]:
     check_count(cfg, classes, f"{weights} knows")
     # Not pretrained: the checkpoint has all.
     model = build_model(changed(cfg, [NUM_CLASSES, len(classes), "MODEL.BOTTOM_UP.PRETRAINED", False])).eval()
+    task.drop_auxiliary(model)
     set_weights(model, checkpoint.weights, weights)
     return model, classes
 

@@ -25,7 +25,7 @@ def check_forward(networks: Mapping[str, nn.Module], side: int) -> None:
         task = task_of(network.eval())
         try:
             with torch.no_grad():
-                task.head_outputs(network, task.observe(network, [{"image": image}]).features)
+                task.head_outputs(network, task.observe(network, task.example_inputs(image)).features)
         # Any network may fail, in any way.
         except Exception as error:
             # Some, as MODEL.NMODE.SOLVER odeint, look at values on their way, which are not there.

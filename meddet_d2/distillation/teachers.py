@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from meddet_d2.config.arguments import require
-from meddet_d2.config.class_names import class_names
 from meddet_d2.files import checksum
 from meddet_d2.modeling.folding import fold_norms
 from meddet_d2.modeling.precision import Precision, choose_precision
@@ -45,13 +44,15 @@ class TeacherBank:
     ):
         if not networks or len(networks) != len(names):
             raise ValueError(f"A TeacherBank needs a name for each of at least one network; got {len(names)} names.")
+        self.tasks = [task_of(network) for network in networks]
+        for task, network in zip(self.tasks, networks, strict=True):
+            task.drop_auxiliary(network)
         self.networks = [network.eval().requires_grad_(False) for network in networks]
         for network in self.networks:
             # Of its own training, if that was in this process.
             network.zero_grad(set_to_none=True)
             # As the images are: convolutions then find both in their own order.
             network.to(memory_format=torch.channels_last)
-        self.tasks = [task_of(network) for network in networks]
         self.precision = precision
         self.names = list(names)
         # Of the files that the weights were loaded from, by the teachers' names.
@@ -93,8 +94,9 @@ class TeacherBank:
         """
         teacher_configs.require(cfg)
         bank = cls.build(cfg)
-        for name, network, (_, weights) in zip(bank.names, bank.networks, teacher_configs.in_use(cfg), strict=True):
-            load_detector_weights(network, weights, class_names(cfg))
+        chosen = zip(bank.names, bank.tasks, bank.networks, teacher_configs.in_use(cfg), strict=True)
+        for name, task, network, (_, weights) in chosen:
+            load_detector_weights(network, weights, task.names(cfg))
             bank.checksums[name] = checksum(weights)
         if fold:
             bank.fold_norms()
@@ -106,7 +108,7 @@ class TeacherBank:
         """Fold the networks' BatchNorm into their convolutions; call it when the weights are what they will be."""
         image = torch.randint(256, (3, 128, 128), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
         for task, network in zip(self.tasks, self.networks, strict=True):
-            views = task.view([{"image": image}], "teacher")
+            views = task.view(task.example_inputs(image), "teacher")
             fold_norms(network, lambda one, task=task, views=views: task.observe(one, views).features)  # type: ignore[misc]
 
     def keep_on_disk(self, folder: str, capacity: int) -> None:

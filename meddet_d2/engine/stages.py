@@ -11,8 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
-from meddet_d2.config.class_names import class_names
-from meddet_d2.distillation import TeacherBank, build_distiller, method_class, teacher_configs
+from meddet_d2.distillation import TeacherBank, build_distiller, method_class, task_for, teacher_configs
 from meddet_d2.distillation.dry_run import check_forward
 from meddet_d2.distillation.teacher_configs import changed
 from meddet_d2.evaluation import evaluator_for, summary
@@ -63,7 +62,7 @@ def evaluate(cfg: CfgNode) -> dict:
     choose_algorithms(cfg)
     cfg = changed(cfg, ["MODEL.BOTTOM_UP.PRETRAINED", False])
     model = build_model(cfg)
-    checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, classes=class_names(cfg))
+    checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, classes=task_for(cfg.MODEL.META_ARCHITECTURE).names(cfg))
     path = cfg.MODEL.WEIGHTS or checkpointer.get_checkpoint_file()
     if not path:
         raise FileNotFoundError(

@@ -14,7 +14,6 @@ from detectron2.engine.hooks import IterationTimer, LRScheduler, PeriodicWriter
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
-from meddet_d2.config.class_names import class_names
 from meddet_d2.data import MedDetDatasetMapper, build_train_loader, mapper_for
 from meddet_d2.data.workers import loader_workers
 from meddet_d2.distillation import DistillationModel, TeacherBank, TeacherRecord, build_distiller, task_for
@@ -83,8 +82,8 @@ class MedDetTrainer(DefaultTrainer):
 
     def build_checkpointer(self) -> SafeCheckpointer:
         """The checkpointer of :attr:`detector` and of the training's state."""
-        states = self.checkpointables()
-        return SafeCheckpointer(self.detector, self.cfg.OUTPUT_DIR, classes=class_names(self.cfg), **states)
+        names = task_for(self.cfg.MODEL.META_ARCHITECTURE).names(self.cfg)
+        return SafeCheckpointer(self.detector, self.cfg.OUTPUT_DIR, classes=names, **self.checkpointables())
 
     def checkpointables(self) -> dict[str, Any]:
         """What a checkpoint holds of the training, by its key and in the order in which a resume loads it."""

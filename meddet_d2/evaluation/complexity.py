@@ -54,7 +54,8 @@ def count(model: Any, height: int, width: int, run: Callable[[Any, Tensor], obje
 
     Returns:
         {"params", "macs", "macs_mmcv", "parts": {part: {"params", "macs", "macs_mmcv"}}}, all integers, with the parts
-        that the task names ("bottom_up", "fpn" and "head"), and "other" where there is more. They add up to the whole.
+        that the task names and the network has (GFL's: "bottom_up", "fpn" and "head"), and "other" where there is
+        more. They add up to the whole.
         A layer that runs on several levels counts once in params and on every level in the others.
 
     Raises:
@@ -93,8 +94,7 @@ def count(model: Any, height: int, width: int, run: Callable[[Any, Tensor], obje
             if not module or modules[earlier].startswith(f"{module}."):
                 macs -= parts[earlier]["macs"]
         parts[part].update(macs=macs, macs_mmcv=macs)
-    if not any(parts["other"].values()):
-        del parts["other"]
+    parts = {name: part for name, part in parts.items() if any(part.values())}
     total = {key: sum(part[key] for part in parts.values()) for key in ("params", "macs", "macs_mmcv")}
     return {**total, "parts": {name: dict(part) for name, part in parts.items()}}
 

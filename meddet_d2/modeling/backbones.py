@@ -7,7 +7,7 @@ c3, c4, c5 are the bottom-up maps at strides 8, 16, 32, and p3..p7 the pyramid's
 (N, C, H / 8, W / 8). With MODEL.BOTTOM_UP.STRIDES (4, 8, 16, 32) there are c2 and p2, too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -205,11 +205,25 @@ def build_gfl_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> GFLFPN:
     Raises:
         ValueError: the input is not of three channels, or a key holds an unknown value.
     """
+    return _pyramid(cfg, input_shape, cfg.MODEL.GFL.IN_FEATURES)
+
+
+@BACKBONE_REGISTRY.register()
+def build_landmark_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> GFLFPN:
+    """The same for landmarks: P6 and P7 are there if ``cfg.MODEL.LANDMARK.IN_FEATURES`` names them.
+
+    Raises:
+        ValueError: as :func:`build_gfl_fpn_backbone`.
+    """
+    return _pyramid(cfg, input_shape, cfg.MODEL.LANDMARK.IN_FEATURES)
+
+
+def _pyramid(cfg: CfgNode, input_shape: ShapeSpec, in_features: Sequence[str]) -> GFLFPN:
     if input_shape.channels != 3:
         raise ValueError(f"MODEL.PIXEL_MEAN has {input_shape.channels} values, but the backbones take 3 channels.")
     bottom_up = BottomUp(cfg)
     last = max(shape.stride for shape in bottom_up.output_shape().values()).bit_length() - 1
-    used = [int(name[1:]) for name in cfg.MODEL.GFL.IN_FEATURES if name[1:].isdecimal()]
+    used = [int(name[1:]) for name in in_features if name[1:].isdecimal()]
     return GFLFPN(
         top_levels=max(max(used, default=0) - last, 0),
         bottom_up=bottom_up,

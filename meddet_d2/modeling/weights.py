@@ -1,6 +1,7 @@
 """Loading a detector's weights: all of them, or an error that says what does not fit."""
 
 import json
+import logging
 import pickle
 import struct
 import zipfile
@@ -11,6 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
 
 # How torch and safetensors say that a file is damaged or is something else.
 UNREADABLE = (
@@ -92,7 +95,7 @@ def check_classes(path: str, theirs: Sequence[str] | None, ours: Sequence[str] |
     """
     if theirs is not None and ours is not None and list(theirs) != list(ours):
         raise ValueError(
-            f"{path}: its network knows the classes {list(theirs)}, the data set has {list(ours)}; give the data set "
+            f"{path}: its network knows {list(theirs)}, the data set has {list(ours)}; give the data set "
             "that it was trained on, or train again."
         )
 
@@ -117,10 +120,13 @@ def refuse_packed(path: str) -> None:
 def set_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
     """Load a state dict into ``model``; ``source`` is the file that an error names.
 
+    Of weights that training alone needs (``model.training_only``) a model takes all that it has. What it has not is
+    left out, which the log says.
+
     Raises:
         ValueError: the weights are those of another architecture, or not all finite.
     """
-    expected = model.state_dict()
+    expected, weights = model.state_dict(), _without_training_only(model, weights, source)
     shared = weights.keys() & expected.keys()
     faults = {
         "missing": sorted(expected.keys() - shared),
@@ -143,3 +149,11 @@ def set_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) ->
             f"{source} holds infinite or NaN values in {spoilt[0]}; train it again or take an older checkpoint."
         )
     model.load_state_dict(weights)
+
+
+def _without_training_only(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    expected, beginnings = model.state_dict(), tuple(getattr(model, "training_only", ()))
+    extra = [name for name in weights if name.startswith(beginnings) and name not in expected] if beginnings else []
+    if extra:
+        logger.info("%s: %d weights that training alone needs are left out (%s, ...).", source, len(extra), extra[0])
+    return {name: value for name, value in weights.items() if name not in extra}

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import pytest
 import torch
+from small_landmarks import ALL_TASKS, HOURGLASS, PYRAMID, network, picture
 from torchvision.ops import nms
 
 from detectron2.modeling import build_model
@@ -38,8 +40,7 @@ def batch(images, size=160):
     return found
 
 
-def counts(model, images):
-    inputs = batch(images)
+def counts(model, inputs):
     model.train()
     model(inputs)  # anchors of this size are kept from here on
     with OperatorCount() as step:
@@ -58,8 +59,18 @@ def test_the_papers_student():
     # Random scores are all below the threshold, and nothing would come to NMS. Of many boxes torchvision takes class by
     # class on a CPU.
     model.score_thresh, model.topk_candidates = 0.0, 10
-    few, many = counts(model, 2), counts(model, 16)
+    few, many = counts(model, batch(2)), counts(model, batch(16))
     for (small, large), kernels, waits in zip(zip(few, many, strict=True), (1350, 620), (3, 4), strict=True):
         assert large.kernels.total() <= min(kernels, 1.02 * small.kernels.total())
         assert large.waits.total() == small.waits.total() <= waits
     assert {"nonzero", "nms"} <= set(many[1].waits)
+
+
+@pytest.mark.parametrize("kind, tasks", [(PYRAMID, ALL_TASKS), (HOURGLASS, [])], ids=["pyramid", "hourglass"])
+def test_landmarks(kind, tasks):
+    """One wait in a step, for what is annotated wrongly, and one in a prediction, for NaN."""
+    model = network(*tasks, "MODEL.HOURGLASS.STACKS", 1, kind=kind)
+    few, many = (counts(model, [picture(seed=seed) for seed in range(number)]) for number in (2, 16))
+    for small, large in zip(few, many, strict=True):
+        assert large.kernels.total() <= 1.02 * small.kernels.total()
+        assert large.waits.total() == small.waits.total() == 1

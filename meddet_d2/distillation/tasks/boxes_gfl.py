@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from meddet_d2.config.class_names import class_names
 from meddet_d2.modeling.gfl.anchors import join_levels, sizes_of
 from meddet_d2.modeling.gfl.ground_truth import GroundTruth
 
@@ -36,6 +37,9 @@ class BoxesGFL:
         if role == "student":
             return inputs
         return [{key: item[key] for key in ("image", "padded_size") if key in item} for item in inputs]
+
+    def example_inputs(self, image: Tensor) -> list[dict]:
+        return [{"image": image}]
 
     def size(self, item: dict) -> tuple[int, int]:
         height, width = item["image"].shape[-2:]
@@ -76,6 +80,12 @@ class BoxesGFL:
     def shapes(self, network: Any) -> list[LevelShape]:
         shapes = network.backbone.output_shape()
         return [LevelShape(shapes[name].channels, shapes[name].stride) for name in network.in_features]
+
+    def names(self, cfg: Any) -> Sequence[str] | None:
+        return class_names(cfg)
+
+    def drop_auxiliary(self, network: Any) -> None:
+        pass  # GFL has no such part
 
     def compatible(self, student: Any, teacher: Any) -> str | None:
         """A student may leave out the teacher's coarsest levels."""

@@ -67,6 +67,9 @@ class Task(Protocol):
             role: "student" or "teacher".
         """
 
+    def example_inputs(self, image: Tensor) -> list[dict]:
+        """One input that shows such a network nothing but this picture, (3, H, W) in the range of the pixel mean."""
+
     def size(self, item: dict) -> tuple[int, int]:
         """Height and width of the largest picture in one input.
 
@@ -111,6 +114,15 @@ class Task(Protocol):
 
     def shapes(self, network: nn.Module) -> list[LevelShape]:
         """Of the network's maps, the finest first."""
+
+    def names(self, cfg: Any) -> Sequence[str] | None:
+        """What a config's network finds, by name, in the order of its outputs; None where the data does not say.
+
+        A checkpoint holds them, and one that names others is refused.
+        """
+
+    def drop_auxiliary(self, network: nn.Module) -> None:
+        """Leave out, in place, what only the network's own training needs: before it teaches, and before it is used."""
 
     def compatible(self, student: nn.Module, teacher: nn.Module) -> str | None:
         """None, or what differs and which key mends it, as a part of a sentence."""

@@ -1,0 +1,1 @@
+"""Landmarks as the peaks of heat maps."""

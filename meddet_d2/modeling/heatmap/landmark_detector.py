@@ -1,0 +1,304 @@
+"""The meta-architecture "LandmarkDetector": one set of landmarks in an image, each the peak of a heat map.
+
+Shape legend:
+    N: images; K: landmarks; S: structures
+    h, w: height and width of a heat map in cells of 4 x 4 pixels
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from detectron2.structures import ImageList, Instances
+
+from ...config.arguments import arguments, require, require_choice
+from ...config.class_names import keypoint_count, keypoint_names
+from ..image_batch import batch_images, inside
+from ..processes import count_processes, sum_over_processes
+from .auxiliary_tasks import offset_errors, structure_errors
+from .gaussian_targets import STRIDE, cells_of, gaussian_maps, to_cells, to_pixels
+from .heatmap_head import HeatmapHead, PyramidDecoder
+from .heatmap_losses import LOSSES, REDUCTIONS, cell_weights
+from .hourglass import Hourglass, StackHead
+from .landmark_labels import LandmarkTruth
+from .peaks import DECODINGS, decode_maps
+
+# What it can learn; the first is its task proper, the others help a teacher and are left out afterwards.
+TASKS = ("heatmap", "offset", "structure")
+
+
+@META_ARCH_REGISTRY.register()
+class LandmarkDetector(nn.Module):
+    """Backbone, what merges its maps, a head of heat maps, and the points in them.
+
+    The parts are public, because distillation uses them apart, as GFL's. ``extract_features`` gives, of an FPN, the
+    merged map of stride 4 and then the pyramid, and of hourglasses each stack's map.
+
+    An image's padding takes no part in its losses and points. Only its maps do, where they see the padding.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    # The beginnings of the names of weights that training alone needs. A network without them takes a file with them.
+    training_only = ("auxiliary.",)
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        in_features: Sequence[str],
+        decoder: nn.Module,
+        head: HeatmapHead | StackHead,
+        channels: int,
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+        keypoint_names: Sequence[str] | None = None,
+        tasks: Sequence[str] = ("heatmap",),
+        num_structures: int = 0,
+        sigma: float = 2.0,
+        loss: str = "mse",
+        adaptive_wing: Sequence[float] = (2.1, 14.0, 1.0, 0.5),
+        reduction: str = "mean",
+        decoding: str = "dark",
+        offset_radius: float = 0.05,
+        offset_weight: float = 0.5,
+        structure_weight: float = 0.5,
+    ) -> None:
+        """
+        Args:
+            backbone: makes the maps.
+            in_features: the backbone's outputs that are used, the finest first.
+            decoder: from these to the network's maps.
+            head: from the network's maps to heat maps.
+            channels: of the map that the prediction is made of.
+            pixel_mean, pixel_std: of each channel, to normalise images with.
+            keypoint_names: the K landmarks', where they are known.
+            tasks: of ``TASKS``, "heatmap" among them.
+            num_structures: S, for the task "structure".
+            sigma: of the targets' Gaussians, in cells.
+            loss: in ``LOSSES``.
+            adaptive_wing: alpha, omega, epsilon and theta of :func:`adaptive_wing`.
+            reduction: see :func:`cell_weights`.
+            decoding: in ``DECODINGS``.
+            offset_radius: how far around a landmark offsets are learned, as a part of the image's longer side.
+            offset_weight, structure_weight: of these tasks' losses.
+
+        Raises:
+            ValueError: for an argument outside its range; the message names the config key.
+        """
+        super().__init__()
+        require_choice("MODEL.LANDMARK.LOSS", loss, LOSSES)
+        require_choice("MODEL.LANDMARK.REDUCTION", reduction, REDUCTIONS)
+        require_choice("MODEL.LANDMARK.DECODING", decoding, DECODINGS)
+        tasks, wing = tuple(tasks), tuple(adaptive_wing)
+        known = set(tasks) <= set(TASKS) and "heatmap" in tasks
+        in_range = len(wing) == 4 and wing[0] > 2 and min(wing) > 0
+        needs = num_structures >= 1 or "structure" not in tasks
+        for key, value, good, expected in (
+            ("TASKS", tasks, known, f"some of {', '.join(TASKS)}, heatmap among them"),
+            ("ADAPTIVE_WING", wing, in_range, "four numbers above 0, the first above 2"),
+            ("NUM_STRUCTURES", num_structures, needs, "at least 1 for the task structure"),
+            ("SIGMA", sigma, sigma > 0, "above 0"),
+            ("OFFSET_RADIUS", offset_radius, offset_radius > 0, "above 0"),
+            ("OFFSET_WEIGHT", offset_weight, offset_weight >= 0, "at least 0"),
+            ("STRUCTURE_WEIGHT", structure_weight, structure_weight >= 0, "at least 0"),
+        ):
+            require(good, f"MODEL.LANDMARK.{key}", value, expected)
+        self.backbone, self.decoder, self.head = backbone, decoder, head
+        self.in_features = tuple(in_features)
+        shapes = backbone.output_shape()
+        self.strides = tuple(shapes[name].stride for name in self.in_features)
+        self.num_keypoints = head.num_keypoints
+        self.keypoint_names = None if keypoint_names is None else tuple(keypoint_names)
+        self.num_structures = num_structures if "structure" in tasks else 0
+        outputs = {"offset": 2 * self.num_keypoints, "structure": num_structures}
+        self.auxiliary = nn.ModuleDict(
+            {task: nn.Conv2d(channels, outputs[task], 1) for task in tasks if task in outputs}
+        )
+        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+        self.sigma, self.loss, self.adaptive_wing = sigma, loss, wing
+        self.reduction, self.decoding = reduction, decoding
+        self.offset_radius, self.offset_weight, self.structure_weight = offset_radius, offset_weight, structure_weight
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        backbone, number = build_backbone(cfg), keypoint_count(cfg)
+        shapes = backbone.output_shape()
+        in_features = tuple(cfg.MODEL.LANDMARK.IN_FEATURES) or tuple(shapes)
+        if not set(in_features) <= set(shapes):
+            raise ValueError(f"MODEL.LANDMARK.IN_FEATURES {in_features}: the backbone's outputs are {sorted(shapes)}")
+        given = [shapes[name] for name in in_features]
+        if isinstance(backbone, Hourglass):
+            if in_features != tuple(shapes):
+                raise ValueError(f"MODEL.LANDMARK.IN_FEATURES {in_features}: of hourglasses all serve; leave it empty")
+            decoder: nn.Module = nn.Identity()
+            head: HeatmapHead | StackHead = StackHead(backbone.scores, number)
+            channels = given[-1].channels
+        else:
+            channels = cfg.MODEL.LANDMARK.CHANNELS
+            decoder = PyramidDecoder([shape.channels for shape in given], [shape.stride for shape in given], channels)
+            head = HeatmapHead(channels, number)
+        return {
+            **arguments(LandmarkDetector, cfg.MODEL.LANDMARK),
+            "backbone": backbone,
+            "in_features": in_features,
+            "decoder": decoder,
+            "head": head,
+            "channels": channels,
+            "keypoint_names": keypoint_names(cfg),
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def forward(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor] | list[dict[str, Instances]]:
+        """Losses in training, landmarks in evaluation.
+
+        Args:
+            batched_inputs: of each image, "image", (channels, H, W) in the range of the pixel mean; in training also
+                "instances", see :meth:`LandmarkTruth.of`; in evaluation "height" and "width" of the output, the
+                image's own where they are missing.
+
+        Returns:
+            In training "loss_heatmap" and those of the other tasks, to be summed. In evaluation [{"instances": ...}],
+            as :meth:`predict` gives them.
+        """
+        images = self.preprocess_image(batched_inputs)
+        if self.training:
+            truth = self.ground_truth(batched_inputs)
+            features = self.extract_features(images)
+            return self.losses(features, self.head(features), truth)
+        outputs = [
+            (inputs.get("height", size[0]), inputs.get("width", size[1]))
+            for inputs, size in zip(batched_inputs, images.image_sizes, strict=True)
+        ]
+        found = self.predict(self.extract_features(images), images.image_sizes, outputs)
+        return [{"instances": one} for one in found]
+
+    def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
+        """The images as :func:`batch_images` normalises and pads them."""
+        return batch_images(batched_inputs, self.pixel_mean, self.pixel_std, self.backbone.size_divisibility)
+
+    def extract_features(self, images: ImageList) -> list[Tensor]:
+        """The network's maps, (N, channels, h_l, w_l) each; see the class."""
+        features = self.backbone(images.tensor)
+        return self.decoder([features[name] for name in self.in_features])
+
+    def ground_truth(self, batched_inputs: list[dict[str, Any]]) -> LandmarkTruth:
+        """The annotated landmarks, on the model's device; raises as :meth:`LandmarkTruth.of`."""
+        return LandmarkTruth.of(batched_inputs, self.num_keypoints, self.num_structures, self.device)
+
+    def drop_auxiliary(self) -> None:
+        """Leave out what training alone needs."""
+        self.auxiliary, self.num_structures = nn.ModuleDict(), 0
+
+    def losses(
+        self, features: list[Tensor], heatmaps: list[Tensor], truth: LandmarkTruth, *, together: bool = True
+    ) -> dict[str, Tensor]:
+        """What the network's training minimises.
+
+        All outputs take part, with or without landmarks, so every parameter gets a gradient and
+        DistributedDataParallel does not wait for one.
+
+        Args:
+            features: the network's maps. N may be 0.
+            heatmaps: the head's (N, K, h, w), one or several for intermediate supervision; their losses are added up.
+            truth: the landmarks of the N images.
+            together: the images are this process's part of a batch: the losses' mean over the processes is then that
+                batch's, and every process must call. False: the images are the whole batch.
+
+        Returns:
+            "loss_heatmap", the mean over the landmarks that are there; with their heads "loss_offset", the mean over
+            the cells near landmarks, and "loss_structure", the mean over what is known. Scalars with their weights
+            applied; 0 where there is nothing to learn from, NaN if a prediction is.
+        """
+        height, width = heatmaps[-1].shape[-2:]
+        valid = inside(cells_of(truth.image_sizes, STRIDE), height, width, self.device)
+        centers = to_cells(truth.points, STRIDE)
+        target = gaussian_maps(centers, truth.present, (height, width), self.sigma)
+        weights = cell_weights(valid, self.reduction, self.sigma)
+        found = {"loss_heatmap": (self._heatmap_sum(heatmaps, target, weights, truth.present), truth.present.sum())}
+        factors = {"loss_heatmap": 1.0, "loss_offset": self.offset_weight, "loss_structure": self.structure_weight}
+        if "offset" in self.auxiliary:
+            sides = torch.tensor([float(max(size)) for size in truth.image_sizes]).to(self.device, non_blocking=True)
+            radius = self.offset_radius * sides / STRIDE
+            offsets = self.auxiliary["offset"](self.head.deepest(features))
+            found["loss_offset"] = offset_errors(offsets, centers, radius, truth.present, valid)
+        if "structure" in self.auxiliary:
+            assert truth.structures is not None  # of ground_truth
+            logits = self.auxiliary["structure"](self.head.deepest(features))
+            found["loss_structure"] = structure_errors(logits, truth.structures, STRIDE, valid)
+        totals = _totals([count for _, count in found.values()], together)
+        return {
+            name: factors[name] * total / count for (name, (total, _)), count in zip(found.items(), totals, strict=True)
+        }
+
+    def _heatmap_sum(self, heatmaps: list[Tensor], target: Tensor, weights: Tensor, present: Tensor) -> Tensor:
+        """The heat maps' errors, added up over the landmarks that are there and over the heat maps: a scalar."""
+        options = self.adaptive_wing if self.loss == "adaptive_wing" else ()
+        total = target.new_zeros(())
+        for predicted in heatmaps:
+            errors = LOSSES[self.loss](predicted.float(), target, *options)
+            total = total + ((errors * weights).sum(dim=(2, 3)) * present).sum()
+        return total
+
+    @torch.no_grad()
+    def predict(
+        self,
+        features: list[Tensor],
+        image_sizes: Sequence[tuple[int, int]],
+        output_sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> list[Instances]:
+        """Landmarks on these maps. The host waits for the device once, at the end.
+
+        Args:
+            features: the network's maps.
+            image_sizes: of each image, height and width in pixels without padding.
+            output_sizes: of each image, the height and width that its points are scaled to; None: ``image_sizes``.
+
+        Returns:
+            Of each image, Instances of length 1 with ``pred_keypoints`` (1, K, 3): x, y in pixels of the output, within
+            it, and the score, the heat map's value at its peak; ``scores`` (1,), their mean; ``pred_classes`` 0.
+
+        Raises:
+            FloatingPointError: if a heat map is NaN.
+        """
+        maps = self.head.last(features)
+        valid = inside(cells_of(image_sizes, STRIDE), maps.shape[-2], maps.shape[-1], self.device)
+        cells, scores = decode_maps(maps, valid, self.decoding, self.sigma)
+        output_sizes = output_sizes or image_sizes
+        numbers = [[*size, *output] for size, output in zip(image_sizes, output_sizes, strict=True)]
+        sizes = torch.tensor(numbers, dtype=cells.dtype).view(-1, 1, 4).to(self.device, non_blocking=True)  # (N, 1, 4)
+        size, output = sizes[..., :2].flip(-1), sizes[..., 2:].flip(-1)
+        points = to_pixels(cells, STRIDE).clamp(min=0).minimum(size) * (output / size)
+        keypoints = torch.cat([points, scores[..., None]], dim=2)
+        means, classes = scores.mean(dim=1), torch.zeros(len(scores), dtype=torch.int64, device=self.device)
+        if scores.isnan().any():
+            raise FloatingPointError("the network predicts NaN: look for NaN in its checkpoint, or in the image itself")
+        found = []
+        for index, output_size in enumerate(output_sizes):
+            one = Instances(tuple(output_size))
+            this = slice(index, index + 1)
+            one.pred_keypoints, one.scores, one.pred_classes = keypoints[this], means[this], classes[this]
+            found.append(one)
+        return found
+
+
+@torch.no_grad()
+def _totals(counts: Sequence[Tensor], together: bool) -> Tensor:
+    """What sums are divided by: the whole batch's counts, each at least 1, by the number of processes."""
+    totals = torch.stack(list(counts)).float()
+    processes = count_processes() if together else 1
+    if processes > 1:
+        totals = sum_over_processes(totals)
+    return totals.clamp(min=1) / processes
