@@ -152,7 +152,9 @@ def group_norm(x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float,
     y, statistics = torch.empty_like(x), x.new_empty(2, len(x), groups, dtype=torch.float32)
     if x.numel():
         grid, sizes, constants = _sizes(x, groups)
-        _forward[grid](x, weight, bias, y, statistics, *sizes, eps, RELU=relu, **constants)
+        # Triton launches on the current GPU, whichever the map is on.
+        with torch.cuda.device_of(x):
+            _forward[grid](x, weight, bias, y, statistics, *sizes, eps, RELU=relu, **constants)
     return y, statistics
 
 
@@ -164,7 +166,8 @@ def group_norm_backward(
     grad_x, sums = torch.empty_like(x), x.new_empty(2, *x.shape[:2], dtype=torch.float32)
     if x.numel():
         grid, sizes, constants = _sizes(x, statistics.shape[2])
-        _backward[grid](grad, x, weight, bias, statistics, grad_x, sums, *sizes, RELU=relu, **constants)
+        with torch.cuda.device_of(x):
+            _backward[grid](grad, x, weight, bias, statistics, grad_x, sums, *sizes, RELU=relu, **constants)
     else:
         sums.zero_()
     grad_weight, grad_bias = sums.sum(1).unbind()

@@ -127,7 +127,9 @@ def nmode_read_out(x: Tensor, w: Tensor, b: Tensor, table: Tensor, readout: str)
     rows, columns, tile = _tiles(x)
     grid = triton.cdiv(rows, tile["BLOCK_R"]), triton.cdiv(columns, tile["BLOCK_C"])
     if x.numel():
-        _forward[grid](x, w, b, table, y, rows, columns, x.shape[1], READOUT=readout, **tile)
+        # Triton launches on the current GPU, whichever the map is on.
+        with torch.cuda.device_of(x):
+            _forward[grid](x, w, b, table, y, rows, columns, x.shape[1], READOUT=readout, **tile)
     return y
 
 
@@ -146,7 +148,8 @@ def nmode_read_out_backward(
     sums = x.new_zeros(2, *shape, dtype=torch.float32)
     if x.numel():
         maps, sizes = (grad, x, w, b, table, grad_x, *sums), (rows, columns, x.shape[1], grid[1])
-        _backward[grid](*maps, *sizes, READOUT=readout, STEPS=steps, **tile)
+        with torch.cuda.device_of(x):
+            _backward[grid](*maps, *sizes, READOUT=readout, STEPS=steps, **tile)
     of_channel = sums.sum(1) if tile["LAST"] else sums.view(2, len(x), x.shape[1], grid[1]).sum((1, 3))
     grad_w, grad_b = of_channel.unbind()
     return grad_x, grad_w.to(w.dtype, copy=True), grad_b.to(b.dtype, copy=True)
