@@ -64,7 +64,8 @@ class GraphedNetwork:
 
     def __init__(self, network: Callable[[Tensor], Any], sizes: int, recorder: Callable[..., Any] | None = None):
         self.network, self.sizes = network, sizes
-        self._recorder, self._pool = recorder, None
+        self._recorder = recorder
+        self._pool: Any = None
         self._graphs: dict[tuple, Callable[[Tensor], Any]] = {}
         self._warned = False
 
