@@ -14,7 +14,7 @@ from detectron2.utils.env import seed_all_rng
 from meddet_d2.distillation import TeacherBank, build_distiller, method_class, task_for, teacher_configs
 from meddet_d2.distillation.dry_run import check_forward
 from meddet_d2.distillation.teacher_configs import changed
-from meddet_d2.evaluation import evaluator_for, summary
+from meddet_d2.evaluation import evaluator_for, summary, summary_columns
 from meddet_d2.files import write_text
 from meddet_d2.plugins import plugin_options
 
@@ -143,12 +143,12 @@ def _evaluate_teachers(cfg: CfgNode) -> list[dict]:
 
 def _row(cfg: CfgNode, name: str, detector: nn.Module, results: dict) -> dict:
     batch = next(iter(MedDetTrainer.build_test_loader(cfg, cfg.DATASETS.TEST[0])))
-    return summary.measure(name, detector, results, batch)
+    return summary.measure(name, detector, results, batch, summary_columns(evaluator_for(cfg)))
 
 
 def _report(cfg: CfgNode, rows: list[dict], student: nn.Module) -> None:
-    dataset = cfg.DATASETS.TEST[0]
-    table = summary.write(rows, cfg.OUTPUT_DIR, dataset_name=dataset)
+    dataset, columns = cfg.DATASETS.TEST[0], summary_columns(evaluator_for(cfg))
+    table = summary.write(rows, cfg.OUTPUT_DIR, dataset_name=dataset, columns=columns)
     picture = os.path.join(cfg.OUTPUT_DIR, "predictions.png")
     evaluator_for(cfg).draw(student, MedDetTrainer.build_test_loader(cfg, dataset), dataset, picture)
     logger.info("Results on %s:\n%s", dataset, table)

@@ -2,7 +2,7 @@
 
 from .comparison_pictures import draw_comparison, draw_test_images
 from .detection_evaluator import DetectionEvaluator
-from .evaluators import EVALUATOR_REGISTRY, evaluator_for, first_metrics, is_better_smaller
+from .evaluators import EVALUATOR_REGISTRY, evaluator_for, first_metrics, is_better_smaller, summary_columns
 from .landmarks import LandmarkEvaluator
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "evaluator_for",
     "first_metrics",
     "is_better_smaller",
+    "summary_columns",
 ]

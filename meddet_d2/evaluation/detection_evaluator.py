@@ -58,6 +58,7 @@ class DetectionEvaluator(COCOEvaluator):
 
     RESULT = "boxes"
     PRIMARY = "bbox/AP50"
+    SUMMARY = {"ap50": ("AP50", 1), "ap": ("AP", 1), "recall50": ("recall50", 1)}
     draw = staticmethod(draw_test_images)
 
     def __init__(

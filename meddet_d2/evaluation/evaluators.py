@@ -12,7 +12,8 @@ EVALUATOR_REGISTRY.__doc__ = """
 Evaluators: classes built with a data set's name and ``output_dir``, as Detectron2's ``DatasetEvaluator``. Each has
 ``RESULT``, the :attr:`Task.result` that it judges, ``PRIMARY``, the metric to go by, as "<group>/<metric>", and
 ``draw(network, loader, dataset_name, path)``, which writes a picture of some predictions. ``SMALLER_IS_BETTER`` lists
-those of its metrics that are better when they are smaller; without it, all are better when they are larger.
+those of its metrics that are better when they are smaller; without it, all are better when they are larger. ``SUMMARY``
+has the metrics of a run's table: by their key in summary.json, the metric and its decimals; without it, PRIMARY alone.
 """
 
 
@@ -33,6 +34,12 @@ def evaluator_for(cfg: Any) -> Any:
 def is_better_smaller(evaluator: Any, metric: str) -> bool:
     """Whether an evaluator's metric is better when it is smaller; that of a class ("AP-<class>") is as its kind."""
     return metric.partition("-")[0] in getattr(evaluator, "SMALLER_IS_BETTER", ())
+
+
+def summary_columns(evaluator: Any) -> Mapping[str, tuple[str, int]]:
+    """The metrics of a run's table by their key in summary.json: each one's name, which heads it, and its decimals."""
+    primary = evaluator.PRIMARY.split("/")[-1]
+    return getattr(evaluator, "SUMMARY", {primary: (primary, 2)})
 
 
 def first_metrics(results: Mapping[str, Any]) -> Mapping[str, float]:

@@ -16,11 +16,10 @@ from meddet_d2.files import write_json, write_text
 from .evaluators import first_metrics
 from .timing import throughputs
 
-PERCENTAGES = ("AP50", "AP", "recall50")
-HEADERS = ("network", *PERCENTAGES, "parameters", "images/s", "(quartiles)")
+Columns = Mapping[str, tuple[str, int]]
 
 
-def measure(name: str, model: nn.Module, results: Mapping, inputs: Sequence[dict]) -> dict[str, Any]:
+def measure(name: str, model: nn.Module, results: Mapping, inputs: Sequence[dict], columns: Columns) -> dict[str, Any]:
     """A line of the table: a network that was evaluated.
 
     Args:
@@ -28,32 +27,34 @@ def measure(name: str, model: nn.Module, results: Mapping, inputs: Sequence[dict
         model: the detector.
         results: what the evaluation returned, see :func:`first_metrics`.
         inputs: a batch to time inference with.
+        columns: which metrics, see :func:`summary_columns`.
 
     Returns:
-        {"name", "ap50", "ap", "recall50", "parameters", "throughput"}: percentages as :class:`DetectionEvaluator` gives
-        them, NaN where unknown, the number of weights and biases, and {"median", "low", "high"} images per second.
+        {"name", <a key of each of the columns>, "parameters", "throughput"}: metrics as the evaluator gives them, NaN
+        where unknown, the number of weights and biases, and {"median", "low", "high"} images per second.
     """
     metrics = first_metrics(results)
     return {
         "name": name,
-        **{metric.lower(): metrics.get(metric, math.nan) for metric in PERCENTAGES},
+        **{key: metrics.get(metric, math.nan) for key, (metric, _) in columns.items()},
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "throughput": throughputs({name: model}, list(inputs), max_seconds=10.0)[name],
     }
 
 
-def table(rows: Sequence[Mapping], layout: str = "simple") -> str:
+def table(rows: Sequence[Mapping], columns: Columns, layout: str = "simple") -> str:
     """The table for a terminal, or in another layout of tabulate's ("pipe" for a README)."""
     cells = []
     for row in rows:
-        values, speed = [row[metric.lower()] for metric in PERCENTAGES], row["throughput"]
-        percents = ("n/a" if math.isnan(value) else f"{value:.1f}" for value in values)
+        speed, values = row["throughput"], [(row[key], digits) for key, (_, digits) in columns.items()]
+        figures = ("n/a" if math.isnan(value) else f"{value:.{digits}f}" for value, digits in values)
         rate = f"{speed['median']:.1f}", f"({speed['low']:.1f} to {speed['high']:.1f})"
-        cells.append([row["name"], *percents, f"{row['parameters'] / 1e6:.2f} M", *rate])
-    return tabulate(cells, headers=HEADERS, tablefmt=layout, disable_numparse=True)
+        cells.append([row["name"], *figures, f"{row['parameters'] / 1e6:.2f} M", *rate])
+    headers = ["network", *(metric for metric, _ in columns.values()), "parameters", "images/s", "(quartiles)"]
+    return tabulate(cells, headers=headers, tablefmt=layout, disable_numparse=True)
 
 
-def write(rows: Sequence[Mapping], output_dir: str | os.PathLike, *, dataset_name: str) -> str:
+def write(rows: Sequence[Mapping], output_dir: str | os.PathLike, *, dataset_name: str, columns: Columns) -> str:
     """Write ``summary.json`` (every digit) and ``summary.md`` into ``output_dir``.
 
     Returns:
@@ -66,5 +67,5 @@ def write(rows: Sequence[Mapping], output_dir: str | os.PathLike, *, dataset_nam
     origin = f"{dataset_name}{note and f' ({note})'}; speed on {hardware}, one process."
     content = {"dataset": dataset_name, "note": note, "hardware": hardware, "networks": rows}
     write_json(output_dir / "summary.json", content)
-    write_text(output_dir / "summary.md", f"{table(rows, 'pipe')}\n\n{origin}\n")
-    return f"{table(rows)}\n{origin}"
+    write_text(output_dir / "summary.md", f"{table(rows, columns, 'pipe')}\n\n{origin}\n")
+    return f"{table(rows, columns)}\n{origin}"

@@ -2,13 +2,14 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 import meddet_d2  # noqa: F401
-from meddet_d2.evaluation import summary, timing
+from meddet_d2.evaluation import DetectionEvaluator, LandmarkEvaluator, summary, summary_columns, timing
 
 
 class Recorder(nn.Module):
@@ -28,6 +29,7 @@ def throughput_of(model, inputs, **options):
     return timing.throughputs({"": model}, inputs, **options)[""]
 
 
+BOXES = summary_columns(DetectionEvaluator)
 RESULTS = {"bbox": {"AP": 41.25, "AP50": 77.125, "recall50": 97.0}}
 
 
@@ -68,14 +70,24 @@ def test_throughput_refuses_what_it_cannot_measure(inputs, rounds):
 
 @pytest.mark.parametrize("results", [RESULTS, {"first": RESULTS, "second": {"bbox": {"AP": 0.0}}}])
 def test_row_takes_metrics_and_counts_parameters(results):
-    row = summary.measure("student", Recorder(), results, [{}])
+    row = summary.measure("student", Recorder(), results, [{}], BOXES)
     assert row.pop("throughput")["median"] > 0
     assert row == {"name": "student", "ap50": 77.125, "ap": 41.25, "recall50": 97.0, "parameters": 20}
 
 
+def test_the_evaluator_says_what_the_table_shows():
+    columns = summary_columns(LandmarkEvaluator)
+    results = {"landmarks": {"MRE": 1.234, "SDR2": 81.0, "SDR4": 95.25, "above10": 1.0, "wrong_level": 2.0}}
+    row = summary.measure("student", Recorder(), results, [{}], columns)
+    assert (row["MRE"], row["SDR4"], row["wrong_level"]) == (1.234, 95.25, 2.0) and "ap50" not in row
+    text = summary.table([row], columns)
+    assert "MRE" in text and "1.23 " in text and "95.2 " in text and "AP50" not in text
+    assert dict(summary_columns(SimpleNamespace(PRIMARY="mine/score"))) == {"score": ("score", 2)}
+
+
 def test_row_without_results_is_not_a_zero():
-    row = summary.measure("student", Recorder(), {}, [{}])
-    assert math.isnan(row["ap50"]) and "n/a" in summary.table([row])
+    row = summary.measure("student", Recorder(), {}, [{}], BOXES)
+    assert math.isnan(row["ap50"]) and "n/a" in summary.table([row], BOXES)
 
 
 def test_written_tables(tmp_path):
@@ -83,7 +95,7 @@ def test_written_tables(tmp_path):
     rate = {"median": 12.345678, "low": 11.0, "high": 13.0}
     keys = ("name", "ap50", "ap", "recall50", "parameters")
     rows = [{**dict(zip(keys, row, strict=True)), "throughput": rate} for row in values]
-    text = summary.write(rows, tmp_path / "new", dataset_name="cdh_phantom_test")
+    text = summary.write(rows, tmp_path / "new", dataset_name="cdh_phantom_test", columns=BOXES)
     assert "phantom, not patients" in text
     assert (torch.cuda.get_device_name() if torch.cuda.is_initialized() else "thread") in text
     assert "10.42 M" in text and "77.1" in text and "12.3" in text
@@ -92,6 +104,6 @@ def test_written_tables(tmp_path):
     assert record["networks"][1]["ap50"] == 77.125
     assert record["networks"][1]["throughput"]["median"] == 12.345678
     markdown = (tmp_path / "new" / "summary.md").read_text().splitlines()
-    assert markdown[0].count("|") == len(summary.HEADERS) + 1 and markdown[1].startswith("|:-")
+    assert markdown[0].count("|") == len(BOXES) + 5 and markdown[1].startswith("|:-")
     assert "phantom" in markdown[-1]
     assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["summary.json", "summary.md"]

@@ -51,6 +51,7 @@ class LandmarkEvaluator(DatasetEvaluator):
     RESULT = "landmarks"
     PRIMARY = "landmarks/MRE"
     SMALLER_IS_BETTER = landmark_metrics.SMALLER_IS_BETTER
+    SUMMARY = {"MRE": ("MRE", 2), **{name: (name, 1) for name in ("SDR2", "SDR4", "above10", "wrong_level")}}
     draw = staticmethod(draw_test_landmarks)
 
     def __init__(
