@@ -7,11 +7,12 @@ from pathlib import Path
 
 import torch
 
-from meddet_d2.env import cpu_name, describe_engine, source_commit
+from meddet_d2.env import cpu_name, describe_engine, gpu_driver, source_commit
 
 PACKAGE = Path(__file__).resolve().parent
 # Of the benchmark only this file takes part in a run; the others may change between runs without changing a figure.
 WORKER = PACKAGE / "benchmark" / "worker.py"
+_GPU_VERSIONS = {"cuda": "CUDA", "driver": "driver"}
 
 
 def source_hash(package: Path = PACKAGE) -> str:
@@ -42,17 +43,20 @@ def provenance_now() -> dict:
 
 
 def hardware(threads: int | None = None) -> dict:
-    """Processor, threads of this process (or those given), and the GPU or None."""
-    return {
+    """Processor, threads of this process (or those given), and the GPU or None; CUDA's and the driver's version."""
+    found = {
         "cpu": cpu_name(),
         "threads": torch.get_num_threads() if threads is None else threads,
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
+    return found | ({"cuda": torch.version.cuda, "driver": gpu_driver()} if found["gpu"] else {})
 
 
 def describe_hardware(record: dict) -> str:
     """One phrase for a table."""
     gpu = f", {record['gpu']}" if record.get("gpu") else ""
+    # Records of earlier versions have the name alone.
+    gpu += "".join(f", {name} {record[key]}" for key, name in _GPU_VERSIONS.items() if record.get(key))
     return f"{record['cpu']}, {record['threads']} thread(s){gpu}"
 
 

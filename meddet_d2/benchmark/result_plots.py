@@ -65,12 +65,12 @@ def draw_all(folder: ResultsFolder, speeds: Mapping[str, Mapping[str, float]]) -
 
 
 @matplotlib.rc_context(STYLE)
-def draw_speed(milliseconds: Mapping[str, Mapping[str, Mapping[str, float]]], output: Path) -> Path:
-    """Draw speed.png in a folder: a panel for each group of timed calls, a bar for each call.
+def draw_speed(milliseconds: Mapping[str, Mapping[str, Mapping[str, float]]], path: Path) -> Path:
+    """Draw a panel for each group of timed calls, a bar for each call; returns the file.
 
     Args:
         milliseconds: "median", "low" and "high" (quartiles) by group and call.
-        output: the folder.
+        path: of the png.
     """
     counts = [len(calls) for calls in milliseconds.values()]
     figure = Figure(figsize=(9, 0.42 * sum(counts) + 0.95 * len(counts)), layout="constrained")
@@ -88,7 +88,7 @@ def draw_speed(milliseconds: Mapping[str, Mapping[str, Mapping[str, float]]], ou
         axes.margins(x=0.18)
         axes.set_xlim(left=0)
     panels[-1].set_xlabel("milliseconds (bars: medians, whiskers: quartiles)")
-    return _save(figure, output / "speed.png")
+    return _save(figure, path)
 
 
 def _by_method(rows: Sequence[RowResult]) -> Figure:

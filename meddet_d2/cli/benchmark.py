@@ -31,6 +31,7 @@ from ..benchmark import (
     load_suite,
     robustness,
     robustness_report,
+    speed,
     write_report,
 )
 from ..benchmark import result_plots as plots
@@ -85,15 +86,19 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
     costs.add_argument("--rounds", type=int, default=11, help="timed calls of each network (default: 11)")
     costs.add_argument("--threads", type=int, help="CPU threads of torch (default: torch's own)")
 
-    speed = add(command_speed, "what nmODE^2, export and a distillation step cost, side by side", OUTPUT, SIZE)
+    costs = add(command_speed, "what networks, export and a distillation step cost, side by side", OUTPUT, SIZE)
     for option, config, meaning in (
         ("--student", "configs/meddet.yaml", "a distillation's yaml"),
         ("--nano", "configs/meddet/meddet_nano.yaml", "a lighter one"),
         ("--teacher", "configs/backbones/gfl_r50.yaml", "to compare with"),
     ):
-        speed.add_argument(option, type=given_config, default=config, metavar="FILE", help=meaning)
-    speed.add_argument("--images", type=int, default=8, help="images in a training step (default: 8)")
-    speed.add_argument("--rounds", type=int, default=11, help="timed calls of each part (default: 11)")
+        costs.add_argument(option, type=given_config, default=config, metavar="FILE", help=meaning)
+    costs.add_argument("--images", type=int, help="images in a training step (default: 8 on a CPU, 16 on a GPU)")
+    costs.add_argument("--rounds", type=int, default=11, help="timed calls of each part (default: 11)")
+    costs.add_argument(
+        "--device", nargs="+", choices=("cpu", "cuda"), help="default: the CPU, and a GPU where there is one"
+    )
+    costs.add_argument("--only", nargs="+", choices=tuple(speed.PARTS), metavar="PART", help=", ".join(speed.PARTS))
 
     noise = add(command_robustness, 'AP50 of trained networks under MRI noise (the extra "noise")', OUTPUT, *ROWS)
     noise.add_argument(
@@ -184,19 +189,13 @@ def command_efficiency(args: argparse.Namespace) -> None:
     print(efficiency.write(networks, args.output, **options, command=args.command_line))
 
 
-def command_speed(args: argparse.Namespace) -> None:
-    from meddet_d2.benchmark import speed  # needs the extra "export"
-
-    report = speed.SpeedReport(args.rounds)
+def command_speed(args: argparse.Namespace) -> int:
     configs = {"student": args.student, "nano": args.nano, "teacher": args.teacher}
-    speed.time_nmode2(report)
-    speed.time_deployed(report, configs, args.size)
-    speed.time_step(report, args.student, args.size, args.images)
-    if torch.cuda.is_available():
-        speed.time_nmode2(report, "cuda")
-        speed.time_eager(report, configs, args.size, "cuda")
-        speed.time_step(report, args.student, args.size, args.images, "cuda")
-    print(speed.write(report, args.output, size=args.size, command=args.command_line))
+    setups = [speed.Setup.on(device, configs, args.size, args.images) for device in speed.devices_here(args.device)]
+    report, options = speed.SpeedReport(args.rounds), {"size": args.size, "command": args.command_line}
+    sound = speed.measure(report, setups, args.only, save=lambda: speed.write(report, args.output, **options))
+    print(speed.write(report, args.output, **options))
+    return 0 if sound else 1
 
 
 def command_robustness(args: argparse.Namespace) -> None:

@@ -76,6 +76,7 @@ def interleaved_seconds(
     pause: float = 0.0,
     prime: bool = False,
     max_seconds: float = float("inf"),
+    label: str = "",
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Time several calls in rounds, on a GPU each to the end of its kernels.
@@ -89,6 +90,7 @@ def interleaved_seconds(
         prime: make each call once untimed before it is timed, so that the caches are its own and it does not matter
             what ran before.
         max_seconds: end after this time of timed rounds, but not before the third.
+        label: what is timed, for the progress bar.
         clock: gives seconds.
 
     Returns:
@@ -101,7 +103,7 @@ def interleaved_seconds(
         raise ValueError(f"Timing needs at least one network and 3 rounds for a median and quartiles, got {rounds}.")
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     start = clock()
-    for turn in tqdm(range(-warmup, rounds), desc="Timing", unit="round", disable=None, leave=False):
+    for turn in tqdm(range(-warmup, rounds), desc=f"Timing {label}".strip(), unit="round", disable=None, leave=False):
         if turn == 0:
             start = clock()
         if turn >= LEAST_ROUNDS and clock() - start >= max_seconds:

@@ -24,7 +24,7 @@ def compile_parts(network: nn.Module, parts: Iterable[str]) -> None:
         network: on its device.
         parts: names of submodules. One that is inside of another is compiled with it.
     """
-    missing = _what_is_missing(next(network.parameters()).device)
+    missing = missing_compiler(next(network.parameters()).device)
     if missing:
         logger.warning("MODEL.COMPILE is True, but there is no %s: the network runs without, which is slower.", missing)
         return
@@ -36,7 +36,8 @@ def compile_parts(network: nn.Module, parts: Iterable[str]) -> None:
             module.forward = torch.compile(module.forward)
 
 
-def _what_is_missing(device: torch.device) -> str:
+def missing_compiler(device: torch.device) -> str:
+    """What torch.compile needs on a device and is not here, in words; empty if nothing."""
     if device.type == "cuda" and importlib.util.find_spec("triton") is None:
         return "Triton (pip install triton)"
     if not any(shutil.which(name) for name in (os.environ.get("CXX", ""), *COMPILERS)):

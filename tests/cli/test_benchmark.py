@@ -116,6 +116,26 @@ def test_the_list_has_every_row_and_the_papers_figures(benchmark, capsys):
     assert len(text.splitlines()) == 2 + 26 + 4 and "configs/baselines/mgd.yaml" in text and "84.2" in text
 
 
+def test_speed_of_some_parts(benchmark, tmp_path, capsys):
+    student, teacher = (f"{ROOT}/configs/quickstart{name}.yaml" for name in ("", "/Base-Quickstart"))
+    command = ["speed", "--output", str(tmp_path), "--student", student, "--nano", student, "--teacher", teacher]
+    command += ["--size", "32", "--rounds", "3", "--device", "cpu", "--only", "networks"]
+    assert benchmark.main(command) == 0
+    text = capsys.readouterr().out
+    assert "## On the CPU" in text and "batch_1.teacher_over_student" in text and "step" not in text
+    content = json.loads((tmp_path / "speed.json").read_text())
+    assert set(content["milliseconds"]) == {"batch_1"} and content["command"].endswith("--only networks")
+    assert {path.name for path in tmp_path.iterdir()} == {"speed.json", "speed.md", "speed.png"}
+
+
+def test_speed_on_what_is_not_there(benchmark, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert benchmark.main(["speed", "--output", str(tmp_path / "none"), "--device", "cuda"]) == 1
+    assert "error: --device cuda: torch finds no GPU here" in capsys.readouterr().err
+    assert benchmark.main(["speed", "--output", str(tmp_path / "none"), "--images", "0"]) == 1
+    assert "--images is 0" in capsys.readouterr().err and not (tmp_path / "none").exists()
+
+
 @pytest.fixture
 def tiny_network(tmp_path, tiny_cfg):
     """The config and the checkpoint of an untrained network, on four phantoms."""
