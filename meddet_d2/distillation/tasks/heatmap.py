@@ -30,7 +30,8 @@ class Heatmap:
     architectures = ("LandmarkDetector",)
     result = "landmarks"
     parts = {"bottom_up": "backbone.bottom_up", "backbone": "backbone", "decoder": "decoder", "head": "head"}
-    losses = ("loss_heatmap", "loss_offset", "loss_structure")
+    # What all such networks have in common; a teacher's other tasks have losses of theirs.
+    losses = ("loss_heatmap",)
 
     def view(self, inputs: list[dict], role: str) -> list[dict]:
         if role == "student":
@@ -71,8 +72,7 @@ class Heatmap:
 
     def raw_outputs(self, network: Any, images: Tensor) -> tuple[Tensor, ...]:
         """The heat maps of the prediction alone."""
-        maps = network.backbone(images)
-        return (network.head.last(network.decoder([maps[name] for name in network.in_features])),)
+        return (network.network(images),)
 
     def shapes(self, network: Any) -> list[LevelShape]:
         shapes = network.backbone.output_shape()

@@ -48,7 +48,7 @@ class Task(Protocol):
         result: what comes out of such a network, such as "boxes": evaluators and pictures are chosen by it.
         parts: the parts of a network that are counted apart, each with the beginning of its modules' names; the first
             that fits counts.
-        losses: names of the losses of a network's own training; their sum is drawn against the iterations.
+        losses: names of losses that every such network's own training has; their sum is drawn against the iterations.
     """
 
     architectures: tuple[str, ...]

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...config.arguments import require
+from ..group_norm import GroupNorm, NormReluSequential
 from .gaussian_targets import STRIDE
 
 
@@ -86,4 +87,4 @@ def _block(in_channels: int, out_channels: int) -> nn.Sequential:
     nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
     # At least two channels in a group, so that the 1x1 map of a small image can be normalised.
     groups = max(math.gcd(64, out_channels) // 2, 1)
-    return nn.Sequential(convolution, nn.GroupNorm(groups, out_channels), nn.ReLU(inplace=True))
+    return NormReluSequential(convolution, GroupNorm(groups, out_channels), nn.ReLU(inplace=True))

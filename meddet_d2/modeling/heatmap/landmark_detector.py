@@ -182,16 +182,23 @@ class LandmarkDetector(nn.Module):
             (inputs.get("height", size[0]), inputs.get("width", size[1]))
             for inputs, size in zip(batched_inputs, images.image_sizes, strict=True)
         ]
-        found = self.predict(self.extract_features(images), images.image_sizes, outputs)
+        found = self.decode(self.network(images.tensor), images.image_sizes, outputs)
         return [{"instances": one} for one in found]
 
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
         """The images as :func:`batch_images` normalises and pads them."""
         return batch_images(batched_inputs, self.pixel_mean, self.pixel_std, self.backbone.size_divisibility)
 
+    def network(self, images: Tensor) -> Tensor:
+        """All that runs before decoding, without a wait: a normalised batch (N, channels, H, W) -> (N, K, h, w)."""
+        return self.head.last(self._maps(images))
+
     def extract_features(self, images: ImageList) -> list[Tensor]:
         """The network's maps, (N, channels, h_l, w_l) each; see the class."""
-        features = self.backbone(images.tensor)
+        return self._maps(images.tensor)
+
+    def _maps(self, images: Tensor) -> list[Tensor]:
+        features = self.backbone(images)
         return self.decoder([features[name] for name in self.in_features])
 
     def ground_truth(self, batched_inputs: list[dict[str, Any]]) -> LandmarkTruth:
@@ -252,17 +259,26 @@ class LandmarkDetector(nn.Module):
             total = total + ((errors * weights).sum(dim=(2, 3)) * present).sum()
         return total
 
-    @torch.no_grad()
     def predict(
         self,
         features: list[Tensor],
         image_sizes: Sequence[tuple[int, int]],
         output_sizes: Sequence[tuple[int, int]] | None = None,
     ) -> list[Instances]:
-        """Landmarks on these maps. The host waits for the device once, at the end.
+        """Landmarks on these maps of the network; see :meth:`decode`."""
+        return self.decode(self.head.last(features), image_sizes, output_sizes)
+
+    @torch.no_grad()
+    def decode(
+        self,
+        maps: Tensor,
+        image_sizes: Sequence[tuple[int, int]],
+        output_sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> list[Instances]:
+        """Landmarks in these heat maps. The host waits for the device once, at the end.
 
         Args:
-            features: the network's maps.
+            maps: (N, K, h, w).
             image_sizes: of each image, height and width in pixels without padding.
             output_sizes: of each image, the height and width that its points are scaled to; None: ``image_sizes``.
 
@@ -273,7 +289,6 @@ class LandmarkDetector(nn.Module):
         Raises:
             FloatingPointError: if a heat map is NaN.
         """
-        maps = self.head.last(features)
         valid = inside(cells_of(image_sizes, STRIDE), maps.shape[-2], maps.shape[-1], self.device)
         cells, scores = decode_maps(maps, valid, self.decoding, self.sigma)
         output_sizes = output_sizes or image_sizes

@@ -79,6 +79,18 @@ def test_points_are_in_pixels_of_the_output(size, output):
 
 
 @BOTH
+def test_the_network_alone_can_be_recorded(kind):
+    """As a CUDA graph is: one memory for the outputs of all batches of a size."""
+    model, first, second = network(kind=kind).eval(), batch(1), batch(2)[1:]
+    expected = [model(inputs)[0]["instances"].pred_keypoints for inputs in (first, second)]
+    memory, run = torch.empty(1, K, 16, 16), model.network
+    model.network = lambda images: memory.copy_(run(images))
+    with torch.no_grad():
+        found = [model(inputs)[0]["instances"].pred_keypoints for inputs in (first, second)]
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+@BOTH
 def test_an_images_points_are_the_same_alone_and_in_a_batch(kind):
     model = network(kind=kind).eval()
     inputs = batch(3)
