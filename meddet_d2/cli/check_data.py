@@ -126,12 +126,26 @@ def _write(report: Report, output: Path) -> None:
 
 
 def _table(report: Report) -> str:
+    if any(split.landmarks is not None for split in report.splits):
+        return _landmark_table(report)
     keys = ("images", "patients", "healthy_images", "boxes")
     rows = [
         [name, *(counts[key] for key in keys), *(counts["classes"].get(label, 0) for label in report.classes)]
         for name, counts in report.counts.items()
     ]
     headers = ("", "images", "patients", "healthy", "boxes", *report.classes)
+    align = ("left", *["right"] * (len(headers) - 1))
+    return tabulate([headers, *rows], tablefmt="plain", disable_numparse=True, colalign=align)
+
+
+def _landmark_table(report: Report) -> str:
+    keys = ("images", "patients", "landmarks", "missing_landmarks", "images_with_spacing")
+    headers = ("", "images", "patients", "landmarks", "not labelled", "with spacing", "mm of a pixel")
+    rows = []
+    for name, counts in report.counts.items():
+        spacing = counts["spacing_mm"]
+        shown = "-" if spacing is None else " to ".join(f"{spacing[key]:g}" for key in ("least", "greatest"))
+        rows.append([name, *(counts.get(key, 0) for key in keys), shown])
     align = ("left", *["right"] * (len(headers) - 1))
     return tabulate([headers, *rows], tablefmt="plain", disable_numparse=True, colalign=align)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from landmark_sets import LandmarkSet
 from layouts import HEIGHT, WIDTH, Layout, picture
 from PIL import Image
 from tiny_runs import load_tool
@@ -249,19 +250,35 @@ def test_names_with_spaces_and_letters_of_the_world(tmp_path, capsys):
 # --- registered data sets, other data, no torch ----------------------------------------------------------------------
 
 
-def test_the_phantom_has_no_errors_and_no_warnings(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("name", ["cdh_phantom_train", "cdh_phantom_landmarks_train"])
+def test_the_phantom_has_no_errors_and_no_warnings(name, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "sets"))
     config = tmp_path / "tiny.yaml"
     config.write_text(
         f"_BASE_: {ROOT / 'configs' / 'quickstart.yaml'}\n"
         "DATASETS:\n  PHANTOM:\n    TRAIN_PATIENTS: 10\n    TEST_PATIENTS: 5\n"
     )
-    arguments = ("--dataset", "cdh_phantom_train", "--config-file", config, "--quiet", "--output", tmp_path / "out")
+    arguments = ("--dataset", name, "--config-file", config, "--quiet", "--output", tmp_path / "out")
     assert main(*arguments, "--strict") == 0
     assert set(codes(capsys)) <= {"N502"}
     counts = json.loads((tmp_path / "out" / "counts.json").read_text())["splits"]
     assert {name: one["images"] for name, one in counts.items()} == {"train": 20, "test": 10}
     assert "no figure on them is a figure on patients" in (tmp_path / "out" / "data.html").read_text()
+
+
+def test_a_landmark_set_is_counted_by_its_points(tmp_path, capsys):
+    made = LandmarkSet(tmp_path / "marks")
+    made.change(lambda content: content["annotations"][0]["landmarks"].__setitem__(2, 0))
+    assert main(made.folder, "--output", tmp_path / "out", "--patient-key", "patient_id") == 0
+    out = capsys.readouterr().out
+    heading, train, test = out.splitlines()[2:5]
+    assert " ".join(heading.split()) == "images patients landmarks not labelled with spacing mm of a pixel"
+    assert train.split() == ["train", "4", "2", "15", "1", "4", "0.4", "to", "0.5"]
+    assert test.split()[:5] == ["test", "2", "1", "8", "0"]
+    counts = json.loads((tmp_path / "out" / "counts.json").read_text())["splits"]["train"]
+    assert counts["missing_by_landmark"] == {"front": 1}
+    page = (tmp_path / "out" / "data.html").read_text()
+    assert "Landmarks that are not labelled" in page and "Traceback" not in page
 
 
 @pytest.mark.skipif("MEDDET_SPIDER_LUMBAR" not in os.environ, reason="MEDDET_SPIDER_LUMBAR names no folder")

@@ -7,15 +7,18 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
+from ...layout.landmark_checks import has_landmarks, landmark_mistakes, names_in
+from ...layout.landmarks import LandmarkNames
 from ...layout.validate import (
     PATIENT_KEY,
     SPLIT_FILES,
     box_mistake,
     find_mistakes,
+    is_finite,
     is_integer,
     is_size,
     leaves_folder,
@@ -76,6 +79,7 @@ class ImageRecord:
         spacing: millimetres of a pixel, between rows (y) and between columns (x).
         annotated: how many annotations name it; 0 for a healthy image.
         boxes: those that can be measured.
+        landmarks: x, y, v of each, of an image of landmarks; empty where they cannot be used.
     """
 
     split: str
@@ -87,6 +91,7 @@ class ImageRecord:
     spacing: tuple[float, float] | None
     annotated: int
     boxes: list[BoxRecord] = field(default_factory=list)
+    landmarks: list[tuple[float, float, int]] = field(default_factory=list)
 
     @property
     def judged(self) -> list[BoxRecord]:
@@ -100,7 +105,11 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class Split:
-    """One json. ``region`` is "phantom", "lumbar" or ""; ``classes`` are the json's, by rising id."""
+    """One json.
+
+    ``region`` is "phantom", "lumbar" or ""; ``classes`` are the json's, by rising id; ``landmarks`` are those of a
+    landmark set, if they can be used.
+    """
 
     name: str
     json_file: Path
@@ -108,6 +117,7 @@ class Split:
     images: list[ImageRecord]
     region: str
     classes: tuple[str, ...]
+    landmarks: LandmarkNames | None = None
 
 
 def find_json_files(inputs: Iterable[Path]) -> list[Path]:
@@ -154,7 +164,8 @@ def read_splits(
             text = str(error).removeprefix(f"{json_file}: ").replace(str(json_file), json_file.name)
             findings.append(Finding("json-broken", text, name, quotes=True))
             continue
-        for mistake in find_mistakes(content, image_root, patient_key=patient_key):
+        mistakes = chain(find_mistakes(content, image_root, patient_key=patient_key), landmark_mistakes(content))
+        for mistake in mistakes:
             image, annotation = mistake.image or {}, mistake.annotation or {}
             file = image.get("file_name")
             where = _integer(image.get("id")), _integer(annotation.get("id")), file if isinstance(file, str) else None
@@ -162,7 +173,14 @@ def read_splits(
         classes = _classes(content["categories"])
         images, more = _records(content, name, image_root, classes, patient_key)
         findings += more
-        splits.append(Split(name, json_file, image_root, images, _region(content), tuple(classes.values())))
+        landmarks = names_in(content["categories"]) if has_landmarks(content) else None
+        if landmarks is not None:
+            _add_landmarks(content["annotations"], images, landmarks)
+        splits.append(Split(name, json_file, image_root, images, _region(content), tuple(classes.values()), landmarks))
+        first = splits[0].landmarks
+        if landmarks is not None and first is not None and (difference := landmarks.difference(first)):
+            text = f"{difference}, in {splits[0].name}; give all splits the same keypoints, in one order."
+            findings.append(Finding("landmark-names", text, name, quotes=True))
         sound = not any(finding.name == "categories" for finding in findings)
         if sound and splits[-1].classes != splits[0].classes:
             here, there = (list(split.classes) for split in (splits[-1], splits[0]))
@@ -232,7 +250,9 @@ def _records(
     for annotation in content["annotations"]:
         found = _look_up(by_number, annotation.get("image_id"))
         box = annotation.get("bbox")
-        if found is not None and found[1].size is not None and box_mistake(box, found[0]) is None:
+        if found is None or found[1].size is None or "landmarks" in annotation:
+            continue
+        if box_mistake(box, found[0]) is None:
             level = annotation.get("level")
             found[1].boxes.append(
                 BoxRecord(
@@ -246,6 +266,17 @@ def _records(
                 )
             )
     return images, findings
+
+
+def _add_landmarks(annotations: Sequence[dict], images: Sequence[ImageRecord], names: LandmarkNames) -> None:
+    """Give each image the points that can be used."""
+    by_number = {image.number: image for image in images if image.number is not None}
+    for annotation in annotations:
+        image, values = _look_up(by_number, annotation.get("image_id")), annotation.get("landmarks")
+        if image is None or not isinstance(values, list) or len(values) != 3 * len(names.names):
+            continue
+        if all(map(is_finite, values)):
+            image.landmarks[:] = zip(values[0::3], values[1::3], values[2::3], strict=True)
 
 
 def _image(raw: dict, split: str, image_root: Path, annotated: Counter, patient_key: str) -> ImageRecord:

@@ -18,6 +18,7 @@ from meddet_d2.files import write_text
 from meddet_d2.pages import picture, plot, render
 
 from ...formats import read_image
+from ...layout.landmarks import labelled
 from . import data_plots as plots
 from .annotation_checks import ImageRecord
 from .data_report import Report
@@ -97,6 +98,7 @@ def _rows(report: Report) -> list[tuple[str, list[str]]]:
     if any(one["unusable_boxes"] for one in counts):
         rows.append(("Boxes that are wrong, not counted", [str(one["unusable_boxes"]) for one in counts]))
     rows += [
+        *_landmark_rows(counts),
         *(
             (f"Boxes: {name}", [_share(one["classes"].get(name, 0), one["boxes"]) for one in counts])
             for name in report.classes
@@ -112,6 +114,14 @@ def _rows(report: Report) -> list[tuple[str, list[str]]]:
     ]
     # Without any spacing there is nothing to say of millimetres.
     return [(name, cells) for name, cells in rows if not name.endswith(" mm") or set(cells) != {UNKNOWN}]
+
+
+def _landmark_rows(counts: Sequence[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Empty unless there is a landmark set."""
+    if not any("landmarks" in one for one in counts):
+        return []
+    keys = (("Labelled landmarks", "landmarks"), ("Landmarks that are not labelled", "missing_landmarks"))
+    return [(name, [str(one.get(key, 0)) for one in counts]) for name, key in keys]
 
 
 def _share(part: int, whole: int) -> str:
@@ -174,6 +184,9 @@ def _thumbnail(image: ImageRecord, findings: Sequence[Finding], frame: int) -> l
         if box.number in named:
             x0, y0, x1, y1 = box.corners
             boxes.append(Box((x0 - gap, y0 - gap, x1 + gap, y1 + gap), frame))
+    # A landmark is a small square.
+    half = 3 * max(pixels.shape[:2]) / PANEL
+    boxes += [Box((x - half, y - half, x + half, y + half), 0) for x, y in labelled(image.landmarks)]
     codes = list(dict.fromkeys(f"{finding.code.code} {finding.name}" for finding in findings))
     address = picture(draw_panel(pixels, boxes, PANEL), quality=QUALITY)
     shown = {"number": image.number, "split": image.split, "boxes": len(image.boxes), "codes": codes}

@@ -22,7 +22,8 @@ def count_split(split: Split) -> dict[str, Any]:
 
     Returns:
         Counts: "images", "patients", "healthy_images" (no annotation names them), "boxes", "crowds", "unusable_boxes"
-        (found to be wrong, and in no other count), "images_with_spacing". Counts by value: "classes", "levels",
+        (found to be wrong, and in no other count), "images_with_spacing"; of a landmark set also "landmarks" (labelled
+        ones), "missing_landmarks" and, by name, "missing_by_landmark". Counts by value: "classes", "levels",
         "boxes_per_image", "image_sizes". Quantiles (0, 5, 50, 95, 100 %), None of nothing: "spacing_mm",
         "width_pixels", "height_pixels", "width_mm", "height_mm", "aspect".
     """
@@ -40,7 +41,7 @@ def count_split(split: Split) -> dict[str, Any]:
         "healthy_images": sum(image.annotated == 0 for image in split.images),
         "boxes": len(pairs),
         "crowds": sum(box.crowd for image in split.images for box in image.boxes),
-        "unusable_boxes": sum(image.annotated - len(image.boxes) for image in split.images),
+        "unusable_boxes": sum(image.annotated - len(image.boxes) - bool(image.landmarks) for image in split.images),
         "classes": dict.fromkeys(split.classes, 0) | dict(sorted(Counter(box.name for _, box in pairs).items())),
         "levels": {(*DISCS, OTHER)[place]: number for place, number in sorted(levels.items())},
         "boxes_per_image": {str(number): per_image[number] for number in sorted(per_image)},
@@ -52,7 +53,18 @@ def count_split(split: Split) -> dict[str, Any]:
         "width_mm": quantiles(in_mm[:, 0]),
         "height_mm": quantiles(in_mm[:, 1]),
         "aspect": quantiles(in_pixels[:, 0] / in_pixels[:, 1]),
+        **_count_landmarks(split),
     }
+
+
+def _count_landmarks(split: Split) -> dict[str, Any]:
+    if split.landmarks is None:
+        return {}
+    names = split.landmarks.names
+    seen = np.array([[v > 0 for _, _, v in image.landmarks] for image in split.images if image.landmarks])
+    missing = (~seen.reshape(-1, len(names))).sum(axis=0).tolist()
+    by_landmark = {name: count for name, count in zip(names, missing, strict=True) if count}
+    return {"landmarks": int(seen.sum()), "missing_landmarks": sum(missing), "missing_by_landmark": by_landmark}
 
 
 def boxes_of(split: Split) -> list[tuple[ImageRecord, BoxRecord]]:

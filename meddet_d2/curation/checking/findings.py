@@ -16,7 +16,8 @@ SEVERITIES = {"E": "error", "W": "warning", "N": "note"}
 
 
 class Code(NamedTuple):
-    """A code (E101), its name in words, and what it means. The names of E1xx are the kinds of layout/validate.py."""
+    """A code (E101), its name in words, and what it means. The names of E1xx are the kinds of layout/validate.py
+    and layout/landmark_checks.py."""
 
     code: str
     name: str
@@ -53,6 +54,15 @@ CODES = {
         ("E137", "annotation-key", "An annotation has no number for area or iscrowd."),
         ("E138", "ignore", "An annotation has 'ignore' set, which the engine does not know."),
         ("E139", "polygon", "A segmentation has no polygon of three points."),
+        ("E141", "landmark-names", "The names of a landmark set cannot be used, or differ between splits."),
+        ("E142", "landmarks", "An image's landmarks are not x, y, v for each name, or none of them is labelled."),
+        ("E143", "landmark-outside", "A labelled landmark lies outside its image."),
+        ("E144", "landmark-count", "An image of a landmark set has no annotation, or several."),
+        (
+            "E145",
+            "landmark-spacing",
+            "Some images of a landmark set have a spacing and others none, or one is no size.",
+        ),
         ("E201", "unreadable", "The file cannot be read as an image."),
         ("E202", "other-size", "The image has another size than its record says: its boxes lie elsewhere."),
         ("E211", "same-image", "The same pixels are in two splits."),

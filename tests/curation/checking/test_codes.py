@@ -113,6 +113,29 @@ def clipped_sixteen_bits(values):
     return np.minimum(values.astype(np.uint16) * 20, np.uint16(np.quantile(values, 0.97) * 20))
 
 
+def landmarks(change, split="train"):
+    """Makes landmarks of the boxes' places, one annotation an image with its id, and then changes a split's json."""
+
+    def convert(content):
+        categories = [{"id": 1, "name": "spine", "keypoints": ["top", "bottom"]}]
+        points = {"landmarks": [40, 20, 2, 45, 90, 2], "bbox": [40, 20, 5, 70], "area": 350, "iscrowd": 0}
+        ids = [one["id"] for one in content["images"]]
+        content["annotations"] = [{"id": n, "image_id": n, "category_id": 1, **points} for n in ids]
+        content["categories"] = categories
+
+    def provoke(layout):
+        for name in ("train", "test"):
+            layout.change(convert, name)
+        layout.change(change, split)
+
+    return provoke
+
+
+def points(**values):
+    """Changes the landmarks' annotation of image 3."""
+    return landmarks(lambda content: content["annotations"][1].update(values))
+
+
 # By the name of a code: what is done to a sound data set, and split, image and annotation of what is found. None of
 # them stands for a finding of no image or no annotation. A name may be found several times.
 PROVOKED = {
@@ -138,6 +161,14 @@ PROVOKED = {
     "annotation-key": (without("annotations", 1, "iscrowd"), ("train", 2, 2)),
     "ignore": (annotation(ignore=1), ("train", 2, 2)),
     "polygon": (annotation(segmentation=[[1, 2, 3, 4]]), ("train", 2, 2)),
+    "landmark-names": (
+        landmarks(lambda content: content["categories"][0].update(keypoints=["top", "end"]), "test"),
+        ("test", None, None),
+    ),
+    "landmarks": (points(landmarks=[40, 20, 2, 45, 90]), ("train", 3, 3)),
+    "landmark-outside": (points(landmarks=[40, 20, 2, 45, 900, 2]), ("train", 3, 3)),
+    "landmark-count": (landmarks(lambda content: content["annotations"].pop(1)), ("train", 3, None)),
+    "landmark-spacing": (landmarks(lambda content: content["images"][1].pop("spacing")), ("train", 3, None)),
     "unreadable": (lambda layout: layout.file(3).write_bytes(layout.file(3).read_bytes()[:900]), ("train", 3, None)),
     "other-size": (pixels(lambda values: values[:, :90]), ("train", 3, None)),
     "same-image": (copy(3, 21), ("test", 21, None)),
@@ -174,6 +205,7 @@ ALSO = {
     "outside-folder": {"unlisted"},
     "class-absent": {"class-balance"},
     "spacing": {"some-spacing"},
+    "landmark-spacing": {"some-spacing"},
     "json-broken": {"unlisted"},
 }
 
@@ -182,6 +214,17 @@ def test_a_sound_data_set_has_no_findings(tmp_path):
     report = check(Layout(tmp_path / "sound").folder)
     assert [finding.line() for finding in report.findings] == []
     assert len(report.readable) == 12 and not report.failed(strict=True)
+
+
+def test_landmarks_are_counted_and_are_no_boxes(tmp_path):
+    layout = Layout(tmp_path / "sound")
+    landmarks(lambda content: content["annotations"][1].update(landmarks=[40, 20, 2, 0, 0, 0]))(layout)
+    report = check(layout.folder)
+    assert [finding.line() for finding in report.findings] == []
+    counts = report.counts["train"]
+    assert (counts["landmarks"], counts["missing_landmarks"]) == (15, 1)
+    assert counts["missing_by_landmark"] == {"bottom": 1} and report.counts["test"]["missing_by_landmark"] == {}
+    assert (counts["boxes"], counts["unusable_boxes"], counts["images_with_spacing"]) == (0, 0, 8)
 
 
 @pytest.mark.parametrize("name", CODES)
