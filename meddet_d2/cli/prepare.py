@@ -1,7 +1,8 @@
-"""Make a data set in the layout of CDH-1848.
+"""Make a data set in the layout of CDH-1848, or of landmarks.
 
 meddet prepare images IMAGES --annotations A --format labelme
 meddet prepare spider SPIDER
+meddet prepare landmarks hand FOLDER
 """
 
 import argparse
@@ -17,15 +18,19 @@ from ..layout.data_set import CDH_CLASSES
 from ..places import datasets_root, given_path
 
 # What a data set can be made from -> its module.
-SOURCES = {"images": "meddet_d2.cli.prepare_images", "spider": "meddet_d2.cli.prepare_spider"}
+SOURCES = {
+    "images": "meddet_d2.cli.prepare_images",
+    "spider": "meddet_d2.cli.prepare_spider",
+    "landmarks": "meddet_d2.cli.prepare_landmarks",
+}
 # Data sets that data/builtin.py registers, by the name of their folder: their splits and classes.
 REGISTERED = {"cdh1848": (("train", "test"), CDH_CLASSES), "spider_lumbar": (("train", "val"), CDH_CLASSES)}
 
 
 def add_common_arguments(parser: argparse.ArgumentParser, name: str) -> None:
-    """Options that all scripts have; ``name`` is the data set's, one of REGISTERED."""
+    """Options that all scripts have; ``name`` is the data set's, one of REGISTERED or another."""
     option = parser.add_argument
-    place, splits = f"$DETECTRON2_DATASETS/{name}", " and ".join(REGISTERED[name][0])
+    place, splits = f"$DETECTRON2_DATASETS/{name}", " and ".join(_two_splits(name))
     share = f"of the patients: {splits}, or train, val and test (default: 0.8 0.2)"
     option("--output", type=given_path, metavar="FOLDER", help=f"the data set's folder (default: {place})")
     option("--split", type=float, nargs="+", metavar="FRACTION", help=share)
@@ -34,6 +39,10 @@ def add_common_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     option("--verbose", action="store_true", help="name everything that is left out, not 20 of a kind")
     option("--force", action="store_true", help="replace what was prepared before")
     parser.set_defaults(data_set=name)
+
+
+def _two_splits(name: str) -> tuple[str, ...]:
+    return REGISTERED.get(name, (("train", "test"), ()))[0]
 
 
 def fractions_of(arguments: argparse.Namespace) -> dict[str, float]:
@@ -48,13 +57,20 @@ def fractions_of(arguments: argparse.Namespace) -> dict[str, float]:
         raise ValueError(f"--split {shown}: give two or three fractions, greater than 0, that add up to 1.")
     if not 0 <= arguments.seed < 2**32:
         raise ValueError(f"--seed {arguments.seed}: give a whole number from 0 to {2**32 - 1}.")
-    splits = REGISTERED[arguments.data_set][0] if len(fractions) == 2 else ("train", "val", "test")
+    splits = _two_splits(arguments.data_set) if len(fractions) == 2 else ("train", "val", "test")
     return dict(zip(splits, fractions, strict=True))
 
 
-def summarize(output: Path, numbers: Mapping[str, Mapping[str, int]], classes: Sequence[str]) -> None:
-    """Print what was made and the next commands to type."""
-    print(f"{output}:\n  classes: {', '.join(classes)}")
+def summarize(
+    output: Path,
+    numbers: Mapping[str, Mapping[str, int]],
+    classes: Sequence[str],
+    *,
+    what: str = "classes",
+    config: str = "configs/backbones/gfl_mobilenetv2.yaml",
+) -> None:
+    """Print what was made, of which ``what`` are named, and the next commands to type."""
+    print(f"{output}:\n  {what}: {', '.join(classes)}")
     for split, of in numbers.items():
         print(f"  {split}.json: " + ", ".join(f"{count} {what}" for what, count in of.items()))
     print(f"Next:\n  meddet check-data {shlex.quote(str(output))}")
@@ -75,7 +91,7 @@ def summarize(output: Path, numbers: Mapping[str, Mapping[str, int]], classes: S
         print("To train on it, register it under a name of your own: docs/how_to/your_data.md.")
         return
     print(
-        f"  {environment}meddet train --config-file configs/backbones/gfl_mobilenetv2.yaml "
+        f"  {environment}meddet train --config-file {config} "
         f"{register}DATASETS.TRAIN \"('{train}',)\" DATASETS.TEST \"('{test}',)\""
     )
 
@@ -105,6 +121,6 @@ def preparation_main(
 def main(arguments: list[str], prog: str | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = new_parser(__doc__, prog, plugins=False)
-    parser.add_argument("source", choices=SOURCES, help="your own images, or the SPIDER release; each has a --help")
+    parser.add_argument("source", choices=SOURCES, help="what from; each has a --help")
     source = parser.parse_args(arguments[:1]).source
     return importlib.import_module(SOURCES[source]).main(arguments[1:], f"{parser.prog} {source}")

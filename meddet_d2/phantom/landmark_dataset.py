@@ -1,9 +1,7 @@
 """The landmarks of the phantom: 23 points of the vertebrae and 6 disc centres on the images of phantom_dataset.py.
 
-The 23 are those of CSXA, the cervical spine X-ray atlas (Ran et al., Scientific Data 2024, doi
-10.1038/s41597-024-03383-0), by its names and in its order. Its "left" is the front of the body and its "right" the
-back: its own program takes the left points for the front of each vertebra and measures the sagittal vertical axis to
-"C7 top right". The patient faces left there as here. The centroid of C2 is that of its body, without the dens.
+The 23 are those of CSXA (layout/csxa_names.py): "left" is the front of a body, for the patient faces left there as
+here. The centroid of C2 is that of its body, without the dens.
 
 They come from the anatomy and through the map that the painting uses, so they are exact to the json's last digit. No
 image is painted for them. Both slices of a patient have the same ones.
@@ -17,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..layout.csxa_names import CSXA_NAMES, CSXA_SKELETON
 from ..layout.data_set_writer import Record, coco_content, landmark_box
 from ..layout.landmarks import LandmarkNames, Point, kept_inside
 from .anatomy import LEVELS, Neck
@@ -34,24 +33,6 @@ from .phantom_dataset import (
 
 # Counts the changes of the points; part of the folder's name.
 LANDMARKS_VERSION = 1
-_VERTEBRAE = ("C3", "C4", "C5", "C6", "C7")
-_CORNERS = ("top left", "top right", "bottom left", "bottom right")
-CSXA_NAMES = (
-    "C2 centroid",
-    *(f"C2 {corner}" for corner in _CORNERS[2:]),
-    *(f"{vertebra} {corner}" for vertebra in _VERTEBRAE for corner in _CORNERS),
-)
-# In a picture: around each body, and along the discs.
-CSXA_SKELETON = (
-    ("C2 centroid", "C2 bottom left"),
-    ("C2 bottom left", "C2 bottom right"),
-    ("C2 bottom right", "C2 centroid"),
-    *(
-        (f"{vertebra} {_CORNERS[one]}", f"{vertebra} {_CORNERS[other]}")
-        for vertebra in _VERTEBRAE
-        for one, other in ((0, 1), (1, 3), (3, 2), (2, 0))
-    ),
-)
 DISC_NAMES = tuple(f"{level} disc" for level in LEVELS)
 # A mirrored neck faces right; the front stays the front, so no names are exchanged.
 PHANTOM_LANDMARKS = LandmarkNames("spine", CSXA_NAMES + DISC_NAMES, CSXA_SKELETON + tuple(pairwise(DISC_NAMES)), ())
@@ -59,7 +40,7 @@ PHANTOM_LANDMARKS = LandmarkNames("spine", CSXA_NAMES + DISC_NAMES, CSXA_SKELETO
 
 def neck_landmarks(neck: Neck, canvas: Canvas, size: int) -> tuple[Point, ...]:
     """The points of :data:`PHANTOM_LANDMARKS` in an image of ``size`` pixels; v = 0 for what lies outside of it."""
-    upper, *others = neck.bodies()[: 1 + len(_VERTEBRAE)]
+    upper, *others = neck.bodies()[: len(LEVELS)]
     bodies = [upper.centre(), upper.corners()[2:], *(body.corners() for body in others)]
     discs = [disc.centre() for disc in neck.discs[: len(LEVELS)]]
     points = canvas.to_pixels(neck.spine(np.concatenate([*bodies, *discs])))

@@ -7,10 +7,10 @@ import shlex
 import pytest
 from tiny_runs import ROOT
 
-from meddet_d2.cli import console, prepare_images, prepare_spider
+from meddet_d2.cli import console, prepare_images, prepare_landmarks, prepare_spider
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "datasets" / "README.md"]
-PREPARATIONS = {"images": prepare_images, "spider": prepare_spider}
+PREPARATIONS = {"images": prepare_images, "spider": prepare_spider, "landmarks": prepare_landmarks}
 
 
 def commands(text: str) -> list[list[str]]:

@@ -7,12 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
+from meddet_d2.layout.csxa_names import CSXA_NAMES
 from meddet_d2.layout.data_set import DataSet
 from meddet_d2.layout.landmarks import NOT_LABELLED
 from meddet_d2.phantom import PHANTOM_LANDMARKS, PhantomParams, generate, generate_landmarks, make_patient
 from meddet_d2.phantom.anatomy import LEVELS
 from meddet_d2.phantom.canvas import Canvas
-from meddet_d2.phantom.landmark_dataset import CSXA_NAMES, landmarks_folder, neck_landmarks
+from meddet_d2.phantom.landmark_dataset import landmarks_folder, neck_landmarks
 from meddet_d2.phantom.phantom_dataset import new_canvas
 
 PARAMS = PhantomParams(

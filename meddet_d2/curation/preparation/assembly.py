@@ -9,6 +9,7 @@ from ... import __version__
 from ...files import write_json
 from ...layout.data_set import DataSet
 from ...layout.data_set_writer import Record, coco_content
+from ...layout.landmarks import LandmarkNames, labelled
 from .omissions import Findings
 
 PREPARATION = "preparation.json"
@@ -39,7 +40,7 @@ def assemble(
     folder: Path,
     records: list[Record],
     splits: Mapping[str, str],
-    classes: Sequence[str],
+    classes: Sequence[str] | LandmarkNames,
     *,
     description: str,
     made_by: str,
@@ -53,13 +54,14 @@ def assemble(
         folder: the new folder; its images are there. Those of patients without a split are removed.
         records: all images.
         splits: of each patient.
-        classes: names, in the order of their ids.
+        classes: names, in the order of their ids; or a landmark set's landmarks.
         description: for ``info``.
         settings: what shaped the data set and says nothing of patients.
         strict: problems are an error.
 
     Returns:
-        For each split its numbers of patients, images, healthy images and boxes of each class.
+        For each split its numbers of patients, images, healthy images and boxes of each class; or of patients, images
+        and labelled landmarks.
 
     Raises:
         ValueError: nothing is left, a split would be empty, or there are problems and ``strict`` is set.
@@ -77,18 +79,21 @@ def assemble(
     for split, members in by_split.items():
         info = {"description": f"{description}, {split} split"}
         write_json(folder / f"{split}.json", coco_content(members, classes, info))
-        categories = [box.category for record in members for box in record.boxes]
-        numbers[split] = {
-            "patients": len({record.patient for record in members}),
-            "images": len(members),
-            "healthy images": sum(not record.boxes for record in members),
-            **{name: categories.count(index) for index, name in enumerate(classes, start=1)},
-        }
-        for name in classes:
+        numbers[split] = {"patients": len({record.patient for record in members}), "images": len(members)}
+        boxes = [box for record in members for box in record.boxes]
+        if isinstance(classes, LandmarkNames):
+            numbers[split]["landmarks"] = sum(len(labelled(box.landmarks)) for box in boxes)
+            continue
+        numbers[split]["healthy images"] = sum(not record.boxes for record in members)
+        for index, name in enumerate(classes, start=1):
+            numbers[split][name] = sum(box.category == index for box in boxes)
             if not numbers[split][name]:
                 findings.add("classless_splits", f"{split}: no {name}")
+    meant: dict[str, Any] = {"landmarks": classes}
+    if not isinstance(classes, LandmarkNames):
+        meant = {"classes": tuple(classes)}
     for split in by_split:
-        DataSet(json_file=folder / f"{split}.json", images=folder / "images", classes=tuple(classes)).read()
+        DataSet(json_file=folder / f"{split}.json", images=folder / "images", **meant).read()
     if strict and findings.problems:
         raise ValueError(f"{findings.problems} problems, named above, and --strict: nothing was written.")
     account = {"made_by": made_by, "version": __version__, "settings": dict(settings)}
