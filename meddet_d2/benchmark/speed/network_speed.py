@@ -70,5 +70,5 @@ def _comparisons(report: SpeedReport, setup: Setup, group: str, names: dict) -> 
     for precision in setup.precisions if setup.graphs else ():
         rest = f"network, {precision}, graph"
         report.ratio(group, f"added_latency_graph_{precision}", f"student, {rest}", f"{plain}, {rest}")
-    for name in names.keys() - {"student", plain}:
+    for name in [name for name in names if name not in ("student", plain)]:
         report.ratio(group, f"{name}_over_student", f"{name}, prediction", "student, prediction")
