@@ -31,6 +31,8 @@ class StepMetrics(HookBase):
 
     def _keep_losses(self, losses: Mapping[str, Tensor], data_time: float) -> None:
         detached = {name: loss.detach() for name, loss in losses.items()}
+        # A batch that was loaded ahead was waited for in the step before.
+        data_time += getattr(self._steps.data_loader, "seconds", 0.0)
         self._losses.append((self._steps.iter, detached, data_time))
 
     def put(self, values: Mapping[str, Tensor]) -> None:

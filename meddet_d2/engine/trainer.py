@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
@@ -25,6 +26,7 @@ from meddet_d2.modeling.precision import student_precision, train_in
 from meddet_d2.modeling.processes import parallel
 
 from .guards import FiniteGuard, scaled_to_batch
+from .load_ahead import LoadAhead
 from .optimizer import build_optimizer
 from .parallel import average_statistics, check_same, share_padding
 from .resume import Checkpoints, StopOnSignal
@@ -52,7 +54,7 @@ class MedDetTrainer(DefaultTrainer):
         self.start_iter, self.max_iter = 0, cfg.SOLVER.MAX_ITER
         model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
-        loader = self.build_train_loader(cfg)
+        loader = self.load_ahead(self.build_train_loader(cfg))
         precision = student_precision(cfg.SOLVER, cfg.MODEL.DEVICE)
         train_in(model, precision)
         model = parallel(model)
@@ -85,6 +87,11 @@ class MedDetTrainer(DefaultTrainer):
         names = task_for(self.cfg.MODEL.META_ARCHITECTURE).names(self.cfg)
         return SafeCheckpointer(self.detector, self.cfg.OUTPUT_DIR, classes=names, **self.checkpointables())
 
+    def load_ahead(self, loader: DataLoader) -> DataLoader | LoadAhead:
+        """The loader, or on a GPU one that has the next batch there before it is asked for."""
+        device = torch.device(self.cfg.MODEL.DEVICE)
+        return LoadAhead(loader, device) if device.type == "cuda" else loader
+
     def checkpointables(self) -> dict[str, Any]:
         """What a checkpoint holds of the training, by its key and in the order in which a resume loads it."""
         return {"trainer": weakref.proxy(self)}
@@ -110,8 +117,10 @@ class MedDetTrainer(DefaultTrainer):
         )
         writers = [PeriodicWriter(self.build_writers())] if comm.is_main_process() else []
         # Checkpoints come after the guard, which stops what is not finite, and before the evaluation, which may fail.
-        # Writers come after that, so that they see its results.
-        timed = [IterationTimer(), LRScheduler()]
+        # Writers come after that, so that they see its results. The guard waits for the step; the next batch is loaded
+        # before that.
+        loader = self._trainer.data_loader
+        timed = [IterationTimer(), LRScheduler(), *([loader] if isinstance(loader, LoadAhead) else [])]
         return [*timed, self.guard, checkpoints, evaluations, self.step_metrics, *writers, StopOnSignal(checkpoints)]
 
     def train(self) -> dict | None:
@@ -216,6 +225,11 @@ class DistillationTrainer(MedDetTrainer):
     @property
     def detector(self) -> nn.Module:
         return self.distillation.student
+
+    def load_ahead(self, loader: DataLoader) -> DataLoader | LoadAhead:
+        # A cache of the teachers' maps reads the images on the host.
+        teachers = self.cfg.DISTILL.TEACHERS
+        return loader if teachers.CACHE_GIB or teachers.CACHE_DIR else super().load_ahead(loader)
 
     def checkpointables(self) -> dict[str, Any]:
         checksums, accept = self.distillation.teachers.checksums, self.cfg.DISTILL.TEACHERS.ACCEPT_CHANGED
