@@ -1,6 +1,7 @@
 """What is set in the environment before torch is loaded, in processes of their own."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -82,3 +83,22 @@ def test_no_warning_comes_before_all_output(tmp_path):
     script.write_text(IMPORTS)
     assert python(str(script)) == ("started", "")
     assert python("import meddet_d2, warnings; warnings.warn('mine', FutureWarning)", "-c")[1].count("mine") == 1
+
+
+# Pages that blocks of 16 MiB take from the system after the first ones.
+FAULTS = """
+import meddet_d2, resource, torch
+def fill():
+    for _ in range(20):
+        torch.ones(4 * 2**20)
+fill()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+fill()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are glibc's")
+def test_large_blocks_stay_in_the_heap_unless_the_user_says_otherwise():
+    assert int(python(FAULTS, "-c")[0]) < 500
+    assert int(python(FAULTS, "-c", MALLOC_TRIM_THRESHOLD_="131072")[0]) > 20_000
