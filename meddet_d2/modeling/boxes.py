@@ -64,7 +64,6 @@ def concentric_giou_loss(distances1: Tensor, distances2: Tensor) -> Tensor:
 def _concentric_areas(distances1: Tensor, distances2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Areas of what both boxes cover, of what one of them covers, and of the smallest box around both."""
     smaller, larger = torch.minimum(distances1, distances2), torch.maximum(distances1, distances2)
-    both, hull, first, second = (
-        (d[..., 0] + d[..., 2]) * (d[..., 1] + d[..., 3]) for d in (smaller, larger, distances1, distances2)
-    )
+    sides = ((d[..., :2] + d[..., 2:]).unbind(-1) for d in (smaller, larger, distances1, distances2))
+    both, hull, first, second = (width * height for width, height in sides)
     return both, first + second - both, hull

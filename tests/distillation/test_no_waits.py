@@ -68,14 +68,14 @@ def test_a_detectors_step_and_a_predictions_network(cfg, inputs, nmode, device, 
             total.backward()
         images = model.eval().preprocess_image(inputs)
         with torch.no_grad():
-            logits = model.head(model.extract_features(images))
+            logits = model.network(images.tensor)
     assert {level.device.type for part in logits for level in part} == {device}
 
 
 def test_a_wait_is_seen(cfg, inputs, monkeypatch):
     model = build_model(cfg)
-    before = GFL.extract_features
-    monkeypatch.setattr(GFL, "extract_features", lambda *args: [x * x.max().item() for x in before(*args)])
+    before = GFL.network
+    monkeypatch.setattr(GFL, "network", lambda model, images: before(model, images * images.max().item()))
     with fake_tensors(), pytest.raises(DataDependentOutputException):
         move(model, "cuda")
         model.eval()(inputs)

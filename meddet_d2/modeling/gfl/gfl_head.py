@@ -160,14 +160,16 @@ class GFLHead(nn.Module):
 
 
 def _at_once(block: nn.Module, levels: list[Tensor]) -> list[Tensor]:
-    """A block that works on every location alone, on all levels together: a fifth of the operators."""
+    """A block that works on every location alone, on all levels but the finest together: half of the operators."""
     # CUDA has one kernel for a level, a compiler makes one loop of it, and an export's sizes are not known.
-    if isinstance(block, nn.Identity) or levels[0].is_cuda or torch.compiler.is_compiling():
+    if isinstance(block, nn.Identity) or levels[0].is_cuda or torch.compiler.is_compiling() or len(levels) < 3:
         return [block(level) for level in levels]
-    places = [level.permute(0, 2, 3, 1) for level in levels]  # (N, H, W, C)
+    # The finest has three quarters of all locations: another copy of it costs more than its operators.
+    places = [level.permute(0, 2, 3, 1) for level in levels[1:]]  # (N, H, W, C)
     joined = torch.cat([level.flatten(0, 2) for level in places])
     parts = block(joined[..., None, None]).flatten(1).split([level.shape[:3].numel() for level in places])
-    return [part.view(level.shape).permute(0, 3, 1, 2) for part, level in zip(parts, places, strict=True)]
+    rest = [part.view(level.shape).permute(0, 3, 1, 2) for part, level in zip(parts, places, strict=True)]
+    return [block(levels[0]), *rest]
 
 
 def _tower(in_channels: int, channels: int, num_convs: int, separable: bool, last_relu: bool) -> nn.Sequential:
