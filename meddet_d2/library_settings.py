@@ -18,8 +18,8 @@ os.environ.setdefault("MKL_CBWR", "AUTO")
 # they are imported; its switch in Python comes too late.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-# glibc gives large free blocks back to the system, and takes them again page by page, several times a step: up to 5 % of
-# a training on a CPU. With these, blocks of up to 32 MiB (its limit) come from the heap, and 1 GiB of it is kept.
+# glibc gives large free blocks back to the system, and takes them again page by page, several times a step: up to 5 %
+# of a training on a CPU. With these, blocks of up to 32 MiB (its limit) come from the heap, and 1 GiB of it is kept.
 if not any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ) and platform.libc_ver()[0] == "glibc":
     _MALLOC = ctypes.CDLL(None)
     _MALLOC.mallopt(-3, 32 * 2**20)  # M_MMAP_THRESHOLD, of malloc.h
