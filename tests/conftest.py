@@ -6,6 +6,9 @@ import os
 if not os.path.exists("/dev/nvidiactl"):
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+# cuBLAS reads it once, when the first product of matrices is computed; DETERMINISTIC needs it.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
 # Before torch: it sets what torch's threads read.
 import meddet_d2  # noqa: F401
 

@@ -12,8 +12,7 @@ from ..config.class_names import NUM_CLASSES, check_count, class_names
 from ..data import MedDetDatasetMapper, register_datasets
 from ..distillation import task_for
 from ..distillation.teacher_configs import changed
-from ..modeling.compiling import compile_parts
-from ..modeling.cuda_graphs import graph_network
+from ..modeling.fast import make_fast
 from ..modeling.weights import read_checkpoint, set_weights
 from .predictor import Detections, check_image
 
@@ -39,9 +38,8 @@ class TorchPredictor:
         _check_device(cfg.MODEL.DEVICE)
         self.model, self.classes = load_detector(cfg, str(weights))
         self.least_score = float(self.model.score_thresh)
-        if cfg.MODEL.COMPILE:
-            compile_parts(self.model, task_for(cfg.MODEL.META_ARCHITECTURE).parts.values())
-        graph_network(self.model, cfg.MODEL.CUDA_GRAPHS)
+        parts = task_for(cfg.MODEL.META_ARCHITECTURE).parts.values()
+        make_fast(self.model, parts, compiled=cfg.MODEL.COMPILE, graphs=cfg.MODEL.CUDA_GRAPHS)
         # What an evaluation does to an image, to the bit.
         self.mapper = MedDetDatasetMapper(cfg, is_train=False)
 

@@ -61,7 +61,7 @@ def evaluate(cfg: CfgNode) -> dict:
     """
     choose_algorithms(cfg)
     cfg = changed(cfg, ["MODEL.BOTTOM_UP.PRETRAINED", False])
-    model = build_model(cfg)
+    model = MedDetTrainer.build_model(cfg)
     checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, classes=task_for(cfg.MODEL.META_ARCHITECTURE).names(cfg))
     path = cfg.MODEL.WEIGHTS or checkpointer.get_checkpoint_file()
     if not path:

@@ -21,7 +21,7 @@ from meddet_d2.distillation import DistillationModel, TeacherBank, TeacherRecord
 from meddet_d2.distillation.teacher_configs import changed
 from meddet_d2.evaluation import evaluator_for, is_better_smaller
 from meddet_d2.modeling.compiling import compile_parts
-from meddet_d2.modeling.cuda_graphs import graph_network
+from meddet_d2.modeling.fast import make_fast
 from meddet_d2.modeling.precision import student_precision, train_in
 from meddet_d2.modeling.processes import parallel
 
@@ -172,11 +172,8 @@ class MedDetTrainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        model = super().build_model(cfg)
-        if cfg.MODEL.COMPILE:
-            compile_parts(model, task_for(cfg.MODEL.META_ARCHITECTURE).parts.values())
-        graph_network(model, cfg.MODEL.CUDA_GRAPHS)
-        return model
+        parts = task_for(cfg.MODEL.META_ARCHITECTURE).parts.values()
+        return make_fast(super().build_model(cfg), parts, compiled=cfg.MODEL.COMPILE, graphs=cfg.MODEL.CUDA_GRAPHS)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode):

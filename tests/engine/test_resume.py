@@ -127,6 +127,32 @@ def test_a_stopped_run_ends_as_the_whole_one(kind, number, distil_cfg, tmp_path_
     assert_same_run(cfg, shown, whole, whole_shown)
 
 
+@pytest.fixture
+def torchs_own_choice():
+    """A run's choice of algorithms does not outlive the test."""
+    benchmark, deterministic = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = benchmark, deterministic
+
+
+@pytest.mark.parametrize("precision", ["fp32", "auto"])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_deterministic_algorithms_on_either_device(device, precision, distil_cfg, tmp_path, request, torchs_own_choice):
+    """What docs/how_to/gpu.md says of exact resume. fp16 and bf16 are what "auto" is on a GPU."""
+    if device == "cuda":
+        request.getfixturevalue("cuda")
+    options = [*RUN, "MODEL.DEVICE", device, "DETERMINISTIC", True, "SOLVER.PRECISION", precision]
+    whole = distil_cfg(*options, "OUTPUT_DIR", str(tmp_path / "whole"))
+    whole_shown, _ = train(whole, resume=False)
+    cfg = distil_cfg(*options)
+    shown = {}
+    for stop in (2, 5, None):
+        seen, _ = train(cfg, stop_at=stop)
+        shown.update(seen)
+    assert_same_run(cfg, shown, whole, whole_shown)
+
+
 class Killed(BaseException):
     pass
 
