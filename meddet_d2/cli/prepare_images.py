@@ -7,8 +7,11 @@ r"""Make a data set from your images and the annotations of a labelling tool.
     meddet prepare images IMAGES --annotations A --format coco --output datasets/chest --classes mass "Cyste=cyst"
     meddet prepare images IMAGES --annotations A.json --format coco --split 0.7 0.1 0.2 --key ~/key.csv
 
+    meddet prepare images IMAGES --annotations A --format labelme --output datasets/hips --landmarks "head" "apex"
+
 IMAGES holds DICOM, NIfTI, PNG, JPEG or TIFF files. The folder cdh1848 (the default) gets CDH-1848's two classes; any
-other --output gets the classes of your labels, or those of --classes. What comes out has pseudonyms for names and no
+other --output gets the classes of your labels, or those of --classes. With --landmarks, points become a landmark set
+(LabelMe's, CVAT's, COCO's key points, 3D Slicer's .mrk.json). What comes out has pseudonyms for names and no
 metadata; only the file of --key, if you ask for one, says who is who. docs/how_to/your_data.md says the rest.
 """
 
@@ -18,7 +21,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from ..command import new_parser
-from ..curation.preparation.annotation_files import FORMATS, read_annotations
+from ..curation.preparation.annotation_files import FORMATS, POINT_FORMATS, read_annotations
 from ..curation.preparation.assembly import assemble, check_output, write_key
 from ..curation.preparation.classes import ClassMap
 from ..curation.preparation.image_folder import prepare_images
@@ -30,6 +33,7 @@ from ..curation.preparation.table import read_table
 from ..files import check_key, new_table, read_text
 from ..formats import Pseudonyms
 from ..layout.data_set_writer import new_folder
+from ..layout.landmarks import LandmarkNames
 from ..places import given_path
 from .prepare import REGISTERED, add_common_arguments, preparation_main, summarize
 
@@ -39,7 +43,7 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
     option = parser.add_argument
     option("images", type=given_path, metavar="IMAGES", help="the folder of images; folders in it are walked")
     option("--annotations", required=True, type=given_path, metavar="A", help="their file, or their folder")
-    option("--format", required=True, choices=list(FORMATS), help="of the annotations")
+    option("--format", required=True, choices=[*FORMATS, *POINT_FORMATS], help="of the annotations")
     option("--class-names", type=given_path, metavar="FILE", help="YOLO's names: data.yaml, or one name a line")
     option(
         "--classes",
@@ -47,6 +51,13 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
         default=[],
         metavar="CLASS",
         help="classes in the order of their ids; LABEL=CLASS renames or joins labels (default: the labels)",
+    )
+    option(
+        "--landmarks",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="make a landmark set: the landmarks in their order; LABEL=NAME renames a label",
     )
     option("--ignore-label", action="append", default=[], metavar="LABEL", help="leave its shapes out; may be repeated")
     option(
@@ -68,7 +79,9 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
 
 
 def run(args: argparse.Namespace, findings: Findings) -> None:
-    classes = ClassMap(args.classes, args.ignore_label, REGISTERED.get(args.output.name, ((), ()))[1])
+    _check_landmarks(args)
+    option, named = ("--landmarks", args.landmarks) if args.landmarks else ("--classes", args.classes)
+    classes = ClassMap(named, args.ignore_label, REGISTERED.get(args.output.name, ((), ()))[1], option)
     pattern = _pattern(args)
     check_output(args.output, [args.images, args.annotations], force=args.force)
     if args.key:
@@ -83,7 +96,9 @@ def run(args: argparse.Namespace, findings: Findings) -> None:
         table = read_table(args.patients, index, findings, columns) if args.patients else None
         owners = Owners(args.images, pseudonyms, table, args.patient_folder, pattern)
         healthy = args.healthy_without_annotation
-        records = prepare_images(index, annotations, classes, owners, folder, findings, healthy=healthy)
+        records = prepare_images(
+            index, annotations, classes, owners, folder, findings, healthy=healthy, landmarks=bool(args.landmarks)
+        )
         if listed:
             splits = follow_list(records, {owners.named(text): text for text in listed}, findings)
         elif args.split_column:
@@ -94,7 +109,7 @@ def run(args: argparse.Namespace, findings: Findings) -> None:
             folder,
             records,
             splits,
-            classes.classes,
+            LandmarkNames("landmarks", classes.classes) if args.landmarks else classes.classes,
             description="Prepared from labelled images by datasets/prepare_images.py",
             made_by="datasets/prepare_images.py",
             settings=_account(args),
@@ -103,7 +118,25 @@ def run(args: argparse.Namespace, findings: Findings) -> None:
         )
         if key is not None:
             write_key(key, [record for record in records if record.patient in splits])
-    summarize(args.output, numbers, classes.classes)
+    if args.landmarks:
+        summarize(args.output, numbers, classes.classes, what="landmarks", config="CONFIG")
+    else:
+        summarize(args.output, numbers, classes.classes)
+
+
+def _check_landmarks(args: argparse.Namespace) -> None:
+    """Refuse what does not go with --landmarks."""
+    if not args.landmarks and args.format in POINT_FORMATS:
+        raise ValueError(f"--format {args.format} has points alone; name the landmarks by --landmarks.")
+    if not args.landmarks:
+        return
+    if args.classes or args.healthy_without_annotation:
+        other = "--classes" if args.classes else "--healthy-without-annotation"
+        raise ValueError(f"--landmarks and {other} exclude each other; a data set has landmarks or boxes.")
+    if args.format in ("voc", "yolo"):
+        raise ValueError(f"--landmarks: {args.format} has no points; take labelme, cvat, coco or slicer.")
+    if args.output.name in REGISTERED:
+        raise ValueError(f"--landmarks: {args.output.name} is a data set of boxes; choose another --output.")
 
 
 def _pattern(args: argparse.Namespace) -> re.Pattern | None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -13,20 +13,42 @@ Corners = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
+class LabelledPoint:
+    """A landmark as the labelling tool has it: continuous pixels, the middle of the first being (0.5, 0.5).
+
+    Attributes:
+        label: the tool's text.
+        x, y: finite.
+        v: 2 visible, 1 labelled but hidden.
+        z: None; or x, y and z are millimetres in the patient (LPS), see slicer.py.
+    """
+
+    label: str
+    x: float
+    y: float
+    v: int = 2
+    z: float | None = None
+
+
+@dataclass(frozen=True)
 class Shape:
-    """One labelled disc.
+    """One labelled disc, or what marks landmarks.
 
     Attributes:
         label: the text of the labelling tool, not yet a class; "" where it has none.
         box: it may leave the image; None where there is a problem.
         level: "C5/6" where the label or an attribute says it.
         problem: why there is no box, for example that it is rotated. It counts unless the label is one to ignore.
+        points: the landmarks that it marks; a data set of boxes has no use for them.
+        points_problem: why it marks no landmarks; for a landmark set as ``problem`` for one of boxes.
     """
 
     label: str
     box: Corners | None = None
     level: str | None = None
     problem: str | None = None
+    points: tuple[LabelledPoint, ...] = ()
+    points_problem: str | None = "a shape is no point; mark each landmark by one"
 
 
 @dataclass(frozen=True)
@@ -77,6 +99,30 @@ def make_shape(label: Any, corners: Callable[[], Corners], said: Iterable[Any] =
     except ValueError as error:
         return Shape(text, problem=str(error), level=level)
     return Shape(text, box, level)
+
+
+def with_points(shape: Shape, points: Callable[[], Iterable[LabelledPoint]]) -> Shape:
+    """The shape with the landmarks that ``points`` reads; its ValueError becomes the shape's problem with them."""
+    try:
+        found = tuple(points())
+        if any(not point.label for point in found):
+            raise ValueError("a landmark has no label")
+    except ValueError as error:
+        return replace(shape, points_problem=str(error))
+    return replace(shape, points=found, points_problem=None)
+
+
+def one_point(label: str, points: Any, v: int = 2) -> tuple[LabelledPoint]:
+    """The landmark of [[x, y]].
+
+    Raises:
+        ValueError: another number of points, or something that is not a finite number.
+    """
+    if not isinstance(points, Sequence) or len(points) != 1:
+        raise ValueError(f"a shape of {label!r} has several points or none; mark each landmark by one")
+    if not isinstance(points[0], Sequence) or len(points[0]) != 2:
+        raise ValueError("a shape has a point that is not [x, y]")
+    return (LabelledPoint(label, number(points[0][0]), number(points[0][1]), v),)
 
 
 def bounding_box(points: Any) -> Corners:

@@ -11,6 +11,7 @@ from .coco import read_coco
 from .image_index import ImageIndex, files_below
 from .labelme import read_labelme
 from .omissions import Findings
+from .slicer import SUFFIX, read_slicer
 from .voc import read_xml
 from .yolo import find_names_file, label_files, read_names, read_yolo
 
@@ -22,6 +23,8 @@ FORMATS: dict[str, tuple[str, Callable[..., Iterator[ImageAnnotation]]]] = {
     "yolo": (".txt", read_yolo),
     "coco": (".json", read_coco),
 }
+# Those that have no boxes.
+POINT_FORMATS: dict[str, tuple[str, Callable[..., Iterator[ImageAnnotation]]]] = {"slicer": (SUFFIX, read_slicer)}
 
 
 def read_annotations(
@@ -32,7 +35,7 @@ def read_annotations(
     A file that cannot be read becomes an annotation with a problem, of the image of the same name.
 
     Args:
-        kind: one of FORMATS.
+        kind: one of FORMATS or POINT_FORMATS.
         findings: gets hidden files, texts that are no labels, and folders that cannot be opened.
         names_file: for YOLO, the names of the classes; looked for beside the annotations if None.
 
@@ -41,12 +44,12 @@ def read_annotations(
         ValueError: there is no file of this format; YOLO's names are missing or cannot be read, or its lines may be
             polygons or key points.
     """
-    suffix, reader = FORMATS[kind]
+    suffix, reader = {**FORMATS, **POINT_FORMATS}[kind]
     if not root.exists():
         raise FileNotFoundError(f"{root}: no such file or folder of annotations.")
     folder = root if root.is_dir() else root.parent
     files = files_below(root, findings) if root.is_dir() else [root]
-    paths = [path for path in files if path.suffix.lower() == suffix or not root.is_dir()]
+    paths = [path for path in files if path.name.lower().endswith(suffix) or not root.is_dir()]
     if kind == "yolo":
         names_file = names_file or find_names_file(folder)
         names = read_names(names_file)

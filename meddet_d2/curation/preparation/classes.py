@@ -21,6 +21,7 @@ class ClassMap:
             LABEL=CLASS that name none but CDH-1848's classes stand for both of these.
         ignored: labels whose shapes are to be left out.
         only: the classes that there must be; any if empty.
+        option: what ``named`` is called in errors. "--landmarks": a level in a label counts, and each has to be named.
 
     Attributes:
         classes: the names in the order of their ids; without ``named`` and ``only`` empty until `settle`.
@@ -29,30 +30,39 @@ class ClassMap:
         ValueError: a text is no such pair, names a class that cannot be, or maps a label twice.
     """
 
-    def __init__(self, named: Sequence[str] = (), ignored: Sequence[str] = (), only: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        named: Sequence[str] = (),
+        ignored: Sequence[str] = (),
+        only: Sequence[str] = (),
+        option: str = "--classes",
+    ) -> None:
         self._known: dict[str, str] = {}
         self._ignored = {_plain(label): label for label in ignored}
-        self._only = tuple(only)
+        self._only, self._option = tuple(only), option
+        self._levels = option == "--classes"
         found = []
         for text in named:
             label, pair, name = (part.strip() for part in text.rpartition("="))
             if (pair and not label) or (only and name not in only):
                 choice = f"one of {', '.join(only)}" if only else "the name of a class"
-                raise ValueError(f"--classes {text!r}: write LABEL=CLASS with {choice}{self._elsewhere()}.")
+                raise ValueError(f"{option} {text!r}: write LABEL=CLASS with {choice}{self._elsewhere()}.")
             if wrong := name_mistake(name):
-                raise ValueError(f"--classes {text!r}: the class {name!r} {wrong}; give it another name.")
+                raise ValueError(f"{option} {text!r}: the class {name!r} {wrong}; give it another name.")
             found.append(name)
             self._learn(label or name, name)
-        pairs = named and all("=" in text for text in named) and set(found) <= set(CDH_CLASSES)
+        pairs = self._levels and named and all("=" in text for text in named) and set(found) <= set(CDH_CLASSES)
         self.classes = self._only or (CDH_CLASSES if pairs else tuple(dict.fromkeys(found)))
         self._learn_classes()
 
     def is_ignored(self, label: str) -> bool:
-        return _plain(label) in self._ignored or _plain(without_level(label)) in self._ignored
+        return _plain(label) in self._ignored or (self._levels and _plain(without_level(label)) in self._ignored)
 
     def category(self, label: str) -> int | None:
         """The id of a label's class, from 1; None for a label that is not known."""
-        name = self._known.get(_plain(label)) or self._known.get(_plain(without_level(label)))
+        name = self._known.get(_plain(label))
+        if name is None and self._levels:
+            name = self._known.get(_plain(without_level(label)))
         return None if name is None else self.classes.index(name) + 1
 
     def settle(self, labels: Iterable[str], findings: Findings) -> None:
@@ -72,7 +82,7 @@ class ClassMap:
             first = unknown[0][0]
             raise ValueError(
                 f"labels without a class: {listed}; say which it is, for example "
-                f'--classes "{first}={self.classes[0]}", or leave its shapes out by --ignore-label "{first}"'
+                f'{self._option} "{first}={self.classes[0]}", or leave its shapes out by --ignore-label "{first}"'
                 f"{self._elsewhere()}."
             )
 
@@ -96,7 +106,7 @@ class ClassMap:
 
     def _learn(self, label: str, name: str) -> None:
         if self._known.setdefault(_plain(label), name) != name:
-            raise ValueError(f"--classes: the label {label!r} has two classes; give it one.")
+            raise ValueError(f"{self._option}: the label {label!r} has two classes; give it one.")
 
     def _learn_classes(self) -> None:
         for name in self.classes:

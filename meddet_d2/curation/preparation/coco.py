@@ -6,7 +6,19 @@ from pathlib import Path
 
 from ...files import read_json_object
 from ...layout.identifiers import record_id
-from .annotation import Corners, ImageAnnotation, Shape, bounding_box, edges, image_size, make_shape, sized, table_of
+from .annotation import (
+    Corners,
+    ImageAnnotation,
+    Shape,
+    bounding_box,
+    edges,
+    image_size,
+    make_shape,
+    sized,
+    table_of,
+    with_points,
+)
+from .coco_keypoints import are_pixel_indices, coco_points
 from .coco_masks import mask_box
 
 # Pixels by which a box may leave its image, and by which it may differ from the box around its polygons.
@@ -15,6 +27,8 @@ TOLERANCE = 1.0
 
 def read_coco(path: Path) -> Iterator[ImageAnnotation]:
     """Boxes; where an annotation has none, or one without area, the box around its polygons or its mask.
+
+    Key points are landmarks.
 
     Raises:
         ValueError: it is not COCO's; it uses an id of an image or category twice; an annotation is of an image or a
@@ -31,12 +45,13 @@ def read_coco(path: Path) -> Iterator[ImageAnnotation]:
     for place, annotation in enumerate(content["annotations"], start=1):
         annotations[_find(annotation, "image", images, place)].append(annotation)
         _find(annotation, "category", categories, place)
+    indices = are_pixel_indices(content["annotations"])
     sizes = {key: image_size(image.get("width"), image.get("height")) for key, image in images.items()}
     _refuse_corners([(sizes[key], annotation) for key, found in annotations.items() for annotation in found])
     for identity, image in images.items():
         file = image.get("file_name")
         name = file if isinstance(file, str) else ""
-        shapes = tuple(_shape(item, categories, sizes[identity]) for item in annotations.get(identity, ()))
+        shapes = tuple(_shape(item, categories, sizes[identity], indices) for item in annotations.get(identity, ()))
         yield ImageAnnotation(name, shapes, sizes[identity], where=name or f"image {identity}")
 
 
@@ -89,11 +104,13 @@ def _refuse_corners(boxes: list[tuple[tuple[int, int] | None, dict]]) -> None:
         raise ValueError("has boxes [left, top, right, bottom]; COCO's are [x, y, width, height]: export it again")
 
 
-def _shape(annotation: dict, categories: dict[int | str, dict], size: tuple[int, int] | None) -> Shape:
+def _shape(annotation: dict, categories: dict[int | str, dict], size: tuple[int, int] | None, indices: bool) -> Shape:
     attributes = table_of(annotation.get("attributes"))
-    label = categories[record_id(annotation.get("category_id"))].get("name")
+    category = categories[record_id(annotation.get("category_id"))]
+    label = category.get("name")
     said = [annotation.get("level"), *attributes.values()]
-    return make_shape(label, lambda: _corners(annotation, size), said, rotation=attributes.get("rotation"))
+    found = make_shape(label, lambda: _corners(annotation, size), said, rotation=attributes.get("rotation"))
+    return with_points(found, lambda: coco_points(annotation, category.get("keypoints"), indices=indices))
 
 
 def _corners(annotation: dict, size: tuple[int, int] | None) -> Corners:

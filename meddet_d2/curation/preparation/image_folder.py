@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,14 +11,15 @@ from PIL import Image
 from tqdm import tqdm
 
 from ...formats import MRSlice, Pseudonyms, read_slices
-from ...layout.data_set_writer import Record, write_image
+from ...layout.data_set_writer import Box, Record, write_image
 from .annotation import ImageAnnotation
 from .annotation_files import match
 from .classes import ClassMap
 from .image_index import ImageIndex
 from .omissions import Findings
 from .ownership import Owners, SamePatients
-from .shape_boxes import make_boxes, without_ignored
+from .shape_boxes import make_boxes, make_landmarks, with_landmarks_alone, without_ignored
+from .slicer import on_slice
 
 
 def prepare_images(
@@ -29,6 +31,7 @@ def prepare_images(
     findings: Findings,
     *,
     healthy: bool,
+    landmarks: bool = False,
 ) -> list[Record]:
     """Settle the classes, and write the images.
 
@@ -36,6 +39,7 @@ def prepare_images(
         folder: the new data set; its images/ gets the images that can be used.
         findings: gets everything that is left out or changed.
         healthy: images that nothing annotates are healthy; otherwise they are left out.
+        landmarks: points become landmarks, of which ``classes`` holds the names; otherwise shapes become boxes.
 
     Returns:
         The images that are in.
@@ -43,8 +47,14 @@ def prepare_images(
     Raises:
         ValueError: a label has no class; a file of annotations cannot be read, and what it leaves out would be healthy.
     """
-    annotations = [without_ignored(annotation, classes, findings) for annotation in annotations]
-    classes.settle([shape.label for one in annotations for shape in one.shapes if shape.label], findings)
+    if landmarks:
+        annotations = [with_landmarks_alone(annotation, classes, findings) for annotation in annotations]
+        labels = [point.label for one in annotations for shape in one.shapes for point in shape.points]
+    else:
+        annotations = [without_ignored(annotation, classes, findings) for annotation in annotations]
+        labels = [shape.label for one in annotations for shape in one.shapes if shape.label]
+    classes.settle(labels, findings)
+    make = make_landmarks if landmarks else make_boxes
     matched, named = match(annotations, index, findings, others_are_healthy=healthy)
     for path in index.paths:
         if path not in named:
@@ -58,7 +68,7 @@ def prepare_images(
         if read is not None:
             for text in read.warnings:
                 remarks.setdefault(text, []).append(read.source)
-            record = _prepare(read, matched.get(path), classes, folder, owners, findings)
+            record = _prepare(read, matched.get(path), classes, folder, owners, findings, make)
             records += [] if record is None else [record]
     for text, sources in remarks.items():
         findings.add("remarks", f"{text} ({len(sources)} images, for example {sources[0]})")
@@ -85,6 +95,7 @@ def _prepare(
     folder: Path,
     owners: Owners,
     findings: Findings,
+    make: Callable[..., tuple[Box, ...] | None],
 ) -> Record | None:
     """Write one image under its pseudonym and a digest; None if it is left out."""
     path = read.source
@@ -101,7 +112,12 @@ def _prepare(
     owner = owners.find(path, read, findings)
     if owner is None:
         return None
-    boxes = () if annotation is None else make_boxes(annotation, size, classes, findings, str(path))
+    try:
+        annotation = annotation and on_slice(annotation, path)
+    except (ValueError, OSError) as error:
+        findings.add("unusable_annotations", f"{path} ({annotation.where if annotation else ''}): {error}")
+        return None
+    boxes = () if annotation is None else make(annotation, size, classes, findings, str(path))
     if boxes is None:
         return None
     digest = hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).hexdigest()

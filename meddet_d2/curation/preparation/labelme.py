@@ -6,14 +6,25 @@ from pathlib import Path
 from typing import Any
 
 from ...files import read_json_object
-from .annotation import Corners, ImageAnnotation, Shape, bounding_box, image_size, make_shape, table_of, upright_box
+from .annotation import (
+    Corners,
+    ImageAnnotation,
+    Shape,
+    bounding_box,
+    image_size,
+    make_shape,
+    one_point,
+    table_of,
+    upright_box,
+    with_points,
+)
 
 # Pixels by which a corner of a rectangle may be off.
 TOLERANCE = 0.5
 
 
 def read_labelme(path: Path) -> Iterator[ImageAnnotation]:
-    """Rectangles, polygons, circles and masks, as the box around each.
+    """Rectangles, polygons, circles and masks, as the box around each; and points, as landmarks.
 
     The image is ``imagePath``, or the json's own name where that is missing.
 
@@ -38,7 +49,10 @@ def _shape(shape: Any) -> Shape:
         return Shape("", problem="a shape is not an object")
     flags, attributes = table_of(shape.get("flags")), table_of(shape.get("attributes"))
     said = [*(name for name, value in flags.items() if value is True), *attributes.values(), shape.get("description")]
-    return make_shape(shape.get("label"), lambda: _corners(shape), said)
+    found = make_shape(shape.get("label"), lambda: _corners(shape), said)
+    if shape.get("shape_type") != "point":
+        return found
+    return with_points(found, lambda: one_point(found.label, shape.get("points")))
 
 
 def _corners(shape: dict[str, Any]) -> Corners:

@@ -5,11 +5,23 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.parsers import expat
 
-from .annotation import Corners, ImageAnnotation, Shape, bounding_box, edges, image_size, make_shape, sized
+from .annotation import (
+    Corners,
+    ImageAnnotation,
+    LabelledPoint,
+    Shape,
+    bounding_box,
+    edges,
+    image_size,
+    make_shape,
+    one_point,
+    sized,
+    with_points,
+)
 
 
 def read_xml(path: Path) -> Iterator[ImageAnnotation]:
-    """Boxes, and polygons and masks as the box around each.
+    """Boxes, and polygons and masks as the box around each; of CVAT also points and skeletons, as landmarks.
 
     Coordinates are edges, as LabelImg and CVAT write them: a box from 10 to 20 is 10 pixels wide.
 
@@ -79,4 +91,15 @@ def _cvat_shape(item: ElementTree.Element) -> Shape:
         raise ValueError(f"a shape is a <{item.tag}>; draw rectangles or polygons")
 
     said = [attribute.text for attribute in item.iter("attribute")]
-    return make_shape(item.get("label"), corners, said, rotation=item.get("rotation"))
+    found = make_shape(item.get("label"), corners, said, rotation=item.get("rotation"))
+    if item.tag == "skeleton":
+        return with_points(found, lambda: [point for part in item.iter("points") for point in _cvat_point(part)])
+    return with_points(found, lambda: _cvat_point(item)) if item.tag == "points" else found
+
+
+def _cvat_point(item: ElementTree.Element) -> tuple[LabelledPoint, ...]:
+    """Nothing for a skeleton's point that is outside, which CVAT has for what cannot be seen."""
+    if item.get("outside") == "1":
+        return ()
+    places = [point.split(",") for point in item.get("points", "").split(";")]
+    return one_point((item.get("label") or "").strip(), places, 1 if item.get("occluded") == "1" else 2)
