@@ -1,12 +1,13 @@
 """From a landmark set's record to what a network of landmarks takes.
 
 Shape legend
-    K: landmarks of the data set
+    K, S: landmarks and structures of the data set
     H, W: height and width of the image that the network gets
 """
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import torch
 from fvcore.transforms.transform import HFlipTransform, VFlipTransform
@@ -19,6 +20,11 @@ from detectron2.structures import Instances
 from ..layout.landmarks import is_inside
 from .affine import RandomAffine
 from .mapper import MedDetDatasetMapper
+
+# A pixel's value where nobody has said whether it belongs to a structure; modeling/heatmap knows it, too.
+UNKNOWN = 255
+# Binary places of a polygon's corners.
+SHIFT = 5
 
 
 class LandmarkMapper(MedDetDatasetMapper):
@@ -38,18 +44,22 @@ class LandmarkMapper(MedDetDatasetMapper):
         augmentations: list[T.Augmentation | T.Transform],
         image_format: str,
         flip: Sequence[int] | None = None,
+        structures: int = 0,
     ) -> None:
         """
         Args:
             is_train, augmentations, image_format: as of the base class.
+            structures: S; with more than 0 the masks of structures are given, too.
             flip: (K,), the number of the landmark that each becomes in a mirrored image; None: none may be mirrored.
         """
         super().__init__(is_train=is_train, augmentations=augmentations, image_format=image_format)
+        self.structures = structures
         self.flip = None if flip is None else np.asarray(flip)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict:
         found = super().from_config(cfg, is_train)
+        found["structures"] = cfg.MODEL.LANDMARK.NUM_STRUCTURES
         found["flip"] = flip_order(cfg.DATASETS.TRAIN) if is_train else None
         if is_train and cfg.INPUT.RANDOM_FLIP != "none" and found["flip"] is None:
             raise ValueError(
@@ -66,8 +76,11 @@ class LandmarkMapper(MedDetDatasetMapper):
     def to_instances(self, record: dict, transforms: T.TransformList, image_shape: tuple[int, int]) -> Instances:
         """``gt_landmarks`` (1, K, 3): x, y in pixels of the image, and v; all 0 where a landmark is not in it.
 
+        With structures also ``gt_structures`` (1, S, H, W) uint8: 1 inside, 0 outside, 255 where nobody has said it.
+
         Raises:
-            ValueError: not one annotation with landmarks, or a mirrored image without ``flip``. One line.
+            ValueError: not one annotation with landmarks, another number of structures, or a mirrored image without
+                ``flip``. One line.
         """
         annotations = record.get("annotations", [])
         if len(annotations) != 1 or "landmarks" not in annotations[0]:
@@ -86,7 +99,33 @@ class LandmarkMapper(MedDetDatasetMapper):
         points[~np.array(seen)] = 0.0
         instances = Instances(image_shape)
         instances.gt_landmarks = torch.from_numpy(points.astype(np.float32))[None]
+        if self.structures:
+            polygons = annotations[0].get("structures")
+            if polygons is not None and len(polygons) != self.structures:
+                raise ValueError(
+                    f"{record['file_name']}: its record has {len(polygons)} structures, MODEL.LANDMARK.NUM_STRUCTURES "
+                    f"is {self.structures}; give both the same number."
+                )
+            masks = _masks(polygons, self.structures, transforms, image_shape)
+            instances.gt_structures = torch.from_numpy(masks)[None]
         return instances
+
+
+def _masks(
+    structures: Sequence[Sequence[Sequence[float]]] | None,
+    count: int,
+    transforms: T.TransformList,
+    image_shape: tuple[int, int],
+) -> np.ndarray:
+    """(S, H, W) uint8 of the polygons of each structure; UNKNOWN everywhere if there are none."""
+    masks = np.full((count, *image_shape), UNKNOWN if structures is None else 0, np.uint8)
+    for mask, polygons in zip(masks, structures or (), strict=False):
+        outlines = [transforms.apply_coords(np.array(one, float).reshape(-1, 2)) for one in polygons]
+        # OpenCV's integer coordinates are pixel middles, here with SHIFT binary places.
+        corners = [np.rint((one - 0.5) * 2**SHIFT).astype(np.int32) for one in outlines]
+        for one in corners:
+            cv2.fillPoly(mask, [one], 1, shift=SHIFT)
+    return masks
 
 
 def flip_order(names: Sequence[str]) -> tuple[int, ...] | None:

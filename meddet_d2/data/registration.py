@@ -79,7 +79,8 @@ def load_data_set(name: str, data_set: DataSet) -> list[dict]:
 
     Returns:
         Detectron2's dicts by rising image id, healthy images (without annotations) included, each with `patient_id`
-        and `spacing` where they are known; annotations keep `level` and `landmarks`.
+        and `spacing` where they are known; annotations keep `level`, `landmarks` and
+        `structures`.
 
     Raises:
         FileNotFoundError, ValueError: as `DataSet.read`; a patient is on another side, too (see `keep_apart`).
@@ -101,7 +102,7 @@ def load_data_set(name: str, data_set: DataSet) -> list[dict]:
             "category_id": numbers[annotation["category_id"]],
             "iscrowd": annotation["iscrowd"],
         }
-        box |= {key: annotation[key] for key in ("level", "landmarks") if key in annotation}
+        box |= {key: annotation[key] for key in ("level", "landmarks", "structures") if key in annotation}
         records[annotation["image_id"]]["annotations"].append(box)
     known = {"thing_classes": names, "thing_colors": _colors(len(names)), "thing_dataset_id_to_contiguous_id": numbers}
     known |= landmark_metadata(data_set.landmark_names())

@@ -165,11 +165,8 @@ def _flat(results: dict) -> dict[str, float]:
 
 def build_loss_loader(cfg: CfgNode, names: Sequence[str]) -> DataLoader:
     """Each image of the data sets once, as in an evaluation, with its annotation; this process's share of them."""
-    mapper = mapper_for(task_for(cfg.MODEL.META_ARCHITECTURE).result)(
-        is_train=True,
-        augmentations=detection_utils.build_augmentation(cfg, False),
-        image_format=cfg.INPUT.FORMAT,
-    )
+    augmentations = detection_utils.build_augmentation(cfg, False)
+    mapper = mapper_for(task_for(cfg.MODEL.META_ARCHITECTURE).result)(cfg, is_train=True, augmentations=augmentations)
     return build_detection_test_loader(cfg, list(names), mapper=mapper, num_workers=loader_workers(cfg))
 
 

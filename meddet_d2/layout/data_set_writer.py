@@ -24,6 +24,7 @@ class Box:
         level: "C5/6", or None.
         original: what the source says of it besides its class.
         landmarks: the points of an image of landmarks, whose hull the box is (see `landmark_box`); else empty.
+        structures: with landmarks, the polygons of each structure; None where they are not known.
     """
 
     category: int
@@ -31,11 +32,12 @@ class Box:
     level: str | None
     original: Mapping[str, Any] = field(default_factory=dict, hash=False)
     landmarks: tuple[Point, ...] = ()
+    structures: list[list[list[float]]] | None = field(default=None, hash=False)
 
 
-def landmark_box(points: Sequence[Point]) -> Box:
+def landmark_box(points: Sequence[Point], structures: list[list[list[float]]] | None = None) -> Box:
     """The one object of an image of landmarks, of which at least one is labelled."""
-    return Box(1, hull(points), None, landmarks=tuple(points))
+    return Box(1, hull(points), None, landmarks=tuple(points), structures=structures)
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ def coco_content(
             }
             annotation |= {} if box.level is None else {"level": box.level}
             annotation |= {"landmarks": [value for point in box.landmarks for value in point]} if box.landmarks else {}
+            annotation |= {} if box.structures is None else {"structures": box.structures}
             annotations.append(annotation | ({"original": dict(box.original)} if box.original else {}))
     if isinstance(classes, LandmarkNames):
         categories = [classes.category()]

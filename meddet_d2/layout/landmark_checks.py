@@ -48,7 +48,8 @@ def landmark_mistakes(content: dict[str, Any], declared: LandmarkNames | None = 
         image = images.get(annotation["image_id"])
         if image is None:
             continue
-        for kind, text in _annotation_mistakes(annotation, image, names.names):
+        mistakes = chain(_annotation_mistakes(annotation, image, names.names), _structure_mistakes(annotation, names))
+        for kind, text in mistakes:
             where = f"annotation {annotation.get('id')} of {image.get('file_name')}"
             yield Mistake(kind, f"{where} {text}", image, annotation)
     owners = Counter(annotation["image_id"] for annotation in owned)
@@ -76,6 +77,9 @@ def _category_mistake(category: dict) -> str | None:
             wrong = f"is the name of landmark {names.index(name) + 1} as well"
         if wrong is not None:
             return f"has {name!r} as the name of landmark {number}, which {wrong}; give each landmark its own."
+    parts = category.get("structures", [])
+    if not isinstance(parts, list) or any(map(name_mistake, parts)) or len(set(parts)) < len(parts):
+        return f"has structures {parts!r}; give a list of different names, or leave it out."
     skeleton = category.get("skeleton", [])
     numbers = range(1, len(names) + 1)
     if not _are_pairs(skeleton) or not all(is_integer(end) and end in numbers for end in chain(*skeleton)):
@@ -118,6 +122,23 @@ def _annotation_mistakes(annotation: dict, image: dict, names: Sequence[str]) ->
     box = annotation.get("bbox")
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_finite, box)) or min(box[2:]) < 0:
         yield "box-malformed", f"has bbox {box!r}; give [x, y, width, height] around the labelled landmarks."
+
+
+def _structure_mistakes(annotation: dict, names: LandmarkNames) -> Iterator[tuple[str, str]]:
+    """Where there are none, nobody knows them; an empty list says that the image shows none of them."""
+    parts = annotation.get("structures")
+    if parts is None:
+        return
+    if not isinstance(parts, list) or len(parts) != len(names.structures):
+        yield "structures", f"has structures that are not a list of polygons for each of {list(names.structures)}."
+        return
+    for name, polygons in zip(names.structures, parts, strict=True):
+        if not isinstance(polygons, list) or not all(map(_is_polygon, polygons)):
+            yield "structures", f"has a {name!r} that is not polygons [x, y, x, y, ...] of three finite points or more."
+
+
+def _is_polygon(value: Any) -> bool:
+    return isinstance(value, list) and len(value) >= 6 and len(value) % 2 == 0 and all(map(is_finite, value))
 
 
 def _outside(points: Iterable[tuple[str, tuple]], width: int, height: int) -> Iterator[tuple[str, str]]:

@@ -1,9 +1,10 @@
-"""Anatomical landmarks of a data set: their names, and one image's points as COCO's json holds them.
+"""Anatomical landmarks of a data set: their names, and one image's points as a COCO json holds them.
 
 Shapes and units in this module
     K: landmarks of the data set, each with a name
     x, y: pixels of the stored image, continuous: the middle of its first pixel is (0.5, 0.5)
     v: 2 visible, 1 labelled but hidden, 0 not labelled (then x = y = 0), as COCO has it
+    S: structures of the data set, each with a name and, in an image, polygons [x, y, x, y, ...] around its parts
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,12 +28,14 @@ class LandmarkNames:
         skeleton: pairs of names that a picture connects.
         flip_pairs: pairs of names that a mirrored image exchanges. () where a mirrored image keeps all names; None
             where nobody has said it, so that no image may be mirrored.
+        structures: S names of what has outlines, such as discs; most sets have none.
     """
 
     thing: str
     names: tuple[str, ...]
     skeleton: tuple[tuple[str, str], ...] = ()
     flip_pairs: tuple[tuple[str, str], ...] | None = None
+    structures: tuple[str, ...] = ()
 
     @classmethod
     def from_category(cls, category: Mapping[str, Any]) -> "LandmarkNames":
@@ -41,7 +44,7 @@ class LandmarkNames:
         skeleton = tuple((names[one - 1], names[other - 1]) for one, other in category.get("skeleton", ()))
         pairs = category.get("flip_pairs")
         flip_pairs = None if pairs is None else tuple((one, other) for one, other in pairs)
-        return cls(category["name"], names, skeleton, flip_pairs)
+        return cls(category["name"], names, skeleton, flip_pairs, tuple(category.get("structures", ())))
 
     def category(self) -> dict[str, Any]:
         """The json's category."""
@@ -51,12 +54,14 @@ class LandmarkNames:
             found["skeleton"] = [[numbers[one], numbers[other]] for one, other in self.skeleton]
         if self.flip_pairs is not None:
             found["flip_pairs"] = [list(pair) for pair in self.flip_pairs]
-        return found
+        return {**found, "structures": list(self.structures)} if self.structures else found
 
     def difference(self, other: "LandmarkNames") -> str | None:
         """What differs in the names of two sets, as the end of a sentence; None where they are the same."""
         if len(self.names) != len(other.names):
             return f"{len(self.names)} landmarks here and {len(other.names)} there"
+        if self.structures and other.structures and self.structures != other.structures:
+            return f"structures {list(self.structures)} here and {list(other.structures)} there"
         pairs = enumerate(zip(self.names, other.names, strict=True), start=1)
         return next((f"landmark {n} is {one!r} here and {two!r} there" for n, (one, two) in pairs if one != two), None)
 

@@ -1,5 +1,7 @@
 """The landmarks of the phantom: 23 points of the vertebrae and 6 disc centres on the images of phantom_dataset.py.
 
+Beside them are the outlines of bodies and discs, for networks that learn structures, too.
+
 The 23 are those of CSXA (layout/csxa_names.py): "left" is the front of a body, for the patient faces left there as
 here. The centroid of C2 is that of its body, without the dens.
 
@@ -32,10 +34,16 @@ from .phantom_dataset import (
 )
 
 # Counts the changes of the points; part of the folder's name.
-LANDMARKS_VERSION = 1
+LANDMARKS_VERSION = 2
 DISC_NAMES = tuple(f"{level} disc" for level in LEVELS)
 # A mirrored neck faces right; the front stays the front, so no names are exchanged.
-PHANTOM_LANDMARKS = LandmarkNames("spine", CSXA_NAMES + DISC_NAMES, CSXA_SKELETON + tuple(pairwise(DISC_NAMES)), ())
+PHANTOM_LANDMARKS = LandmarkNames(
+    "spine",
+    CSXA_NAMES + DISC_NAMES,
+    CSXA_SKELETON + tuple(pairwise(DISC_NAMES)),
+    flip_pairs=(),
+    structures=("bodies", "discs"),
+)
 
 
 def neck_landmarks(neck: Neck, canvas: Canvas, size: int) -> tuple[Point, ...]:
@@ -45,6 +53,20 @@ def neck_landmarks(neck: Neck, canvas: Canvas, size: int) -> tuple[Point, ...]:
     discs = [disc.centre() for disc in neck.discs[: len(LEVELS)]]
     points = canvas.to_pixels(neck.spine(np.concatenate([*bodies, *discs])))
     return kept_inside(points, size, size)
+
+
+def neck_structures(neck: Neck, canvas: Canvas, size: int) -> list[list[list[float]]]:
+    """The outlines that the painting fills, as polygons: of all vertebral bodies (not C2's dens), and of all discs.
+
+    Those that lie beside an image of ``size`` pixels are left out.
+    """
+    discs = [outline for disc in neck.discs for outline in (disc.body_outline(), disc.lobe_outline())]
+    found = []
+    for outlines in ([body.outline() for body in neck.bodies()], discs):
+        polygons = [canvas.to_pixels(neck.spine(outline)) for outline in outlines]
+        inside = [one for one in polygons if (one.max(axis=0) > 0).all() and (one.min(axis=0) < size).all()]
+        found.append([one.ravel().round(2).tolist() for one in inside])
+    return found
 
 
 def landmarks_folder(params: PhantomParams, root: str | Path) -> Path:
@@ -71,7 +93,8 @@ def _write(params: PhantomParams, folder: Path) -> None:
         for number in range(params.patients[split]):
             for index, neck in enumerate(draw_patient(params, split, number)[0], start=1):
                 patient, name = names_of(split, number, index)
-                box = landmark_box(neck_landmarks(neck, new_canvas(params, neck), params.size))
+                where = neck, new_canvas(params, neck), params.size
+                box = landmark_box(neck_landmarks(*where), neck_structures(*where))
                 records.append(Record(name, (params.size, params.size), patient, spacing, (box,)))
         description = f"Landmarks of the synthetic cervical T2 phantom, {split} split. Not patients."
         content = coco_content(records, PHANTOM_LANDMARKS, {"description": description, **info})

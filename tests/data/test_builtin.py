@@ -59,6 +59,7 @@ def test_the_phantom_s_landmarks_are_made_on_first_use_and_share_its_images(cfg,
     for record in records:
         (annotation,) = record["annotations"]
         assert annotation["category_id"] == 0 and len(annotation["landmarks"]) == 87
+        assert [len(polygons) > 5 for polygons in annotation["structures"]] == [True, True]
         assert record["spacing"] == [pytest.approx(230 / 64, abs=1e-6)] * 2 and record["patient_id"] == "test-0001"
     metadata = MetadataCatalog.get("cdh_phantom_landmarks_test")
     assert metadata.keypoint_names == names and metadata.keypoint_flip_map == []

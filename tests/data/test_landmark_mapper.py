@@ -39,8 +39,8 @@ def record(tmp_path) -> dict:
     }
 
 
-def mapper(*augmentations, is_train: bool = True, flip=None) -> LandmarkMapper:
-    return LandmarkMapper(is_train=is_train, augmentations=list(augmentations), image_format="BGR", flip=flip)
+def mapper(*augmentations, is_train: bool = True, **options) -> LandmarkMapper:
+    return LandmarkMapper(is_train=is_train, augmentations=list(augmentations), image_format="BGR", **options)
 
 
 def refound(image: torch.Tensor, points: np.ndarray, reach: float) -> np.ndarray:
@@ -125,6 +125,34 @@ def test_a_mirror_exchanges_names_and_needs_to_be_told_which(record, mirror):
     assert mapper(HFlipTransform(WIDTH), VFlipTransform(HEIGHT))(record)["instances"].gt_landmarks[0, 1].tolist() == [
         30, 67.5, 2,
     ]  # fmt: skip
+
+
+def square(x: float, y: float, half: float = 6.0) -> list[float]:
+    return [x - half, y - half, x + half, y - half, x + half, y + half, x - half, y + half]
+
+
+def test_structures_move_with_the_picture(record):
+    record["annotations"][0]["structures"] = [[square(*POINTS[0]), square(*POINTS[1])], []]
+    for seed in range(4):
+        with seeded_randomness(seed):
+            instances = mapper(resize(240), RandomAffine(15, 0.2, 0.05), structures=2)(record)["instances"]
+        masks, points = instances.gt_structures[0], instances.gt_landmarks[0, :2, :2].numpy()
+        assert masks.dtype == torch.uint8 and masks.shape == (2, *instances.image_size) and not masks[1].any()
+        assert set(masks[0].unique().tolist()) == {0, 1}
+        rows, columns = np.indices(instances.image_size) + 0.5
+        for x, y in points:
+            near = (np.hypot(columns - x, rows - y) < 30) & (masks[0].numpy() == 1)
+            # At least 2.4 * 0.8 times as wide as the square of 12 pixels.
+            assert near.sum() > (12 * 1.9) ** 2
+            assert np.hypot(columns[near].mean() - x, rows[near].mean() - y) < 0.5
+
+
+def test_structures_that_nobody_has_said_are_unknown(record):
+    assert not mapper()(record)["instances"].has("gt_structures")
+    assert (mapper(structures=2)(record)["instances"].gt_structures == 255).all()
+    record["annotations"][0]["structures"] = [[]]
+    with pytest.raises(ValueError, match=r"blobs\.png: its record has 1 structures, .* is 2"):
+        mapper(structures=2)(record)
 
 
 def test_the_same_random_numbers_give_the_same_sample(record):

@@ -48,6 +48,14 @@ def test_a_sound_set_is_read_and_its_landmarks_are_known(tmp_path):
     assert data_set(made).landmark_names().flip_pairs == ()
 
 
+def structures(parts):
+    def change(content):
+        content["categories"][0]["structures"] = ["disc"]
+        content["annotations"][1]["structures"] = parts
+
+    return change
+
+
 MISTAKES = {
     "a name twice": (category(keypoints=["a", "b", "a", "c"]), r"'a' as the name of landmark 3, .* landmark 1 as well"),
     "a formula": (category(keypoints=["a", "b", "=c", "d"]), "spreadsheet"),
@@ -76,6 +84,12 @@ MISTAKES = {
         lambda content: content["annotations"].append({**content["annotations"][1], "id": 9}),
         r"image 2\.png has 2 annotations",
     ),
+    "a structure twice": (category(structures=["disc", "disc"]), r"has structures \['disc', 'disc'\]"),
+    "structures of no name": (
+        lambda content: content["annotations"][1].update(structures=[[]]),
+        r"2\.png has structures that are not",
+    ),
+    "a line for a polygon": (structures([[[1, 2, 3, 4]]]), r"2\.png has a 'disc' that is not polygons"),
     "two spacings": (without("images", 1, "spacing"), r"image 1\.png has a spacing and image 2\.png has none"),
     "a spacing of 0": (image(spacing=[0.5, 0]), r"image 2\.png has spacing \[0.5, 0\]"),
 }
@@ -99,6 +113,8 @@ def test_a_mistake_is_one_line_with_file_and_image(name, tmp_path):
         values((2, 0), (5, 0), (8, 0)),  # one point, whose box has no area
         image(spacing=[0.7, 0.7]),  # another pixel size
         lambda content: [one.pop("spacing") for one in content["images"]],
+        structures([[[1, 2, 3, 4, 5, 6], [-9, 0, 900, 3, 4, 5]]]),
+        structures([[]]),
     ],
 )
 def test_what_is_no_mistake(change, tmp_path):

@@ -13,7 +13,7 @@ from meddet_d2.layout.landmarks import NOT_LABELLED
 from meddet_d2.phantom import PHANTOM_LANDMARKS, PhantomParams, generate, generate_landmarks, make_patient
 from meddet_d2.phantom.anatomy import LEVELS
 from meddet_d2.phantom.canvas import Canvas
-from meddet_d2.phantom.landmark_dataset import landmarks_folder, neck_landmarks
+from meddet_d2.phantom.landmark_dataset import landmarks_folder, neck_landmarks, neck_structures
 from meddet_d2.phantom.phantom_dataset import new_canvas
 
 PARAMS = PhantomParams(
@@ -120,6 +120,27 @@ def test_what_zoom_moves_out_of_the_image_is_not_labelled():
             assert np.abs(moved - after[name][:2]).max() < 1e-3
         else:
             assert (moved < 0).any() or (moved > 512).any()
+
+
+@pytest.mark.parametrize("zoom", [1.0, 2.0])
+def test_structures_are_what_is_painted_of_bodies_and_discs(zoom):
+    params = replace(LARGE, zoom=zoom)
+    made = make_patient(params, "train", 1)[0]
+    bodies, discs = neck_structures(made.neck, made.canvas, 512)
+    painted = new_canvas(params, made.neck)
+    for body in made.neck.bodies():
+        painted.fill(body.outline(), 1.0)
+    for disc in made.neck.discs:
+        painted.fill(disc.body_outline(), 0.0, 0.5)
+        painted.fill(disc.lobe_outline(), 0.0, 0.5)
+    for polygons, expected in zip((bodies, discs), painted.render(), strict=True):
+        mask = np.zeros((512, 512), np.uint8)
+        for polygon in polygons:
+            corners = np.reshape(polygon, (-1, 2)) - 0.5
+            cv2.fillPoly(mask, [np.rint(32 * corners).astype(np.int32)], 1, shift=5)
+        inside = expected > 0.5 * expected.max()
+        assert (inside & (mask > 0)).sum() / (inside | (mask > 0)).sum() > 0.93
+    assert 6 < len(bodies) <= 10 if zoom == 1.0 else len(bodies) < 7
 
 
 def read(params: PhantomParams, root) -> dict:

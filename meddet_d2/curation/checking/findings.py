@@ -63,6 +63,7 @@ CODES = {
             "landmark-spacing",
             "Some images of a landmark set have a spacing and others none, or one is no size.",
         ),
+        ("E146", "structures", "The structures of a landmark set are not polygons for each of their names."),
         ("E201", "unreadable", "The file cannot be read as an image."),
         ("E202", "other-size", "The image has another size than its record says: its boxes lie elsewhere."),
         ("E211", "same-image", "The same pixels are in two splits."),

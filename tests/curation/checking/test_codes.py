@@ -169,6 +169,7 @@ PROVOKED = {
     "landmark-outside": (points(landmarks=[40, 20, 2, 45, 900, 2]), ("train", 3, 3)),
     "landmark-count": (landmarks(lambda content: content["annotations"].pop(1)), ("train", 3, None)),
     "landmark-spacing": (landmarks(lambda content: content["images"][1].pop("spacing")), ("train", 3, None)),
+    "structures": (points(structures=[[[1, 2, 3, 4, 5, 6]]]), ("train", 3, 3)),
     "unreadable": (lambda layout: layout.file(3).write_bytes(layout.file(3).read_bytes()[:900]), ("train", 3, None)),
     "other-size": (pixels(lambda values: values[:, :90]), ("train", 3, None)),
     "same-image": (copy(3, 21), ("test", 21, None)),
