@@ -18,12 +18,10 @@ from detectron2.structures import ImageList, Instances
 from ...config.arguments import arguments, require, require_choice
 from ...config.class_names import keypoint_count, keypoint_names
 from ..image_batch import batch_images, inside
-from ..processes import count_processes, sum_over_processes
-from .auxiliary_tasks import offset_errors, structure_errors
-from .gaussian_targets import STRIDE, cells_of, gaussian_maps, to_cells, to_pixels
+from .gaussian_targets import STRIDE, cells_of, to_pixels
 from .heatmap_head import HeatmapHead, PyramidDecoder
-from .heatmap_losses import LOSSES, REDUCTIONS, cell_weights
 from .hourglass import Hourglass, StackHead
+from .landmark_criterion import LandmarkCriterion
 from .landmark_labels import LandmarkTruth
 from .peaks import DECODINGS, decode_maps
 
@@ -55,20 +53,14 @@ class LandmarkDetector(nn.Module):
         in_features: Sequence[str],
         decoder: nn.Module,
         head: HeatmapHead | StackHead,
+        criterion: LandmarkCriterion,
         channels: int,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
         keypoint_names: Sequence[str] | None = None,
         tasks: Sequence[str] = ("heatmap",),
         num_structures: int = 0,
-        sigma: float = 2.0,
-        loss: str = "mse",
-        adaptive_wing: Sequence[float] = (2.1, 14.0, 1.0, 0.5),
-        reduction: str = "mean",
         decoding: str = "dark",
-        offset_radius: float = 0.05,
-        offset_weight: float = 0.5,
-        structure_weight: float = 0.5,
     ) -> None:
         """
         Args:
@@ -76,41 +68,25 @@ class LandmarkDetector(nn.Module):
             in_features: the backbone's outputs that are used, the finest first.
             decoder: from these to the network's maps.
             head: from the network's maps to heat maps.
+            criterion: makes losses of what they say.
             channels: of the map that the prediction is made of.
             pixel_mean, pixel_std: of each channel, to normalise images with.
             keypoint_names: the K landmarks', where they are known.
             tasks: of ``TASKS``, "heatmap" among them.
             num_structures: S, for the task "structure".
-            sigma: of the targets' Gaussians, in cells.
-            loss: in ``LOSSES``.
-            adaptive_wing: alpha, omega, epsilon and theta of :func:`adaptive_wing`.
-            reduction: see :func:`cell_weights`.
             decoding: in ``DECODINGS``.
-            offset_radius: how far around a landmark offsets are learned, as a part of the image's longer side.
-            offset_weight, structure_weight: of these tasks' losses.
 
         Raises:
             ValueError: for an argument outside its range; the message names the config key.
         """
         super().__init__()
-        require_choice("MODEL.LANDMARK.LOSS", loss, LOSSES)
-        require_choice("MODEL.LANDMARK.REDUCTION", reduction, REDUCTIONS)
         require_choice("MODEL.LANDMARK.DECODING", decoding, DECODINGS)
-        tasks, wing = tuple(tasks), tuple(adaptive_wing)
+        tasks = tuple(tasks)
         known = set(tasks) <= set(TASKS) and "heatmap" in tasks
-        in_range = len(wing) == 4 and wing[0] > 2 and min(wing) > 0
+        require(known, "MODEL.LANDMARK.TASKS", tasks, f"some of {', '.join(TASKS)}, heatmap among them")
         needs = num_structures >= 1 or "structure" not in tasks
-        for key, value, good, expected in (
-            ("TASKS", tasks, known, f"some of {', '.join(TASKS)}, heatmap among them"),
-            ("ADAPTIVE_WING", wing, in_range, "four numbers above 0, the first above 2"),
-            ("NUM_STRUCTURES", num_structures, needs, "at least 1 for the task structure"),
-            ("SIGMA", sigma, sigma > 0, "above 0"),
-            ("OFFSET_RADIUS", offset_radius, offset_radius > 0, "above 0"),
-            ("OFFSET_WEIGHT", offset_weight, offset_weight >= 0, "at least 0"),
-            ("STRUCTURE_WEIGHT", structure_weight, structure_weight >= 0, "at least 0"),
-        ):
-            require(good, f"MODEL.LANDMARK.{key}", value, expected)
-        self.backbone, self.decoder, self.head = backbone, decoder, head
+        require(needs, "MODEL.LANDMARK.NUM_STRUCTURES", num_structures, "at least 1 for the task structure")
+        self.backbone, self.decoder, self.head, self.criterion = backbone, decoder, head, criterion
         self.in_features = tuple(in_features)
         shapes = backbone.output_shape()
         self.strides = tuple(shapes[name].stride for name in self.in_features)
@@ -123,9 +99,7 @@ class LandmarkDetector(nn.Module):
         )
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(-1, 1, 1), persistent=False)
-        self.sigma, self.loss, self.adaptive_wing = sigma, loss, wing
-        self.reduction, self.decoding = reduction, decoding
-        self.offset_radius, self.offset_weight, self.structure_weight = offset_radius, offset_weight, structure_weight
+        self.decoding = decoding
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -151,6 +125,7 @@ class LandmarkDetector(nn.Module):
             "in_features": in_features,
             "decoder": decoder,
             "head": head,
+            "criterion": LandmarkCriterion(**arguments(LandmarkCriterion, cfg.MODEL.LANDMARK)),
             "channels": channels,
             "keypoint_names": keypoint_names(cfg),
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
@@ -219,45 +194,13 @@ class LandmarkDetector(nn.Module):
 
         Args:
             features: the network's maps. N may be 0.
-            heatmaps: the head's (N, K, h, w), one or several for intermediate supervision; their losses are added up.
+            heatmaps: the head's, of all that the criterion is to see.
             truth: the landmarks of the N images.
-            together: the images are this process's part of a batch: the losses' mean over the processes is then that
-                batch's, and every process must call. False: the images are the whole batch.
-
-        Returns:
-            "loss_heatmap", the mean over the landmarks that are there; with their heads "loss_offset", the mean over
-            the cells near landmarks, and "loss_structure", the mean over what is known. Scalars with their weights
-            applied; 0 where there is nothing to learn from, NaN if a prediction is.
+            together: see :class:`LandmarkCriterion`, as for what is returned.
         """
-        height, width = heatmaps[-1].shape[-2:]
-        valid = inside(cells_of(truth.image_sizes, STRIDE), height, width, self.device)
-        centers = to_cells(truth.points, STRIDE)
-        target = gaussian_maps(centers, truth.present, (height, width), self.sigma)
-        weights = cell_weights(valid, self.reduction, self.sigma)
-        found = {"loss_heatmap": (self._heatmap_sum(heatmaps, target, weights, truth.present), truth.present.sum())}
-        factors = {"loss_heatmap": 1.0, "loss_offset": self.offset_weight, "loss_structure": self.structure_weight}
-        if "offset" in self.auxiliary:
-            sides = torch.tensor([float(max(size)) for size in truth.image_sizes]).to(self.device, non_blocking=True)
-            radius = self.offset_radius * sides / STRIDE
-            offsets = self.auxiliary["offset"](self.head.deepest(features))
-            found["loss_offset"] = offset_errors(offsets, centers, radius, truth.present, valid)
-        if "structure" in self.auxiliary:
-            assert truth.structures is not None  # of ground_truth
-            logits = self.auxiliary["structure"](self.head.deepest(features))
-            found["loss_structure"] = structure_errors(logits, truth.structures, STRIDE, valid)
-        totals = _totals([count for _, count in found.values()], together)
-        return {
-            name: factors[name] * total / count for (name, (total, _)), count in zip(found.items(), totals, strict=True)
-        }
-
-    def _heatmap_sum(self, heatmaps: list[Tensor], target: Tensor, weights: Tensor, present: Tensor) -> Tensor:
-        """The heat maps' errors, added up over the landmarks that are there and over the heat maps: a scalar."""
-        options = self.adaptive_wing if self.loss == "adaptive_wing" else ()
-        total = target.new_zeros(())
-        for predicted in heatmaps:
-            errors = LOSSES[self.loss](predicted.float(), target, *options)
-            total = total + ((errors * weights).sum(dim=(2, 3)) * present).sum()
-        return total
+        deepest = self.head.deepest(features) if self.auxiliary else None
+        said = {task: head(deepest) for task, head in self.auxiliary.items()}
+        return self.criterion(heatmaps, said, truth, together=together)
 
     def predict(
         self,
@@ -290,7 +233,7 @@ class LandmarkDetector(nn.Module):
             FloatingPointError: if a heat map is NaN.
         """
         valid = inside(cells_of(image_sizes, STRIDE), maps.shape[-2], maps.shape[-1], self.device)
-        cells, scores = decode_maps(maps, valid, self.decoding, self.sigma)
+        cells, scores = decode_maps(maps, valid, self.decoding, self.criterion.sigma)
         output_sizes = output_sizes or image_sizes
         numbers = [[*size, *output] for size, output in zip(image_sizes, output_sizes, strict=True)]
         sizes = torch.tensor(numbers, dtype=cells.dtype).view(-1, 1, 4).to(self.device, non_blocking=True)  # (N, 1, 4)
@@ -307,13 +250,3 @@ class LandmarkDetector(nn.Module):
             one.pred_keypoints, one.scores, one.pred_classes = keypoints[this], means[this], classes[this]
             found.append(one)
         return found
-
-
-@torch.no_grad()
-def _totals(counts: Sequence[Tensor], together: bool) -> Tensor:
-    """What sums are divided by: the whole batch's counts, each at least 1, by the number of processes."""
-    totals = torch.stack(list(counts)).float()
-    processes = count_processes() if together else 1
-    if processes > 1:
-        totals = sum_over_processes(totals)
-    return totals.clamp(min=1) / processes

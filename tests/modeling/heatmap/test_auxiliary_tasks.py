@@ -12,7 +12,7 @@ GENERATOR = torch.Generator().manual_seed(0)
 
 def test_offsets_by_hand():
     predicted = torch.randn(2, 4, 6, 7, generator=GENERATOR)
-    centers = torch.tensor([[[2.3, 1.6], [5.9, 5.2]], [[0.0, 3.0], [-9.0, 90.0]]])
+    centers = torch.tensor([[[2.3, 1.6], [5.9, 5.2]], [[4.0, 3.0], [-9.0, 90.0]]])
     present = torch.tensor([[True, True], [True, False]])
     radius = torch.tensor([2.0, 3.5])
     valid = torch.ones(2, 1, 6, 7, dtype=torch.bool)

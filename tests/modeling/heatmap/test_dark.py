@@ -54,6 +54,10 @@ def test_where_there_is_no_peak_it_stays():
     peaks, limits = torch.tensor([[[8, 8], [0, 0]]]), torch.tensor([[[16, 16]]])
     assert dark_shift(torch.ones(1, 2, 16, 16), peaks, limits, 2.0).tolist() == [[[0, 0], [0, 0]]]
     assert dark_shift(torch.zeros(1, 2, 16, 16) - 1, peaks, limits, 2.0).tolist() == [[[0, 0], [0, 0]]]
+    # Nor has what rises faster and faster towards a corner.
+    side = (torch.arange(16) - 10.0).square() / 50
+    rising = (side[:, None] + side).exp()[None, None]
+    assert dark_shift(rising, peaks[:, 1:], limits, 2.0).tolist() == [[[0, 0]]]
     # A map of two cells has no curvature.
     small = torch.rand(1, 1, 2, 2)
     found = dark_shift(small, torch.zeros(1, 1, 2, dtype=torch.int64), torch.tensor([[[2, 2]]]), 2.0)

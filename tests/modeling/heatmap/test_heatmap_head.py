@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from torch import nn
 
+from meddet_d2.modeling.heatmap.gaussian_targets import STRIDE, to_pixels
 from meddet_d2.modeling.heatmap.heatmap_head import HeatmapHead, PyramidDecoder
 
 
@@ -18,17 +20,17 @@ def test_all_levels_take_part_in_a_map_of_stride_4(strides):
     assert all(parameter.grad is not None for parameter in decoder.parameters())
 
 
-def test_what_is_left_of_the_middle_stays_left():
-    """Upsampling moves nothing: a constant half of the coarsest level ends at the middle of the merged map."""
-    torch.manual_seed(0)
-    decoder = PyramidDecoder([1, 1], (8, 32), 4)
-    coarse = torch.zeros(1, 1, 4, 4)
-    coarse[..., :2] = 1.0
-    merged = decoder([torch.zeros(1, 1, 16, 16), coarse])[0]
-    flipped = PyramidDecoder([1, 1], (8, 32), 4)
-    flipped.load_state_dict({k: v.flip(3) if v.ndim == 4 else v for k, v in decoder.state_dict().items()})
-    other = flipped([torch.zeros(1, 1, 16, 16), coarse.flip(3)])[0]
-    torch.testing.assert_close(merged, other.flip(3))
+def test_merging_moves_nothing():
+    """A cell's value is spread around the middle of its pixels."""
+    decoder = PyramidDecoder([1, 1], (8, 32), 2)
+    decoder.laterals, decoder.refine = nn.ModuleList([nn.Identity(), nn.Identity()]), nn.Identity()
+    for level, stride in enumerate((8, 32)):
+        levels = [torch.zeros(1, 1, 320 // one, 320 // one) for one in (8, 32)]
+        levels[level][0, 0, 4, 5] = 1.0
+        merged = decoder(levels)[0][0, 0]
+        middles = to_pixels(torch.arange(80.0), STRIDE)
+        place = [(merged.sum(dim) * middles).sum() / merged.sum() for dim in (0, 1)]
+        assert place == pytest.approx([5.5 * stride, 4.5 * stride])
 
 
 def test_the_head_reads_the_merged_map_alone():

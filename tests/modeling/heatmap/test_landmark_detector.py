@@ -8,7 +8,6 @@ from small_landmarks import ALL_TASKS, HOURGLASS, PYRAMID, K, batch, config, net
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
-from meddet_d2.modeling.heatmap import landmark_detector
 from meddet_d2.modeling.heatmap.gaussian_targets import STRIDE, gaussian_maps, to_cells
 from meddet_d2.modeling.weights import set_weights
 
@@ -140,17 +139,6 @@ def test_a_few_steps_find_the_landmarks_of_two_images():
     found = torch.cat([one["instances"].pred_keypoints for one in model.eval()(inputs)])
     truth = torch.cat([one["instances"].gt_landmarks for one in inputs])
     assert (found[..., :2] - truth[..., :2]).norm(dim=2).max() < 2.0
-
-
-def test_a_batch_over_two_processes_is_divided_by_its_own_landmarks(monkeypatch):
-    """Here 6 landmarks, there 2: the gradients' mean over the processes is that of 8 landmarks."""
-    model, heatmaps = network(), [torch.rand(2, K, 16, 16)]
-    truth = model.ground_truth(batch())
-    alone = model.losses([], heatmaps, truth)["loss_heatmap"]
-    monkeypatch.setattr(landmark_detector, "count_processes", lambda: 2)
-    monkeypatch.setattr(landmark_detector, "sum_over_processes", lambda totals: totals + 2)
-    torch.testing.assert_close(model.losses([], heatmaps, truth)["loss_heatmap"], alone * 6 / (8 / 2))
-    assert model.losses([], heatmaps, truth, together=False)["loss_heatmap"] == alone
 
 
 def test_auxiliary_heads_can_be_left_out(caplog):

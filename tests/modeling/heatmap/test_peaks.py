@@ -53,6 +53,9 @@ def test_what_is_in_the_padding_is_neither_found_nor_looked_at(decoding):
     spoilt = torch.where(valid, maps, 50.0)
     for one, other in zip(found, decode_maps(spoilt, valid, decoding, SIGMA), strict=True):
         assert torch.equal(one, other)
+    # Nor is it where all that the image has is below 0.
+    below = torch.where(valid, maps - 2, 0.0)
+    assert torch.equal(decode_maps(below, valid, "argmax", SIGMA)[0], decode_maps(maps, valid, "argmax", SIGMA)[0])
     # Where the image ends, and nothing is beyond, the same is found.
     small = maps[:, :, :30, :26]
     torch.testing.assert_close(decode_maps(small, whole(small), decoding, SIGMA)[0], found[0])
