@@ -19,7 +19,7 @@ MODEL:
   BACKBONE: {{NAME: build_landmark_fpn_backbone, FREEZE_AT: 0}}
   BOTTOM_UP: {{LIBRARY: timm, NAME: {name}, PRETRAINED: False, NORM_EVAL: False}}
   FPN: {{OUT_CHANNELS: 8}}
-  LANDMARK: {{CHANNELS: 8, REDUCTION: relative, TASKS: {tasks}}}
+  LANDMARK: {{CHANNELS: 8, REDUCTION: relative, TASKS: {tasks}, NUM_STRUCTURES: 2}}
 DATASETS:
   TRAIN: [cdh_phantom_landmarks_train]
   TEST: [cdh_phantom_landmarks_test]
@@ -43,7 +43,7 @@ OUTPUT_DIR: {folder}/run
 
 @pytest.fixture
 def cfg(tmp_path, use_datasets_root):
-    teacher = BASE.format(name="test_resnet", tasks='["heatmap", "offset"]')
+    teacher = BASE.format(name="test_resnet", tasks='["heatmap", "offset", "structure"]')
     (tmp_path / "teacher.yaml").write_text(teacher)
     student = BASE.format(name="test_efficientnet", tasks='["heatmap"]') + DISTILL.format(folder=tmp_path)
     (tmp_path / "student.yaml").write_text(student)
@@ -65,7 +65,8 @@ def test_from_no_teacher_to_the_table(cfg, tmp_path):
     assert names == ["student alone", "teacher teacher", "student, FitNets"]
     logged = (tmp_path / "run" / "metrics.json").read_text()
     assert '"validation_loss_heatmap"' in logged and '"loss_dist"' in logged
-    assert '"validation_loss_offset"' in (tmp_path / "teacher" / "metrics.json").read_text()
+    logged = (tmp_path / "teacher" / "metrics.json").read_text()
+    assert '"validation_loss_offset"' in logged and '"validation_loss_structure"' in logged
 
     # A teacher of landmarks with other names is refused by its file.
     path = Path(cfg.DISTILL.TEACHERS.WEIGHTS[0])
