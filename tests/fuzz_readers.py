@@ -32,6 +32,7 @@ from fuzz_changes import (
     change_xml,
     change_yaml,
 )
+from landmark_truths import landmark_json, write_landmark_set
 from PIL import Image
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 from safetensors.torch import save_file
@@ -43,7 +44,7 @@ from meddet_d2.curation.preparation.annotation_files import match, read_annotati
 from meddet_d2.curation.preparation.classes import ClassMap
 from meddet_d2.curation.preparation.image_index import ImageIndex
 from meddet_d2.curation.preparation.omissions import Findings
-from meddet_d2.curation.preparation.shape_boxes import make_boxes, without_ignored
+from meddet_d2.curation.preparation.shape_boxes import make_boxes, with_landmarks_alone, without_ignored
 from meddet_d2.curation.preparation.spider import read_gradings, read_official_split
 from meddet_d2.curation.preparation.table import read_table
 from meddet_d2.curation.preparation.yolo import read_names
@@ -51,6 +52,8 @@ from meddet_d2.data import cdh_layout, load_cdh_layout
 from meddet_d2.deploy.card import ModelCard
 from meddet_d2.deploy.web_guard import Guard
 from meddet_d2.evaluation.clinical.study import read_study
+from meddet_d2.evaluation.landmarks import truth_of_json
+from meddet_d2.evaluation.landmarks.landmark_predictions import read_predictions
 from meddet_d2.formats import MRSlice, Problem, Pseudonyms, ReadError, collect, read_slices
 from meddet_d2.formats.metaimage import read_volume
 from meddet_d2.modeling.weights import read_checkpoint
@@ -165,6 +168,10 @@ def read_annotation(kind: str, path: Path) -> None:
     images = [path.parent / "images" / name for name, _, _ in SCENE]
     index = ImageIndex(path.parent / "images", images)
     match(annotations, index, findings)
+    marked = [with_landmarks_alone(annotation, ClassMap(["a"]), findings) for annotation in annotations]
+    for annotation in marked:
+        for point in (point for shape in annotation.shapes for point in shape.points):
+            assert point.label and math.isfinite(point.x) and math.isfinite(point.y) and point.v in (1, 2)
     classes = ClassMap()
     annotations = [without_ignored(annotation, classes, findings) for annotation in annotations]
     annotations = [annotation for annotation in annotations if annotation.problem is None]
@@ -236,6 +243,24 @@ def make_detections(folder: Path) -> list[Path]:
 
 def read_detections(path: Path) -> None:
     read_study(cdh_layout(path.parent / "test.json", path.parent / "images"), path)
+
+
+def make_landmark_results(folder: Path) -> list[Path]:
+    points = np.full((2, 4, 2), 9.5)
+    return [write_landmark_set(folder, landmark_json(points), points)[2]]
+
+
+def read_landmark_results(path: Path) -> None:
+    truth = truth_of_json(landmark_json(np.full((2, 4, 2), 9.5)))
+    found = read_predictions(path, truth, Path("test.json"))
+    assert found.shape == (2, 4, 2) and not np.isinf(found).any()
+
+
+def make_markups(folder: Path) -> list[Path]:
+    point = {"label": "a", "position": [1.0, 2.0, 3.0], "positionStatus": "defined"}
+    markup = {"type": "Fiducial", "coordinateSystem": "RAS", "coordinateUnits": "mm", "controlPoints": [point, point]}
+    (folder / "a.mrk.json").write_text(json.dumps({"markups": [markup]}))
+    return [folder / "a.mrk.json"]
 
 
 def make_card(folder: Path) -> list[Path]:
@@ -339,6 +364,8 @@ def _readers() -> Iterator[Reader]:
     for kind, change in changes.items():
         # A file that cannot be read is counted and named: nothing is raised.
         yield Reader(kind, partial(make_annotation, kind), partial(read_annotation, kind), (), change)
+    yield Reader("slicer", make_markups, partial(read_annotation, "slicer"), (), change_json)
+    yield Reader("landmarks", make_landmark_results, read_landmark_results, (ValueError,), change_json)
     yield Reader("yolo names", make_names, read_names, (ValueError,), change_yaml)
     yield Reader("patients csv", make_table, read_patients, (ValueError,), change_csv)
     yield Reader("gradings csv", make_gradings, read_release, (ValueError,), change_csv)

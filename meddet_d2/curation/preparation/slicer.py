@@ -15,6 +15,7 @@ from pydicom import dcmread
 
 from ...files import read_json_object
 from ...formats.dicom_groups import geometry_of
+from ...formats.quiet import reading
 from .annotation import ImageAnnotation, LabelledPoint, Shape, number, with_points
 
 SUFFIX = ".mrk.json"
@@ -74,16 +75,18 @@ def on_slice(annotation: ImageAnnotation, path: Path) -> ImageAnnotation:
     """
     if all(point.z is None for shape in annotation.shapes for point in shape.points):
         return annotation
-    dataset = dcmread(path, force=True, stop_before_pixels=True)
-    geometry = geometry_of(dataset, 0)
-    if int(dataset.get("NumberOfFrames") or 1) > 1:
+    with reading(path, lambda _: "cannot be read as DICOM; points in millimetres need that."):
+        dataset = dcmread(path, force=True, stop_before_pixels=True)
+        geometry = geometry_of(dataset, 0)
+        several = int(dataset.get("NumberOfFrames") or 1) > 1
+        thickness = float(dataset.get("SliceThickness") or 0.0)
+    if several:
         raise ValueError("points in millimetres are of one slice, but the file has several; export single slices")
     if geometry.spacing is None or geometry.orientation is None or geometry.corner is None:
         raise ValueError("points in millimetres need an image that says where it lies; give the DICOM file")
     directions = np.array([geometry.orientation[:3], geometry.orientation[3:], geometry.normal])
     rows, columns = geometry.spacing
-    thickness = dataset.get("SliceThickness")
-    allowed = max(float(thickness) / 2 if thickness else 0.0, OFF_SLICE)
+    allowed = max(thickness / 2, OFF_SLICE)
 
     def moved(point: LabelledPoint) -> LabelledPoint:
         across, down, off = (directions @ (np.array([point.x, point.y, point.z]) - geometry.corner)).tolist()
