@@ -12,6 +12,8 @@ from .landmarks import LandmarkNames, is_inside
 from .validate import TOLERANCE, Mistake, is_finite, is_integer, is_size, name_mistake
 
 VISIBILITIES = (0, 1, 2)
+# The sizes of two images' pixels in one set differ by less than this, or one of them is in another unit.
+UNITS = 10
 
 
 def has_landmarks(content: dict[str, Any]) -> bool:
@@ -152,6 +154,7 @@ def _outside(points: Iterable[tuple[str, tuple]], width: int, height: int) -> It
 def _spacing_mistakes(images: Sequence[dict]) -> Iterator[Mistake]:
     """A set in millimetres and in pixels at once has no mean error."""
     known: dict[bool, dict] = {}
+    sizes: dict[float, dict] = {}
     for image in images:
         spacing = image.get("spacing")
         known.setdefault(spacing is not None, image)
@@ -159,6 +162,15 @@ def _spacing_mistakes(images: Sequence[dict]) -> Iterator[Mistake]:
         if spacing is not None and not sound:
             text = f"image {image.get('file_name')} has spacing {spacing!r}; give millimetres of a row and of a column."
             yield Mistake("landmark-spacing", text, image)
+        elif spacing is not None:
+            sizes.setdefault(spacing[0], image)
+    if sizes and max(sizes) >= UNITS * min(sizes):
+        (small, one), (large, other) = ((size, sizes[size]) for size in (min(sizes), max(sizes)))
+        text = (
+            f"image {one.get('file_name')} has a spacing of {small:g} and image {other.get('file_name')} one of "
+            f"{large:g}; are these two units? Give all of them in millimetres."
+        )
+        yield Mistake("landmark-spacing", text, other)
     if len(known) == 2:
         text = (
             f"image {known[True].get('file_name')} has a spacing and image {known[False].get('file_name')} has none; "

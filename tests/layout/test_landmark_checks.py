@@ -91,6 +91,10 @@ MISTAKES = {
     ),
     "a line for a polygon": (structures([[[1, 2, 3, 4]]]), r"2\.png has a 'disc' that is not polygons"),
     "two spacings": (without("images", 1, "spacing"), r"image 1\.png has a spacing and image 2\.png has none"),
+    "centimetres": (
+        image(spacing=[0.04, 0.04]),
+        r"image 2\.png has a spacing of 0.04 and image 1\.png one of 0.5; are these two",
+    ),
     "a spacing of 0": (image(spacing=[0.5, 0]), r"image 2\.png has spacing \[0.5, 0\]"),
 }
 

@@ -61,7 +61,7 @@ CODES = {
         (
             "E145",
             "landmark-spacing",
-            "Some images of a landmark set have a spacing and others none, or one is no size.",
+            "Some images of a landmark set have a spacing and others none, one is no size, or two differ tenfold.",
         ),
         ("E146", "structures", "The structures of a landmark set are not polygons for each of their names."),
         ("E201", "unreadable", "The file cannot be read as an image."),
