@@ -145,6 +145,7 @@ SEAM = {
         # They read or name MODEL.GFL.NUM_CLASSES, until the number of classes is a key of all kinds of networks.
         "config/class_names.py", "data/registration.py", "deploy/torch_predictor.py",
     ],
+    r"\bLandmarkDetector\b": ["modeling/*", "distillation/tasks/heatmap.py"],
     r"AATM|[dD]iscriminator": [
         "config/distill_keys.py", "config/renamed_keys.py", "distillation/methods/meddet/*",
     ],
