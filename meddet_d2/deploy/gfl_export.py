@@ -1,5 +1,6 @@
 """GFL as ONNX: backbone, FPN and head as torch writes them, with reading and decoding around them (graph.py)."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,10 @@ def network_graph(detector: GFL) -> onnx.ModelProto:
     example = torch.zeros(2, 3, 4 * divisor, 5 * divisor, device=detector.device)
     try:
         with torch.no_grad(), quiet_export():
+            # In torch's default memory order: from the other one the exporter writes shapes of one batch size alone.
+            network = copy.deepcopy(_Network(detector)).to(memory_format=torch.contiguous_format).eval()
             program = torch.onnx.export(
-                _Network(detector).eval(),
+                network,
                 (example,),
                 dynamo=True,
                 verbose=False,

@@ -3,16 +3,12 @@
 from collections.abc import Iterable
 from typing import Any
 
-import torch
-
 from .compiling import compile_parts
 from .cuda_graphs import graph_network
 
 
 def make_fast(network: Any, parts: Iterable[str], *, compiled: bool, graphs: int) -> Any:
     """Prepare a network that is on its device.
-
-    On a GPU its weights get the memory order of the images' batches: convolutions would copy them into it each time.
 
     Args:
         network: a module whose meta-architecture has ``network`` (:func:`graph_network`).
@@ -26,8 +22,6 @@ def make_fast(network: Any, parts: Iterable[str], *, compiled: bool, graphs: int
     Raises:
         ValueError: as :func:`graph_network`.
     """
-    if next(network.parameters()).is_cuda:
-        network.to(memory_format=torch.channels_last)
     if compiled:
         compile_parts(network, parts)
     graph_network(network, graphs)

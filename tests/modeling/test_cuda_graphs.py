@@ -11,7 +11,6 @@ from meddet_d2.deploy.torch_predictor import TorchPredictor
 from meddet_d2.engine import DistillationTrainer, MedDetTrainer, evaluate
 from meddet_d2.modeling import fast
 from meddet_d2.modeling.cuda_graphs import GraphedNetwork, graph_network, record
-from meddet_d2.modeling.fast import make_fast
 
 
 def recorder(log):
@@ -110,12 +109,6 @@ def test_a_recorded_function_is_called_no_more(cuda):
     replay = record(double, torch.zeros(3, device=cuda))
     count = len(calls)
     assert replay(torch.arange(3.0, device=cuda)).tolist() == [0, 2, 4] and len(calls) == count
-
-
-def test_weights_on_a_gpu_have_the_order_of_its_batches(detector, cuda):
-    make_fast(detector.to(cuda), (), compiled=False, graphs=0)
-    weights = [p for p in detector.parameters() if p.dim() == 4 and min(p.shape[1:3]) > 1]
-    assert weights and all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
 
 
 def test_every_way_to_evaluate_asks_for_graphs(tmp_path, monkeypatch):

@@ -114,6 +114,8 @@ class GFL(nn.Module):
         self.nms_thresh = nms_thresh
         self.nms_across_classes = nms_across_classes
         self.max_detections = max_detections
+        # As the images of a batch are: a convolution would copy its weights into that order each time.
+        self.to(memory_format=torch.channels_last)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:

@@ -284,3 +284,11 @@ def test_overfits_one_image():
     best, index = box_iou(torch.tensor(boxes), result.pred_boxes.tensor).max(dim=1)
     assert best.min() > 0.85
     assert result.pred_classes[index].tolist() == classes
+
+
+def test_weights_lie_in_memory_as_a_batch_does_and_are_loaded_so():
+    model = detector()
+    state = {name: value.clone(memory_format=torch.contiguous_format) for name, value in model.state_dict().items()}
+    model.load_state_dict(state)
+    weights = [weight for weight in model.parameters() if weight.dim() == 4 and weight.shape[1] * weight.shape[2] > 1]
+    assert weights and all(weight.is_contiguous(memory_format=torch.channels_last) for weight in weights)
