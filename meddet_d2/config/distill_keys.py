@@ -10,7 +10,7 @@ def add_distillation(cfg: CN) -> None:
     # A name in DISTILLER_REGISTRY.
     cfg.DISTILL.METHOD = "MedDet"
     # Number format of the teachers and of what learns from them, not of the student: "fp32", "bf16", "fp16" (GPUs only,
-    # and for the teachers only), or "auto", the fastest that the hardware computes in (modeling/precision.py).
+    # and for the teachers only), or "auto", the fastest that the hardware computes in (hardware/precision.py).
     cfg.DISTILL.PRECISION = "auto"
 
     cfg.DISTILL.TEACHERS = CN()

@@ -9,7 +9,7 @@ def add_training(cfg: CN) -> None:
     # AdamW's decay of its two moving averages.
     cfg.SOLVER.BETAS = (0.9, 0.999)
     # Number format of the student's training: "fp32", "bf16", "fp16" (GPUs only, with scaled gradients), or "auto".
-    # That is bf16 on GPUs from compute capability 8.0, fp16 from 7.0, and fp32 elsewhere (modeling/precision.py).
+    # That is bf16 on GPUs from compute capability 8.0, fp16 from 7.0, and fp32 elsewhere (hardware/precision.py).
     cfg.SOLVER.PRECISION = "auto"
     # The images per step that BASE_LR was found with: the rate becomes BASE_LR * IMS_PER_BATCH / REFERENCE_BATCH; 0: it
     # is BASE_LR. The iterations stay. (REFERENCE_WORLD_SIZE, Detectron2's own, scales batch and schedule instead.)

@@ -12,7 +12,7 @@ from ..config.class_names import NUM_CLASSES, check_count, class_names
 from ..data import MedDetDatasetMapper, register_datasets
 from ..distillation import task_for
 from ..distillation.teacher_configs import changed
-from ..modeling.fast import make_fast
+from ..hardware.fast import make_fast
 from ..modeling.weights import read_checkpoint, set_weights
 from .predictor import Detections, check_image
 

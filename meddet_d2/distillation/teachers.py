@@ -12,8 +12,8 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from meddet_d2.config.arguments import require
 from meddet_d2.files import checksum
-from meddet_d2.modeling.folding import fold_norms
-from meddet_d2.modeling.precision import Precision, choose_precision
+from meddet_d2.hardware.folding import fold_norms
+from meddet_d2.hardware.precision import Precision, choose_precision
 from meddet_d2.modeling.weights import load_detector_weights
 
 from . import teacher_configs

@@ -15,8 +15,8 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 from meddet_d2.distillation import task_for
 from meddet_d2.distillation.teacher_configs import changed
-from meddet_d2.modeling.precision import student_precision
-from meddet_d2.modeling.processes import sum_over_processes
+from meddet_d2.hardware.precision import student_precision
+from meddet_d2.hardware.processes import sum_over_processes
 
 logger = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """What makes several processes train as one: with the same images per step, the same losses and weights.
 
-Normalisers are the losses' own affair (modeling/processes.py). Here is the rest.
+Normalisers are the losses' own affair (hardware/processes.py). Here is the rest.
 """
 
 import logging
@@ -13,7 +13,7 @@ from torch import nn
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 from meddet_d2.distillation import Task
-from meddet_d2.modeling.processes import mean_over_processes
+from meddet_d2.hardware.processes import mean_over_processes
 
 logger = logging.getLogger(__name__)
 

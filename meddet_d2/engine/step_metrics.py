@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from detectron2.engine import HookBase, SimpleTrainer
-from meddet_d2.modeling.processes import averaged, count_processes
+from meddet_d2.hardware.processes import averaged, count_processes
 
 
 class StepMetrics(HookBase):

@@ -20,10 +20,10 @@ from meddet_d2.data.workers import loader_workers
 from meddet_d2.distillation import DistillationModel, TeacherBank, TeacherRecord, build_distiller, task_for
 from meddet_d2.distillation.teacher_configs import changed
 from meddet_d2.evaluation import evaluator_for, is_better_smaller
-from meddet_d2.modeling.compiling import compile_parts
-from meddet_d2.modeling.fast import make_fast
-from meddet_d2.modeling.precision import student_precision, train_in
-from meddet_d2.modeling.processes import parallel
+from meddet_d2.hardware.compiling import compile_parts
+from meddet_d2.hardware.fast import make_fast
+from meddet_d2.hardware.precision import student_precision, train_in
+from meddet_d2.hardware.processes import parallel
 
 from .guards import FiniteGuard, scaled_to_batch
 from .load_ahead import LoadAhead

@@ -5,7 +5,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from .triton_use import has_kernel, is_dense
+from ..hardware.triton_use import has_kernel, is_dense
 
 
 class GroupNorm(nn.GroupNorm):

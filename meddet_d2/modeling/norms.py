@@ -7,8 +7,8 @@ import torch
 from fvcore.nn.distributed import differentiable_all_reduce
 from torch import Tensor, nn
 
+from ..hardware.processes import count_processes
 from .group_norm import GroupNorm, NormReluSequential
-from .processes import count_processes
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):

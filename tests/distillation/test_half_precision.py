@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from meddet_d2.distillation import DistillationModel, TeacherBank
-from meddet_d2.modeling.precision import Precision
+from meddet_d2.hardware.precision import Precision
 
 
 def dtypes_seen(module):

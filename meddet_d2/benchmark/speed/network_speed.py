@@ -10,7 +10,7 @@ from functools import partial
 import torch
 
 from meddet_d2.evaluation.timing import noise_batch
-from meddet_d2.modeling.cuda_graphs import graph_network
+from meddet_d2.hardware.cuda_graphs import graph_network
 
 from .speed_report import SpeedReport
 from .timed_networks import Setup, network_alone, with_graph

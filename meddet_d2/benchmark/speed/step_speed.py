@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from meddet_d2.modeling.compiling import missing_compiler
+from meddet_d2.hardware.compiling import missing_compiler
 
 from .loader_speed import loaders
 from .speed_report import SpeedReport

@@ -14,8 +14,8 @@ from detectron2.structures import Boxes, Instances
 from meddet_d2.config import load_config
 from meddet_d2.distillation.tasks import task_of
 from meddet_d2.evaluation.timing import noise_batch
-from meddet_d2.modeling.cuda_graphs import record
-from meddet_d2.modeling.precision import PRECISIONS, choose_precision
+from meddet_d2.hardware.cuda_graphs import record
+from meddet_d2.hardware.precision import PRECISIONS, choose_precision
 
 from .speed_report import SpeedReport
 

@@ -13,8 +13,8 @@ from detectron2.modeling import build_model
 from meddet_d2.distillation import DistillationModel, TeacherBank, build_distiller
 from meddet_d2.engine.guards import FiniteGuard, choose_algorithms
 from meddet_d2.engine.optimizer import build_optimizer
-from meddet_d2.modeling.compiling import compile_parts
-from meddet_d2.modeling.precision import student_precision, train_in
+from meddet_d2.hardware.compiling import compile_parts
+from meddet_d2.hardware.precision import student_precision, train_in
 
 from .timed_networks import Setup, annotated_batch
 

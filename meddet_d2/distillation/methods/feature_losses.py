@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from meddet_d2.modeling.processes import mean_over_processes
+from meddet_d2.hardware.processes import mean_over_processes
 
 
 def align_levels(student_channels: Sequence[int], teacher_channels: Sequence[int]) -> nn.ModuleList:

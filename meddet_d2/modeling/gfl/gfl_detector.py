@@ -17,9 +17,9 @@ from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from detectron2.structures import ImageList, Instances
 
 from ...config.arguments import arguments, require
+from ...hardware.processes import count_processes, sum_over_processes
 from ..boxes import boxes_to_distances, concentric_giou_loss, concentric_iou
 from ..image_batch import batch_images, check_annotated, name_of
-from ..processes import count_processes, sum_over_processes
 from .anchors import AnchorPyramid, Sizes, anchor_pyramid, join_levels, sizes_of
 from .assigner import ATSSAssigner
 from .decoding import decode_detections

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ...config.arguments import require, require_choice
+from ...hardware.processes import count_processes, sum_over_processes
 from ..image_batch import inside
-from ..processes import count_processes, sum_over_processes
 from .auxiliary_tasks import offset_errors, structure_errors
 from .gaussian_targets import STRIDE, cells_of, gaussian_maps, to_cells
 from .heatmap_losses import LOSSES, REDUCTIONS, cell_weights

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from meddet_d2.config.arguments import arguments, require, require_choice
 
-from ..triton_use import has_kernel, is_dense
+from ...hardware.triton_use import has_kernel, is_dense
 from .flow_map import CELL, flow_map, flow_map_of_cells, flow_table
 from .nmode_solvers import ADAPTIVE_METHODS, FIXED_STEP_METHODS, FLOWS, odeint_solve, rk4_solve
 

@@ -5,7 +5,7 @@ import torch
 from tiny_runs import ROOT
 
 from meddet_d2.benchmark.speed import Setup, SpeedReport, network_speed, timed_networks
-from meddet_d2.modeling.cuda_graphs import GraphedNetwork
+from meddet_d2.hardware.cuda_graphs import GraphedNetwork
 
 MODEL = "{BOTTOM_UP: {NAME: test_efficientnet}, FPN: {OUT_CHANNELS: 16}, GFL: {CHANNELS: 16, NUM_CONVS: 1}}"
 STUDENT = f"""

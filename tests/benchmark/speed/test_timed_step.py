@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from meddet_d2.benchmark.speed.timed_step import DistillationStep, StudentStep, in_training
-from meddet_d2.modeling import precision
+from meddet_d2.hardware import precision
 
 
 def weights(step):

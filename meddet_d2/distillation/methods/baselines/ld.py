@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from meddet_d2.config.arguments import arguments, require, require_choice
-from meddet_d2.modeling.processes import count_processes, sum_over_processes
+from meddet_d2.hardware.processes import count_processes, sum_over_processes
 
 from ...distiller import DISTILLER_REGISTRY, DistillationBatch, TeacherwiseDistiller, check_not_negative
 from ...tasks.boxes_gfl import HeadOutputs, Regions, localization_regions

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from detectron2.engine import HookBase
-from meddet_d2.modeling.processes import parallel
+from meddet_d2.hardware.processes import parallel
 
 from .adversarial import Adversary, discriminator_loss
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from meddet_d2.config.arguments import arguments, require, require_choice
+from meddet_d2.hardware.processes import count_processes, mean_over_processes, own_share
 from meddet_d2.modeling.gfl.gfl_losses import check_simplex
-from meddet_d2.modeling.processes import count_processes, mean_over_processes, own_share
 
 from ...distiller import DISTILLER_REGISTRY, SCHEDULES, DistillationBatch, Distiller, feature_channels, total
 from ...tasks import task_of

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from meddet_d2.modeling import precision
-from meddet_d2.modeling.precision import Precision, choose_precision, student_precision, train_in
+from meddet_d2.hardware import precision
+from meddet_d2.hardware.precision import Precision, choose_precision, student_precision, train_in
 
 
 def on_cuda(monkeypatch, major, minor=0):

@@ -10,7 +10,7 @@ from torch import _dynamo as dynamo
 
 from detectron2.modeling import build_model
 from meddet_d2.engine import DistillationTrainer, MedDetTrainer
-from meddet_d2.modeling.compiling import compile_parts
+from meddet_d2.hardware.compiling import compile_parts
 
 
 @pytest.fixture(autouse=True)

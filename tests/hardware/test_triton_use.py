@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from meddet_d2.modeling.triton_use import has_kernel, triton_works
+from meddet_d2.hardware.triton_use import has_kernel, triton_works
 
 triton = pytest.importorskip("triton", reason="Triton comes with torch's packages for CUDA")
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from detectron2.layers import FrozenBatchNorm2d
 from detectron2.modeling import build_model
-from meddet_d2.modeling.folding import fold_norms
+from meddet_d2.hardware.folding import fold_norms
 
 NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d)
 

@@ -9,8 +9,8 @@ from tiny_gfl import student_config, two_images
 from detectron2.modeling import build_model
 from meddet_d2.deploy.torch_predictor import TorchPredictor
 from meddet_d2.engine import DistillationTrainer, MedDetTrainer, evaluate
-from meddet_d2.modeling import fast
-from meddet_d2.modeling.cuda_graphs import GraphedNetwork, graph_network, record
+from meddet_d2.hardware import fast
+from meddet_d2.hardware.cuda_graphs import GraphedNetwork, graph_network, record
 
 
 def recorder(log):
