@@ -81,3 +81,11 @@ def check_annotated(batched_inputs: list[dict[str, Any]]) -> None:
 def name_of(inputs: dict[str, Any]) -> str:
     """What an error calls an image."""
     return str(inputs.get("file_name", f"image {inputs.get('image_id', '(without a name)')}"))
+
+
+def output_sizes(batched_inputs: list[dict[str, Any]], images: ImageList) -> list[tuple[int, int]]:
+    """Of each image the height and width to give results for: "height" and "width", or else the image's."""
+    return [
+        (inputs.get("height", height), inputs.get("width", width))
+        for inputs, (height, width) in zip(batched_inputs, images.image_sizes, strict=True)
+    ]

@@ -13,6 +13,7 @@ from meddet_d2.config.class_names import class_names
 from meddet_d2.modeling.gfl.anchors import join_levels, sizes_of
 from meddet_d2.modeling.gfl.ground_truth import GroundTruth
 
+from .one_picture import OnePicture
 from .task import TASK_REGISTRY, LevelShape, Observation, task_of
 
 # What must agree, by its key and by the attribute that holds it.
@@ -25,25 +26,13 @@ _AGREED = {
 
 
 @TASK_REGISTRY.register()
-class BoxesGFL:
+class BoxesGFL(OnePicture):
     """The task of the meta-architecture "GFL"; see :class:`Task`. A student and a teacher see the same picture."""
 
     architectures = ("GFL",)
     result = "boxes"
     parts = {"bottom_up": "backbone.bottom_up", "fpn": "backbone", "head": "head"}
     losses = ("loss_qfl", "loss_dfl", "loss_giou")
-
-    def view(self, inputs: list[dict], role: str) -> list[dict]:
-        if role == "student":
-            return inputs
-        return [{key: item[key] for key in ("image", "padded_size") if key in item} for item in inputs]
-
-    def example_inputs(self, image: Tensor) -> list[dict]:
-        return [{"image": image}]
-
-    def size(self, item: dict) -> tuple[int, int]:
-        height, width = item["image"].shape[-2:]
-        return height, width
 
     def observe(
         self,
@@ -61,9 +50,6 @@ class BoxesGFL:
         with network.head.register_forward_hook(lambda module, seen, output: outputs.append(output)):
             losses = network.detection_losses(features, targets, together=together)
         return Observation(features[:levels], outputs[-1], losses)
-
-    def targets(self, network: Any, inputs: list[dict]) -> Sequence[Any]:
-        return network.ground_truth(inputs)
 
     def head_outputs(self, network: Any, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         return network.head(features)

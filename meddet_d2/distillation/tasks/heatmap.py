@@ -12,13 +12,14 @@ from meddet_d2.config.class_names import NUM_KEYPOINTS, keypoint_names
 from meddet_d2.modeling.heatmap.gaussian_targets import STRIDE
 from meddet_d2.modeling.heatmap.hourglass import StackHead, even_stacks
 
+from .one_picture import OnePicture
 from .task import TASK_REGISTRY, LevelShape, Observation, task_of
 
 _DATA = "DISTILL.TEACHERS.INHERIT (with DATASETS) or DATASETS.TRAIN"
 
 
 @TASK_REGISTRY.register()
-class Heatmap:
+class Heatmap(OnePicture):
     """The task of the meta-architecture "LandmarkDetector"; see :class:`Task`. All networks see the same picture.
 
     ``Observation.outputs`` are the heat maps (N, K, h, w), one or several; the last is the prediction.
@@ -32,18 +33,6 @@ class Heatmap:
     parts = {"bottom_up": "backbone.bottom_up", "backbone": "backbone", "decoder": "decoder", "head": "head"}
     # What all such networks have in common; a teacher's other tasks have losses of theirs.
     losses = ("loss_heatmap",)
-
-    def view(self, inputs: list[dict], role: str) -> list[dict]:
-        if role == "student":
-            return inputs
-        return [{key: item[key] for key in ("image", "padded_size") if key in item} for item in inputs]
-
-    def example_inputs(self, image: Tensor) -> list[dict]:
-        return [{"image": image}]
-
-    def size(self, item: dict) -> tuple[int, int]:
-        height, width = item["image"].shape[-2:]
-        return height, width
 
     def observe(
         self,
@@ -60,9 +49,6 @@ class Heatmap:
             return Observation(shown)
         heatmaps = network.head(features)
         return Observation(shown, heatmaps, network.losses(features, heatmaps, targets, together=together))
-
-    def targets(self, network: Any, inputs: list[dict]) -> Any:
-        return network.ground_truth(inputs)
 
     def head_outputs(self, network: Any, features: list[Tensor]) -> list[Tensor]:
         return network.head(features)

@@ -19,7 +19,7 @@ from detectron2.structures import ImageList, Instances
 from ...config.arguments import arguments, require
 from ...hardware.processes import count_processes, sum_over_processes
 from ..boxes import boxes_to_distances, concentric_giou_loss, concentric_iou
-from ..image_batch import batch_images, check_annotated, name_of
+from ..image_batch import batch_images, check_annotated, name_of, output_sizes
 from .anchors import AnchorPyramid, Sizes, anchor_pyramid, join_levels, sizes_of
 from .assigner import ATSSAssigner
 from .decoding import decode_detections
@@ -158,11 +158,8 @@ class GFL(nn.Module):
         if self.training:
             gt_instances = self.ground_truth(batched_inputs)
             return self.detection_losses(self.extract_features(images), gt_instances)
-        outputs = [
-            (inputs.get("height", size[0]), inputs.get("width", size[1]))
-            for inputs, size in zip(batched_inputs, images.image_sizes, strict=True)
-        ]
-        detections = self.decode(self.network(images.tensor), images.image_sizes, outputs)
+        sizes = output_sizes(batched_inputs, images)
+        detections = self.decode(self.network(images.tensor), images.image_sizes, sizes)
         return [{"instances": found} for found in detections]
 
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:

@@ -17,7 +17,7 @@ from detectron2.structures import ImageList, Instances
 
 from ...config.arguments import arguments, require, require_choice
 from ...config.class_names import keypoint_count, keypoint_names
-from ..image_batch import batch_images, inside
+from ..image_batch import batch_images, inside, output_sizes
 from .gaussian_targets import STRIDE, cells_of, to_pixels
 from .heatmap_head import HeatmapHead, PyramidDecoder
 from .hourglass import Hourglass, StackHead
@@ -155,11 +155,8 @@ class LandmarkDetector(nn.Module):
             truth = self.ground_truth(batched_inputs)
             features = self.extract_features(images)
             return self.losses(features, self.head(features), truth)
-        outputs = [
-            (inputs.get("height", size[0]), inputs.get("width", size[1]))
-            for inputs, size in zip(batched_inputs, images.image_sizes, strict=True)
-        ]
-        found = self.decode(self.network(images.tensor), images.image_sizes, outputs)
+        sizes = output_sizes(batched_inputs, images)
+        found = self.decode(self.network(images.tensor), images.image_sizes, sizes)
         return [{"instances": one} for one in found]
 
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
