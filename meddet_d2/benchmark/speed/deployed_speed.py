@@ -117,8 +117,8 @@ def _eager(detector: nn.Module, batch: list[dict]) -> Callable[[], object]:
 
 
 def _channels_first(detector: Any) -> nn.Module:
-    """The same weights, with images in the order in which torch makes them: what its preprocess_image changes."""
-    detector = copy.deepcopy(detector)
+    """The same weights, which lie in memory as torch makes tensors, and so do its images: channels first."""
+    detector = copy.deepcopy(detector).to(memory_format=torch.contiguous_format)
     detector.backbone.register_forward_pre_hook(lambda module, images: (images[0].contiguous(),))
     return detector
 

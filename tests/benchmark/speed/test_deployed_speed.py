@@ -4,6 +4,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from meddet_d2.benchmark.speed import deployed_speed
+from meddet_d2.evaluation.timing import noise_batch
 
 
 @pytest.fixture(autouse=True)
@@ -66,3 +67,14 @@ def test_a_provider_whose_libraries_are_missing_is_told(report, gpu, small_expor
     deployed_speed.time_with_provider(report, gpu, "CUDAExecutionProvider")
     (note,) = report.notes
     assert not report.seconds and "could not load CUDAExecutionProvider" in note
+
+
+def test_torchs_default_layout_is_that_of_images_and_weights(cpu):
+    detector, seen = cpu.detector("student"), []
+    plain = deployed_speed._channels_first(detector)
+    for network in (detector, plain):
+        network.backbone.bottom_up.register_forward_pre_hook(lambda module, images: seen.append(images[0]))
+        network(noise_batch(64))
+    assert [images.is_contiguous() for images in seen] == [False, True]
+    assert all(weight.is_contiguous() for weight in plain.parameters())
+    assert not all(weight.is_contiguous() for weight in detector.parameters())
