@@ -1,0 +1,101 @@
+"""Points of the spine by what they are: corners of vertebrae and centres of discs, found by the landmarks' names.
+
+Names are those of layout/csxa_names.py for any vertebra ("L4 bottom right": left is the front, right the back), and a
+disc's level with or without "disc" ("C5/6 disc").
+
+Shapes and units in this module
+    K: landmarks of the set
+    x, y: pixels of the stored image, continuous; NaN where a landmark was not found or is not labelled
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from .levels import DISCS, VERTEBRAE, find_level, without_level
+
+# The vertebrae above and below each disc.
+NEIGHBOURS = dict(zip(DISCS, pairwise(VERTEBRAE), strict=True))
+# What a name may say besides the level.
+_DISC_WORDS = ("", "disc", "disc centre", "disc center")
+
+
+class SpinePoints:
+    """The points of one image.
+
+    Attributes:
+        vertebrae: those of which the set has a corner, found or not, from the head down.
+
+    Args:
+        names: K, of the landmarks.
+        points: (K, 2), x and y.
+
+    Raises:
+        ValueError: two landmarks are the centre of one disc, or there are not as many points as names.
+    """
+
+    def __init__(self, names: Sequence[str], points: np.ndarray) -> None:
+        if np.shape(points) != (len(names), 2):
+            raise ValueError(f"{len(names)} landmark names and points of shape {np.shape(points)}; give each its x, y.")
+        self._points = {name: np.asarray(point, np.float64) for name, point in zip(names, points, strict=True)}
+        self._centres = disc_names(names)
+        corners = {name.split(" ")[0] for name in names if name.count(" ") == 2}
+        self.vertebrae = tuple(name for name in VERTEBRAE if name in corners)
+
+    def endplate(self, vertebra: str, end: str) -> np.ndarray:
+        """(2, 2): the front and the back corner of the "top" or the "bottom" of a vertebra; NaN for what is missing."""
+        corners = (self._points.get(f"{vertebra} {end} {side}") for side in ("left", "right"))
+        return np.array([np.full(2, np.nan) if corner is None else corner for corner in corners])
+
+    def disc_centres(self) -> dict[str, np.ndarray]:
+        """(2,) by the level, from the head down, of the discs whose centre is known.
+
+        A disc whose centre is no landmark of the set has the middle of the four corners around it.
+        """
+        found = {}
+        for level, (above, below) in NEIGHBOURS.items():
+            name = self._centres.get(level)
+            corners = np.concatenate([self.endplate(above, "bottom"), self.endplate(below, "top")])
+            centre = corners.mean(axis=0) if name is None else self._points[name]
+            if np.isfinite(centre).all():
+                found[level] = centre
+        return found
+
+
+def disc_names(names: Sequence[str]) -> dict[str, str]:
+    """Landmarks that are a disc's centre, by its level.
+
+    Raises:
+        ValueError: two of them are the centre of one disc.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        level = find_level(name)
+        if level is None or without_level(name).lower() not in _DISC_WORDS:
+            continue
+        if level in found:
+            raise ValueError(f"Landmarks {found[level]!r} and {name!r} are both the disc {level}; leave one out.")
+        found[level] = name
+    return found
+
+
+def levels_in(names: Sequence[str]) -> tuple[str, ...]:
+    """The levels whose disc centre a set with these names can give, from the head down."""
+    return tuple(SpinePoints(names, np.zeros((len(names), 2))).disc_centres())
+
+
+def in_millimetres(points: np.ndarray, spacing: Sequence[float] | None) -> np.ndarray:
+    """Points (..., 2) in mm, by ``spacing`` [row, column] in mm of a pixel; as they are where it is None."""
+    return np.asarray(points, np.float64) * (1.0 if spacing is None else np.array([spacing[1], spacing[0]]))
+
+
+def without_weak(points: np.ndarray, least: float) -> np.ndarray:
+    """(K, 2) of predicted landmarks (K, 3), x, y and score; NaN for those whose score is below ``least`` or NaN."""
+    points = np.asarray(points, np.float64)
+    return np.where(points[:, 2:] >= least, points[:, :2], np.nan)
+
+
+def point_array(points: Mapping[str, Sequence[float]], names: Sequence[str]) -> np.ndarray:
+    """(K, 2) out of x and y by name; NaN for names that are not there."""
+    return np.array([points.get(name, (np.nan, np.nan)) for name in names], np.float64).reshape(-1, 2)
