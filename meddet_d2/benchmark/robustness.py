@@ -19,6 +19,7 @@ from meddet_d2.data import MedDetDatasetMapper, read_image, register_datasets
 from meddet_d2.data.mri_noise import check_corruption, corrupt, image_seed
 from meddet_d2.evaluation import evaluator_for, first_metrics
 from meddet_d2.files import checksum, write_json
+from meddet_d2.hardware.gpu_memory import enough_memory
 
 from ..provenance import hardware
 from .report_parts import read_json
@@ -163,7 +164,8 @@ def _test(
         images = [_image(record, condition) for record in part]
         for item, mapper, evaluator in zip(items, mappers, evaluators, strict=True):
             inputs = [mapper.map_image(record, image) for record, image in zip(part, images, strict=True)]
-            with torch.inference_mode():
+            what = f"--batch {len(part)} at INPUT.MIN_SIZE_TEST {item.cfg.INPUT.MIN_SIZE_TEST}"
+            with torch.inference_mode(), enough_memory(what, "lower one of them"):
                 evaluator.process(inputs, item.model(inputs))
             bar.update(len(part))
     # COCO's own report of every evaluation goes to the standard output.

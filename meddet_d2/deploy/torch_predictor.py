@@ -13,6 +13,7 @@ from ..data import MedDetDatasetMapper, register_datasets
 from ..distillation import task_for
 from ..distillation.teacher_configs import changed
 from ..hardware.fast import make_fast
+from ..hardware.gpu_memory import enough_memory
 from ..modeling.weights import read_checkpoint, set_weights
 from .predictor import Detections, check_image
 
@@ -47,7 +48,10 @@ class TorchPredictor:
     def __call__(self, image: np.ndarray) -> Detections:
         """See `Predictor`; a side must have the backbone's stride at least."""
         check_image(image, max(self.model.backbone.size_divisibility, 1))
-        found = self.model([self.mapper.map_image({}, image)])[0]["instances"].to("cpu")
+        inputs = self.mapper.map_image({}, image)
+        height, width = inputs["image"].shape[1:]
+        with enough_memory(f"an image of {width} x {height} pixels", "lower INPUT.MIN_SIZE_TEST"):
+            found = self.model([inputs])[0]["instances"].to("cpu")
         return Detections(found.pred_boxes.tensor.numpy(), found.scores.numpy(), found.pred_classes.numpy())
 
 

@@ -22,6 +22,7 @@ from meddet_d2.distillation.teacher_configs import changed
 from meddet_d2.evaluation import evaluator_for, is_better_smaller
 from meddet_d2.hardware.compiling import compile_parts
 from meddet_d2.hardware.fast import make_fast
+from meddet_d2.hardware.gpu_memory import enough_memory
 from meddet_d2.hardware.precision import student_precision, train_in
 from meddet_d2.hardware.processes import parallel
 
@@ -131,14 +132,11 @@ class MedDetTrainer(DefaultTrainer):
             return None
 
     def run_step(self) -> None:
+        images, size = self.cfg.SOLVER.IMS_PER_BATCH, max(self.cfg.INPUT.MIN_SIZE_TRAIN)
+        what = f"SOLVER.IMS_PER_BATCH {images} at INPUT.MIN_SIZE_TRAIN {size}"
         try:
-            super().run_step()
-        except torch.cuda.OutOfMemoryError as error:
-            images, size = self.cfg.SOLVER.IMS_PER_BATCH, max(self.cfg.INPUT.MIN_SIZE_TRAIN)
-            raise ValueError(
-                f"The GPU has not enough memory for SOLVER.IMS_PER_BATCH {images} at INPUT.MIN_SIZE_TRAIN {size}; "
-                "lower one of them, or train in half precision (SOLVER.PRECISION)."
-            ) from error
+            with enough_memory(what, "lower one of them, or train in half precision (SOLVER.PRECISION)"):
+                super().run_step()
         except RuntimeError as error:
             if self.cfg.DETERMINISTIC and "eterministic" in str(error):
                 raise ValueError(
@@ -169,6 +167,12 @@ class MedDetTrainer(DefaultTrainer):
     def _metrics_on(self, names: tuple[str, ...]) -> dict[str, float]:
         self._last_eval_results = self.test(changed(self.cfg, ["DATASETS.TEST", tuple(names)]), self.detector)
         return flat_metrics(self._last_eval_results, names)
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> dict:
+        what = f"one image at INPUT.MIN_SIZE_TEST {cfg.INPUT.MIN_SIZE_TEST}, MAX_SIZE_TEST {cfg.INPUT.MAX_SIZE_TEST}"
+        with enough_memory(what, "lower them, or set MODEL.DEVICE cpu"):
+            return super().test(cfg, model, *([] if evaluators is None else [evaluators]))
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
