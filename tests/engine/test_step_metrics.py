@@ -16,7 +16,7 @@ class Steps:
     """As Detectron2's trainer of the steps: stores losses by its iteration."""
 
     def __init__(self, storage):
-        self.iter, self.storage = 0, storage
+        self.iter, self.storage, self.data_loader = 0, storage, []
 
     def _write_metrics(self, losses, data_time):
         assert all(value.device.type == "cpu" for value in losses.values())
