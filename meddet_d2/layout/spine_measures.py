@@ -107,7 +107,7 @@ def _angle(above: np.ndarray, below: np.ndarray) -> float:
         return math.nan
     # The sign says to which side the patient faces.
     facing = math.copysign(1.0, _cross(one, down))
-    return math.degrees(math.atan2(_cross(one, other), float(one @ other)))
+    return facing * math.degrees(math.atan2(_cross(one, other), float(one @ other)))
 
 
 def _cross(one: np.ndarray, other: np.ndarray) -> float:
