@@ -22,7 +22,7 @@ import torch
 
 import detectron2
 
-pytest_plugins = ("tiny_runs",)
+pytest_plugins = ("tiny_runs", "landmark_exports")
 
 matplotlib.use("Agg")
 torch.set_num_threads(min(torch.get_num_threads(), 2))
@@ -40,7 +40,7 @@ BROWSER_ARGUMENTS = [
 
 
 # Fixtures that train or export a network, and modules whose tests start processes or train: left out by -m "not slow".
-SLOW_FIXTURES = {"finished_run", "distil_cfg", "exported", "tiny_network"}
+SLOW_FIXTURES = {"finished_run", "distil_cfg", "exported", "landmark_export", "tiny_network"}
 SLOW_MODULES = {
     *("test_benchmark", "test_both_engines", "test_distributed", "test_fuzz", "test_jobs", "test_kill", "test_launch"),
     *("test_library_settings", "test_own_classes", "test_own_everything", "test_processes", "test_real_gfl"),

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     card = export(detector, card, args.output, calibration=calibration)
     difference = largest_difference(detector, Predictor(args.output / MODEL))
     print(f"{args.output}: {', '.join([*card.files, CARD])}")
-    print(f"On an image of noise, scores differ from torch's by at most {difference:.1e}.")
+    print(f"On an image of noise, with and without torch, {difference}.")
 
 
 main = command_main(parse_args, run)

@@ -9,6 +9,9 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 NUM_CLASSES = "MODEL.GFL.NUM_CLASSES"
 # The same of landmarks.
 NUM_KEYPOINTS = "MODEL.LANDMARK.NUM_KEYPOINTS"
+# By the result of a network's task: the key that says how many things of this kind it finds.
+COUNT_KEYS = {"boxes": NUM_CLASSES, "landmarks": NUM_KEYPOINTS}
+NOUNS = {"boxes": "classes", "landmarks": "landmarks"}
 
 
 def class_names(cfg: CfgNode) -> tuple[str, ...] | None:
@@ -33,13 +36,21 @@ def _first(cfg: CfgNode, key: str) -> tuple[str, ...] | None:
     return None
 
 
-def check_count(cfg: CfgNode, names: Sequence[str], source: str) -> None:
-    """Refuse a number of classes that is neither 0 nor that of ``names``; ``source`` says whose they are, with a verb.
+def check_count(cfg: CfgNode, names: Sequence[str], source: str, result: str = "boxes") -> None:
+    """Refuse a number of classes, or of landmarks, that is neither 0 nor that of ``names``.
+
+    Args:
+        cfg: whose key says the number.
+        names: of the classes or landmarks.
+        source: whose they are, with a verb.
+        result: of the network's task.
 
     Raises:
         ValueError: naming both.
     """
-    _check(cfg.MODEL.GFL.NUM_CLASSES, NUM_CLASSES, names, f"{source} {len(names)} classes")
+    count = {NUM_CLASSES: cfg.MODEL.GFL.NUM_CLASSES, NUM_KEYPOINTS: cfg.MODEL.LANDMARK.NUM_KEYPOINTS}
+    key = COUNT_KEYS[result]
+    _check(count[key], key, names, f"{source} {len(names)} {NOUNS[result]}")
 
 
 def class_count(cfg: CfgNode) -> int:

@@ -15,6 +15,12 @@ FORMAT_MARK = "meddet_d2.format"
 LARGEST_SIDE = 8192
 # How json writes the types of the fields.
 _KINDS: dict[Any, type] = {str: str, int: int, dict: dict, tuple: list}
+# What comes out of a network, as its task calls it. A card that does not say it was written before landmarks were.
+RESULTS = ("boxes", "landmarks")
+COORDINATES = (
+    "Pixels of the given image, without gaps: its first pixel reaches from 0 to 1, and the middle of that is at 0.5."
+    " Millimetres are x times the distance between columns and y times that between rows, where the image states them."
+)
 INTENDED_USE = (
     "Research only. Finds its classes on images like those that it was trained on. Not a medical device: it has not"
     " been shown to be fit for diagnosis, and nobody should be treated by what it says."
@@ -27,7 +33,7 @@ class ModelCard:
 
     Attributes:
         name: the config's name.
-        classes: names, in the order of the class numbers.
+        classes: names, in the order of the class numbers; or of the landmarks, in the order of the points.
         image: how a picture becomes the graph's input: "order" of the channels, "min_size" and "max_size" of its sides
             in pixels after resizing, "min_side" that it must have before; inside of the graph "mean" and "std" of each
             channel, and the "divisor" to whose multiples it is padded.
@@ -37,6 +43,8 @@ class ModelCard:
         trained_on: names of the data sets.
         files: {file name: sha256}.
         intended_use: what the detector is for and what not.
+        result: "boxes" or "landmarks": what comes out.
+        coordinates: what a number of a box or a point means.
         format: of this file and of the graphs; see FORMAT.
     """
 
@@ -49,6 +57,8 @@ class ModelCard:
     trained_on: tuple[str, ...] = ()
     files: dict[str, str] = field(default_factory=dict)
     intended_use: str = INTENDED_USE
+    result: str = RESULTS[0]
+    coordinates: str = COORDINATES
     format: int = FORMAT
 
     def to_json(self) -> str:
@@ -77,6 +87,7 @@ class ModelCard:
                 f"{path}: a model card of format {content['format']}, this meddet_d2 reads {FORMAT}; export the model"
                 " again with this version, or use the version that wrote it."
             )
+        content = {"result": RESULTS[0], "coordinates": COORDINATES, **content}
         wrong = {entry.name for entry in fields(cls)}.symmetric_difference(content)
         if wrong:
             raise ValueError(f"{path}: the model card lacks or has unknown fields: {', '.join(sorted(wrong))}.")
@@ -96,6 +107,11 @@ class ModelCard:
                 f"{path}: image must name order RGB or BGR, and min_size, max_size and min_side in pixels, at most"
                 f" {LARGEST_SIDE}."
             )
+        if self.result not in RESULTS:
+            raise ValueError(
+                f"{path}: result is {self.result!r}, and this version knows {' and '.join(RESULTS)}; export the model"
+                " again, or use the version that wrote it."
+            )
         if not self.classes:
             raise ValueError(f"{path}: classes must be a list of names.")
         # They become columns of tables and labels on pages, and a spreadsheet runs what begins with one of these.
@@ -103,7 +119,9 @@ class ModelCard:
             if not isinstance(name, str) or not name.isprintable() or name[:1] in ("", *"=+-@"):
                 raise ValueError(f"{path}: {name!r} is no name; use letters that can be printed, no sign =+-@ first.")
         if len(set(self.classes)) < len(self.classes):
-            raise ValueError(f"{path}: two classes have one name, {', '.join(self.classes)}; export the model again.")
+            kind = "classes" if self.result == RESULTS[0] else self.result
+            names = ", ".join(self.classes)
+            raise ValueError(f"{path}: two {kind} have one name, {names}; export the model again.")
         score = self.thresholds.get("score")
         # Compared, because math.isfinite cannot take an integer of hundreds of digits.
         if not isinstance(score, int | float) or isinstance(score, bool) or not 0 <= score <= 1:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,14 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 
 from ..data import MedDetDatasetMapper
+from ..distillation import task_of
 from ..files import checksum, replacing, write_text
 from ..modeling.weights import CLASSES
 from ..provenance import provenance_now
-from . import gfl_export, graph  # noqa: F401  importing an exporter registers it
+from . import gfl_export, graph, heatmap_export  # noqa: F401  importing an exporter registers it
 from .card import FORMAT, FORMAT_MARK, ModelCard
 from .exporters import exporter_for
+from .found import FOUND
 from .predictor import Predictor
 
 MODEL, INT8_MODEL, WEIGHTS, CARD = "model.onnx", "model.int8.onnx", "model.safetensors", "card.json"
@@ -111,6 +112,7 @@ def student_card(cfg: CfgNode, config_file: str, detector: Any, classes: Sequenc
             **{key: made_by[key] for key in ("commit", "sources", "engine", "torch")},
         },
         trained_on=tuple(cfg.DATASETS.TRAIN),
+        result=task_of(detector).result,
     )
 
 
@@ -132,13 +134,12 @@ def calibration_images(cfg: CfgNode, most: int) -> Iterator[np.ndarray]:
         yield mapper(records[index])["image"].numpy()
 
 
-def largest_difference(detector: Any, predictor: Predictor) -> float:
-    """The largest difference of the best scores on noise, as a last look at what was written."""
+def largest_difference(detector: Any, predictor: Predictor) -> str:
+    """How far an exported network is from torch's on an image of noise, in words: a last look at what was written."""
     side = predictor.card.image["min_size"]
     image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     found = predictor(image)
     with torch.inference_mode():
-        (expected,) = detector([{"image": torch.from_numpy(predictor.prepare(image))}])
-    scores = expected["instances"].scores.numpy()
-    pairs = zip_longest(scores.tolist(), found.scores.tolist(), fillvalue=0.0)
-    return max((abs(a - b) for a, b in pairs), default=0.0)
+        (output,) = detector([{"image": torch.from_numpy(predictor.prepare(image))}])
+    expected = FOUND[predictor.result].from_instances(output["instances"].to("cpu"))
+    return expected.difference(found)

@@ -1,35 +1,23 @@
-"""Detections from an exported detector: onnxruntime, numpy and Pillow, no torch and no Detectron2."""
+"""What an exported network finds: onnxruntime, numpy and Pillow, no torch and no Detectron2."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from .card import FORMAT, FORMAT_MARK, ModelCard
-
-
-@dataclass(frozen=True)
-class Detections:
-    """What was found in one image, best first.
-
-    Attributes:
-        boxes: (D, 4) float32, x0, y0, x1, y1 in pixels of the given image.
-        scores: (D,) float32 in (0, 1), falling.
-        classes: (D,) int64, indices into the card's classes.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    classes: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.scores)
+from .found import FOUND, Found
 
 
 class Predictor:
-    """An exported detector and its model card.
+    """An exported network and its model card.
+
+    Attributes:
+        classes: names of what it finds: classes, or landmarks.
+        result: "boxes" or "landmarks", which decides what a call gives (found.py).
+        least_score: what has less is not given.
 
     Example:
         >>> predictor = Predictor("exported/model.onnx")
@@ -55,8 +43,8 @@ class Predictor:
             raise FileNotFoundError(f"{model}: no such model; meddet export writes one.")
         self.card = ModelCard.read(model.parent / "card.json")
         self.card.check_file(model)
-        # The graph leaves lower scores out.
-        self.classes, self.least_score = self.card.classes, self.card.thresholds["score"]
+        self.classes, self.result = self.card.classes, self.card.result
+        self.least_score = self.card.thresholds["score"]
         options = onnxruntime.SessionOptions()
         if threads is not None:
             options.intra_op_num_threads = threads
@@ -73,19 +61,19 @@ class Predictor:
                 " this version, or use the version that wrote it."
             )
 
-    def __call__(self, image: np.ndarray) -> Detections:
-        """Find the discs of one picture.
+    def __call__(self, image: np.ndarray) -> Any:
+        """What is found in one picture: `Detections`, or `Landmarks`.
 
         Args:
             image: (H, W, 3) uint8, RGB, as ``meddet_d2.formats.read_image`` gives it.
 
         Raises:
             ValueError: the array is no such image, or too small.
-            FloatingPointError: the network predicts NaN; no detection would look like a healthy patient.
+            FloatingPointError: the network predicts NaN; nothing found would look like a healthy patient.
         """
         return self.predict_batch([image])[0]
 
-    def predict_batch(self, images: Sequence[np.ndarray]) -> list[Detections]:
+    def predict_batch(self, images: Sequence[np.ndarray]) -> list[Any]:
         """The same for several pictures at once; raises ValueError also if they do not come to one size."""
         if not images:
             return []
@@ -96,17 +84,15 @@ class Predictor:
             raise ValueError(
                 f"A batch must be of one size, but these pictures come to {listed} pixels: give them one by one."
             )
-        boxes, scores, classes, count, sound = self.session.run(None, {"images": np.stack(inputs)})
+        names = [output.name for output in self.session.get_outputs()]
+        outputs = dict(zip(names, self.session.run(None, {"images": np.stack(inputs)}), strict=True))
+        sound = outputs["sound"]
         if not sound.all():
             raise FloatingPointError(f"The network predicts NaN for {int((~sound).sum())} of {len(images)} image(s).")
-        results = []
+        results: list[Found] = []
         for index, image in enumerate(images):
-            height, width = image.shape[:2]
-            corner = np.array([width, height] * 2, np.float32)
-            scale = corner / np.array(inputs[index].shape[:0:-1] * 2, np.float32)
-            kept = slice(0, int(count[index]))
-            found = np.clip(boxes[index, kept] * scale, 0, corner)
-            results.append(Detections(found, scores[index, kept], classes[index, kept]))
+            size, of_graph = (np.array(shape, np.float32) for shape in (image.shape[1::-1], inputs[index].shape[:0:-1]))
+            results.append(FOUND[self.result].from_graph(outputs, index, size, size / of_graph))
         return results
 
     def prepare(self, image: np.ndarray) -> np.ndarray:

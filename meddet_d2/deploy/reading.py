@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from ..drawing import BACKGROUND, CAPTION, FAINT, Box, draw_legend, draw_panel, font_of
 from ..formats import MRSlice
-from .predictor import Detections
+from .found import Detections
 
 RESEARCH_USE = "Research use only. Not a medical device."
 # Boxes of two classes that overlap by so much (intersection over union) lie on one object.

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..drawing import DASHES, color_of
 from ..formats import MRSlice, Pseudonyms, ReadError, read_slices
 from ..pages import picture, render
-from .predictor import Detections
 from .reading import Detector, Reading, disc_numbers, overlay, reading_of, thresholds_of
 from .results import FINDING_COLUMNS, Results, write_lines
 
@@ -40,7 +40,7 @@ class Session:
     files: list[list[MRSlice]] = field(default_factory=list)
     middles: list[int] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    found: dict[tuple[int, int], Detections] = field(default_factory=dict)
+    found: dict[tuple[int, int], Any] = field(default_factory=dict)
 
 
 def receive(paths: Iterable[Path], pseudonyms: Pseudonyms) -> Session:

@@ -36,8 +36,9 @@ def find_peaks(maps: Tensor, valid: Tensor) -> Peaks:
         valid: (N, 1, h, w) bool, the cells of the image.
     """
     scores, places = torch.where(valid, maps, -math.inf).flatten(2).max(dim=2)
-    width = maps.shape[3]
-    return Peaks(torch.stack([places % width, places // width], dim=2), scores)
+    rows = places // maps.shape[3]
+    # Not by %, which torch's exporter cannot write for a width that it does not know.
+    return Peaks(torch.stack([places - rows * maps.shape[3], rows], dim=2), scores)
 
 
 def look_at(maps: Tensor, cells: Tensor) -> Tensor:
