@@ -36,11 +36,12 @@ OVERSAMPLING = 3
 
 @dataclass(frozen=True)
 class Box:
-    """A box in pixels of the image, (x0, y0, x1, y1), its class's number and, if detected, its score."""
+    """A box in pixels of the image, (x0, y0, x1, y1), its class's number and, if detected, its score and level."""
 
     corners: tuple[float, float, float, float]
     label: int
     score: float | None = None
+    level: str = ""
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def _enlarged(image: np.ndarray, size: int) -> tuple[Image.Image, float, tuple[i
 def _draw_score(draw: ImageDraw.ImageDraw, box: Box, font: Any, placed: Sequence[Any]) -> tuple[float, ...]:
     """Write a box's score beside it, clear of those ``placed`` where it can be; gives the rectangle that it takes."""
     x0, y0, x1, y1 = box.corners
-    text, gap, pad = f"{box.score:.2f}", 5 * OVERSAMPLING, 2 * OVERSAMPLING
+    text, gap, pad = f"{box.level} {box.score:.2f}".strip(), 5 * OVERSAMPLING, 2 * OVERSAMPLING
     left, right = [((x0 - gap, y0), "ra"), ((x0 - gap, y1), "rd")], [((x1 + gap, y0), "la"), ((x1 + gap, y1), "ld")]
     # On the left, where the vertebral bodies' front is: the canal, into which a disc protrudes, stays free.
     room = x0 > font.getlength(text) + 2 * gap

@@ -5,9 +5,10 @@ r"""Find the discs on MR images: pictures, folders, DICOM series, NIfTI volumes.
     meddet predict /data/series1 scan.nii.gz slice.png --onnx exported/model.onnx --output found
 
 ``--output`` then has overlays/*.png, predictions.json (COCO), findings.csv (one line a box), images.csv and
-problems.csv, with pseudonyms instead of names. ``--onnx`` needs neither torch nor Detectron2. The exit status is 0 also
-when some files could not be read; they are counted and named. It is 1 when none could, or with ``--strict`` when there
-was any problem, and 2 for a wrong command. docs/how_to/predict.md says the rest. Research use only.
+problems.csv, with pseudonyms instead of names. ``--levels`` names the discs by a landmark network, and writes
+measures.csv. ``--onnx`` needs neither torch nor Detectron2. The exit status is 0 also when some files could not be
+read; they are counted and named. It is 1 when none could, or with ``--strict`` when there was any problem, and 2 for a
+wrong command. docs/how_to/predict.md says the rest. Research use only.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from contextlib import suppress
 from dataclasses import fields
 
 from ..command import add_config, guarded, new_parser
+from ..deploy.level_finder import LEAST_SCORE, LevelFinder
 from ..deploy.opened_detector import open_detector
 from ..deploy.prediction_run import PredictionRun, PredictionSettings, counted
 from ..deploy.results import DICOM_IDENTIFIED, staged
@@ -49,6 +51,19 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
         help="for one class; may be repeated",
     )
 
+    levels = parser.add_argument_group("levels of discs, by a landmark network")
+    levels.add_argument(
+        "--levels", type=given_path, metavar="FILE", help="its model.onnx, or the yaml it was trained by"
+    )
+    levels.add_argument("--levels-weights", metavar="FILE", help="with a yaml: its checkpoint (default: as --weights)")
+    levels.add_argument(
+        "--levels-threshold",
+        type=float,
+        default=LEAST_SCORE,
+        metavar="SCORE",
+        help=f"landmarks below it are not found (default: {LEAST_SCORE})",
+    )
+
     identity = parser.add_argument_group("identity")
     identity.add_argument(
         "--key", type=given_path, metavar="FILE", help="secret csv from pseudonyms to files; not in DIR"
@@ -63,8 +78,17 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
     args = parser.parse_args(arguments)
     if args.identified and not args.dicom:
         parser.error("--dicom-identified says how --dicom is written; give --dicom sr, sc or both as well")
+    if args.levels is None and args.levels_weights:
+        parser.error("--levels-weights is the checkpoint of a landmark network; give its yaml with --levels as well")
     args.class_thresholds = dict(args.class_thresholds)
     return args
+
+
+def _level_finder(args: argparse.Namespace) -> LevelFinder | None:
+    if args.levels is None:
+        return None
+    model, config = (args.levels, None) if args.levels.suffix == ".onnx" else (None, str(args.levels))
+    return LevelFinder(open_detector(model, config, args.levels_weights, device=args.device), args.levels_threshold)
 
 
 def _class_threshold(text: str) -> tuple[str, float]:
@@ -86,7 +110,7 @@ def main(arguments: list[str], prog: str | None = None) -> int:
         )
         settings.check_places()
         opened = open_detector(args.onnx, args.config_file, args.weights, args.opts, args.device)
-        run = PredictionRun(settings, opened)
+        run = PredictionRun(settings, opened, _level_finder(args))
         begun.append(run)
         if args.identified:
             print(

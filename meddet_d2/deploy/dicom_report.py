@@ -35,6 +35,7 @@ _FINDINGS = {
     "non-protrusion": _DISC,
 }
 _CLASS = hd.sr.CodedConcept("class", SCHEME, "Class given by the detector")
+_LEVEL = hd.sr.CodedConcept("level", SCHEME, "Level given by a landmark network")
 
 
 class NoReportError(ValueError):
@@ -174,9 +175,14 @@ class DicomWriter:
             measured.append((codes.SCT.Width, finding.size_mm[0], codes.UCUM.Millimeter))
             measured.append((codes.DCM.Height, finding.size_mm[1], codes.UCUM.Millimeter))
         label, on_disc = finding.label, finding.label in _FINDINGS
+        level = "" if finding.level is None else f", {finding.level}"
         named = hd.sr.CodedConcept(f"class-{self.classes.index(label)}", SCHEME, label[:64])
+        evaluations = [hd.sr.QualitativeEvaluation(_CLASS, named)]
+        if finding.level is not None:
+            code = finding.level.replace("/", "-")
+            evaluations.append(hd.sr.QualitativeEvaluation(_LEVEL, hd.sr.CodedConcept(code, SCHEME, finding.level)))
         return hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-            **self._group(reading, f"{'disc' if on_disc else 'object'} {disc}, {label}", str(index)),
+            **self._group(reading, f"{'disc' if on_disc else 'object'} {disc}, {label}{level}", str(index)),
             referenced_region=hd.sr.ImageRegion(
                 graphic_type=hd.sr.GraphicTypeValues.POLYLINE,
                 graphic_data=np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]),
@@ -185,7 +191,7 @@ class DicomWriter:
             finding_type=_FINDINGS.get(label, named),
             finding_sites=[hd.sr.FindingSite(_DISC)] if on_disc else None,
             measurements=[hd.sr.Measurement(name, value, unit) for name, value, unit in measured],
-            qualitative_evaluations=[hd.sr.QualitativeEvaluation(_CLASS, named)],
+            qualitative_evaluations=evaluations,
         )
 
     def _group(self, reading: Reading, name: str, number: str) -> dict[str, Any]:

@@ -14,12 +14,14 @@ import meddet_d2
 
 from ..files import check_key, refuse_existing
 from ..formats import MRSlice, Problem, Pseudonyms, collect
+from .level_finder import LevelFinder
 from .opened_detector import OpenedDetector
 from .reading import RESEARCH_USE, overlay, reading_of, thresholds_of
 from .results import (
     DICOM,
     DICOM_IDENTIFIED,
     FINDINGS,
+    MEASURES,
     NAMES,
     OVERLAYS,
     PREDICTIONS,
@@ -72,8 +74,8 @@ class PredictionSettings:
 class PredictionRun:
     """One pass over the inputs: its detector, its thresholds, and what came out so far."""
 
-    def __init__(self, settings: PredictionSettings, opened: OpenedDetector) -> None:
-        """Nothing is read or written yet.
+    def __init__(self, settings: PredictionSettings, opened: OpenedDetector, levels: LevelFinder | None = None) -> None:
+        """Nothing is read or written yet. With ``levels`` each disc gets its level, and the spine is measured.
 
         Raises:
             ValueError: a threshold cannot be met, or a library for DICOM is missing.
@@ -104,7 +106,9 @@ class PredictionRun:
                 thresholds=self.thresholds,
                 identified=settings.identified,
             )
-        self.results = Results(classes)
+        self.results, self.levels = Results(classes), levels
+        if levels is not None:
+            self.results.measures = []
         self.remarks: Counter[str] = Counter()
         self.key: list[dict[str, Any]] = []
 
@@ -131,8 +135,11 @@ class PredictionRun:
         except (ValueError, FloatingPointError) as error:
             self._problem(mr_slice.source, str(error), mr_slice)
             return
+        if self.levels is not None and self.results.measures is not None:
+            reading, measures = self.levels.read(reading)
+            self.results.measures += measures
         self.results.add(reading)
-        self.remarks.update(mr_slice.warnings)
+        self.remarks.update((*mr_slice.warnings, *reading.remarks))
         self._note(mr_slice.image_id, mr_slice.source, mr_slice)
         if self.settings.overlays or self.dicom is not None:
             picture = overlay(reading)
@@ -162,13 +169,15 @@ class PredictionRun:
 
     def write(self, folder: Path) -> None:
         """The tables, the json and the key."""
-        info = {
+        info: dict[str, Any] = {
             "description": "Detections of tools/predict.py; boxes in pixels, spacing and sizes in millimetres.",
             "model": self.model,
             "thresholds": self.thresholds,
             "slices": self.settings.slices,
             "version": meddet_d2.__version__,
         }
+        if self.levels is not None:
+            info["levels"] = self.levels.info()
         self.results.write(folder, info)
         if self.settings.key is not None:
             # It leads from pseudonyms back to people: its owner alone can read it.
@@ -187,6 +196,12 @@ class PredictionRun:
         print(f"\n{counted(len(results.images), 'image')} read, {empty} without a finding; "
               f"{counted(len(results.problems), 'problem')}"
               + (f", named above and in {output / PROBLEMS}." if results.problems else "."))  # fmt: skip
+        if self.levels is not None:
+            named = sum(line["level"] is not None for line in results.findings)
+            print(
+                f"{named} of {counted(len(results.findings), 'finding')} with a level, by {self.levels.opened.file};"
+                f" distances and angles of the spine are in {output / MEASURES}."
+            )
         for remark, count in self.remarks.most_common():
             print(f"Remark on {counted(count, 'image')}: {remark}")
         first = f"look at {output / OVERLAYS}, " if self.settings.overlays else ""

@@ -44,12 +44,14 @@ class Finding:
         label: the class's name.
         score: in (0, 1). Not a probability unless the detector was calibrated.
         size_mm: width and height of the box in millimetres, None where the pixels' size is not known.
+        level: of the disc ("C5/6"), where a landmark network named it; None where it is not known.
     """
 
     box: tuple[float, float, float, float]
     label: str
     score: float
     size_mm: tuple[float, float] | None
+    level: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,13 @@ class Reading:
         slice: as it was read.
         findings: from top to bottom by the boxes' centres.
         classes: every class of the detector, found or not.
+        remarks: lines on this reading, as those in the slice's warnings.
     """
 
     slice: MRSlice
     findings: tuple[Finding, ...]
     classes: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
 
 def read_slice(
@@ -150,7 +154,10 @@ def overlay(reading: Reading, *, size: int | None = None) -> Image.Image:
     pixels = reading.slice.pixels
     if size is None:
         size = max(*pixels.shape[:2], SMALLEST_PICTURE)
-    boxes = [Box(finding.box, reading.classes.index(finding.label), finding.score) for finding in reading.findings]
+    boxes = [
+        Box(finding.box, reading.classes.index(finding.label), finding.score, finding.level or "")
+        for finding in reading.findings
+    ]
     panel = draw_panel(pixels, boxes, size)
     legend, font = draw_legend(reading.classes, width=max(panel.width, SMALLEST_PICTURE) - 2 * MARGIN), font_of(12)
     width = max(panel.width, legend.width + MARGIN, round(font.getlength(RESEARCH_USE)) + 2 * MARGIN)

@@ -15,16 +15,18 @@ from typing import Any, TextIO
 from PIL import Image
 
 from ..files import new_table, replacing, write_json
+from ..layout.spine_measures import MEASURE_COLUMNS
 from .card import INTENDED_USE
 from .reading import Finding, Reading, disc_numbers
 
 PREDICTIONS, FINDINGS, IMAGES, PROBLEMS = "predictions.json", "findings.csv", "images.csv", "problems.csv"
+MEASURES = "measures.csv"
 OVERLAYS, DICOM, DICOM_IDENTIFIED = "overlays", "dicom", "dicom_identified"
 # The json is put into place last: a folder that has it is whole. discs.csv is FINDINGS' former name.
-NAMES = (OVERLAYS, DICOM, DICOM_IDENTIFIED, "discs.csv", FINDINGS, IMAGES, PROBLEMS, PREDICTIONS)
+NAMES = (OVERLAYS, DICOM, DICOM_IDENTIFIED, "discs.csv", FINDINGS, IMAGES, MEASURES, PROBLEMS, PREDICTIONS)
 
 FINDING_COLUMNS = (
-    *("image_id", "patient_id", "disc", "label", "score", "x0_px", "y0_px", "x1_px", "y1_px"),
+    *("image_id", "patient_id", "disc", "level", "label", "score", "x0_px", "y0_px", "x1_px", "y1_px"),
     *("x0_mm", "y0_mm", "x1_mm", "y1_mm", "width_mm", "height_mm", "row_spacing_mm", "column_spacing_mm"),
 )
 
@@ -36,6 +38,7 @@ class Results:
         classes: the detector's, in the order of the class numbers.
         images: a dict for each image that was read, the line of images.csv.
         findings: a dict for each finding, the line of findings.csv.
+        measures: a dict for each disc and curve, the line of measures.csv; None where nobody measures.
         problems: a dict for each file or image that was left out, the line of problems.csv: "file" (its pseudonym),
             "image_id" (where the file could be read) and "reason" (one line; see `without_paths`).
     """
@@ -45,6 +48,7 @@ class Results:
         self.images: list[dict[str, Any]] = []
         self.findings: list[dict[str, Any]] = []
         self.problems: list[dict[str, str]] = []
+        self.measures: list[dict[str, Any]] | None = None
         self._coco_images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
 
@@ -64,7 +68,7 @@ class Results:
                 "patient_id": mr_slice.patient_id,
                 "spacing": mr_slice.spacing,
                 "tags": mr_slice.tags,
-                "warnings": mr_slice.warnings,
+                "warnings": (*mr_slice.warnings, *reading.remarks),
             }
         )
         for disc, finding in zip(numbers, reading.findings, strict=True):
@@ -80,6 +84,7 @@ class Results:
                     "iscrowd": 0,
                     "score": finding.score,
                     "disc": disc,
+                    "level": finding.level,
                     "size_mm": finding.size_mm,
                 }
             )
@@ -93,6 +98,8 @@ class Results:
         """
         write_table(folder / FINDINGS, FINDING_COLUMNS, self.findings)
         write_table(folder / IMAGES, tuple(self.images[0]) if self.images else ("image_id",), self.images)
+        if self.measures is not None:
+            write_table(folder / MEASURES, MEASURE_COLUMNS, self.measures)
         write_table(folder / PROBLEMS, ("file", "image_id", "reason"), self.problems)
         content = {
             "info": {**info, "problems": len(self.problems), "intended_use": INTENDED_USE},
@@ -118,7 +125,7 @@ class Results:
             scores = [finding.score for finding in reading.findings if finding.label == name]
             line[f"findings_{name}"] = len(scores)
             line[f"best_score_{name}"] = round(max(scores), 4) if scores else None
-        return {**line, "warnings": "; ".join(mr_slice.warnings)}
+        return {**line, "warnings": "; ".join((*mr_slice.warnings, *reading.remarks))}
 
 
 def save_overlay(picture: Image.Image, image_id: str, folder: Path) -> None:
@@ -173,6 +180,7 @@ def _finding_line(reading: Reading, disc: int, finding: Finding) -> dict[str, An
         "image_id": reading.slice.image_id,
         "patient_id": reading.slice.patient_id,
         "disc": disc,
+        "level": finding.level,
         "label": finding.label,
         "score": round(finding.score, 4),
         **_spacing(spacing),

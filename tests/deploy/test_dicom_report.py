@@ -1,5 +1,6 @@
 """Structured reports and secondary captures, read back: boxes, codes, references, and whose they are."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom as hd
@@ -79,6 +80,15 @@ def test_the_report_holds_every_box(tmp_path, source):
     assert len(uids) == 3
     assert (report.VerificationFlag, report.PreliminaryFlag) == ("UNVERIFIED", "PRELIMINARY")
     assert "Research use only" in report.SeriesDescription
+
+
+def test_a_level_is_in_the_identifier_and_an_evaluation_of_its_own(tmp_path, source):
+    report, _, _ = write(tmp_path, source, replace(FOUND[0], level="C5/6"), FOUND[1])
+    named, unnamed = report.content.get_planar_roi_measurement_groups()
+    assert named.tracking_identifier == "disc 1, non-protrusion, C5/6"
+    assert unnamed.tracking_identifier == "disc 2, protrusion" and len(unnamed.get_qualitative_evaluations()) == 1
+    _, level = named.get_qualitative_evaluations()
+    assert (level.name.value, level.value.value, level.value.meaning) == ("level", "C5-6", "C5/6")
 
 
 def test_two_boxes_on_one_disc_are_two_findings(tmp_path, source):

@@ -46,14 +46,15 @@ def written(tmp_path):
 def test_one_line_a_disc(written):
     lines = table(written / "findings.csv")
     assert lines[0] == {
-        "image_id": "i0000000000000001", "patient_id": "p1", "disc": "1", "label": "non-protrusion", "score": "0.8123",
+        "image_id": "i0000000000000001", "patient_id": "p1", "disc": "1", "level": "",
+        "label": "non-protrusion", "score": "0.8123",
         "x0_px": "10.0", "y0_px": "20.0", "x1_px": "30.5", "y1_px": "28.0",
         "x0_mm": "2.5", "y0_mm": "10.0", "x1_mm": "7.62", "y1_mm": "14.0", "width_mm": "5.12", "height_mm": "4.0",
         "row_spacing_mm": "0.5", "column_spacing_mm": "0.25",
     }  # fmt: skip
     assert [(line["image_id"][-1], line["disc"]) for line in lines] == [("1", "1"), ("1", "2"), ("3", "1")]
     empty = {name for name, value in lines[2].items() if value == ""}
-    assert empty == {name for name in lines[2] if name.endswith("_mm")}
+    assert empty == {"level", *(name for name in lines[2] if name.endswith("_mm"))}
 
 
 def test_one_line_an_image_also_without_a_finding(written):
