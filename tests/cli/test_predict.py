@@ -166,3 +166,24 @@ def test_neither_torch_nor_detectron2_is_needed(onnx_model, tmp_path, run):
         done = bare(tmp_path / "in", *options, "--output", tmp_path / "no")
         assert done.returncode == 2 and done.stderr.startswith("error: ") and message in done.stderr
         assert done.stderr.count("\n") == 1 and not (tmp_path / "no").exists()
+
+
+def test_levels_by_an_exported_landmark_network(run, tmp_path, landmark_export):
+    """The network has one disc's centre at a place without meaning; the picture's spacing is not known."""
+    exported = landmark_export[0] / "model.onnx"
+    save(tmp_path / "in" / "a.png", 1)
+    status, out, _ = run(tmp_path / "in", "--levels", exported, "--levels-threshold", 0)
+    assert status == 0 and "finding" in out and f"with a level, by {exported.name}" in out
+    levels = coco(tmp_path / "out")["info"]["levels"]
+    assert levels["levels"] == ["C2/3"] and levels["threshold"] == 0 and len(levels["model"]["sha256"]) == 64
+    assert "one disc centre and no spacing" in table(tmp_path / "out" / "images.csv")[0]["warnings"]
+    assert {line["level"] for line in table(tmp_path / "out" / "findings.csv")} == {""}
+    assert (tmp_path / "out" / "measures.csv").read_text().startswith("image_id,patient_id,level,height_front_mm")
+
+
+def test_levels_need_a_landmark_network(run, tmp_path, exported):
+    save(tmp_path / "in" / "a.png", 1)
+    status, _, err = run(tmp_path / "in", "--levels", exported[0] / "model.onnx")
+    assert status == 2 and "finds boxes; give a network of landmarks" in err and not (tmp_path / "out").exists()
+    with pytest.raises(SystemExit):
+        run(tmp_path / "in", "--levels-weights", "x.pth")
