@@ -82,7 +82,8 @@ def add_landmarks(cfg: CN) -> None:
     # Landmarks by heat maps, of LandmarkDetector (modeling/heatmap/landmark_detector.py). The paper of FSF-LD gives no
     # values that can be read; the defaults are those of Fast Pose Distillation or of the field.
     cfg.MODEL.LANDMARK = CN()
-    # The backbone's maps that are used, the finest first; all if empty: an FPN's levels, or each of the hourglasses.
+    # The backbone's maps that are used, the finest first; all if empty: an FPN's levels down to the stride that
+    # images are padded to (no P6 or P7), or each of the hourglasses.
     cfg.MODEL.LANDMARK.IN_FEATURES = ()
     # 0: as many as the training data has (config/class_names.py). Another number must agree with it.
     cfg.MODEL.LANDMARK.NUM_KEYPOINTS = 0

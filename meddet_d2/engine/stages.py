@@ -14,7 +14,7 @@ from detectron2.utils.env import seed_all_rng
 from meddet_d2.distillation import TeacherBank, build_distiller, method_class, task_for, teacher_configs
 from meddet_d2.distillation.dry_run import check_forward
 from meddet_d2.distillation.teacher_configs import changed
-from meddet_d2.evaluation import evaluator_for, summary, summary_columns
+from meddet_d2.evaluation import evaluator_for, summary, summary_columns, unit_of
 from meddet_d2.files import write_text
 from meddet_d2.plugins import plugin_options
 
@@ -148,7 +148,8 @@ def _row(cfg: CfgNode, name: str, detector: nn.Module, results: dict) -> dict:
 
 def _report(cfg: CfgNode, rows: list[dict], student: nn.Module) -> None:
     dataset, columns = cfg.DATASETS.TEST[0], summary_columns(evaluator_for(cfg))
-    table = summary.write(rows, cfg.OUTPUT_DIR, dataset_name=dataset, columns=columns)
+    unit = unit_of(evaluator_for(cfg), [dataset])
+    table = summary.write(rows, cfg.OUTPUT_DIR, dataset_name=dataset, columns=columns, unit=unit)
     picture = os.path.join(cfg.OUTPUT_DIR, "predictions.png")
     evaluator_for(cfg).draw(student, MedDetTrainer.build_test_loader(cfg, dataset), dataset, picture)
     logger.info("Results on %s:\n%s", dataset, table)

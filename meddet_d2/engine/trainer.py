@@ -19,7 +19,7 @@ from meddet_d2.data import MedDetDatasetMapper, build_train_loader, mapper_for
 from meddet_d2.data.workers import loader_workers
 from meddet_d2.distillation import DistillationModel, TeacherBank, TeacherRecord, build_distiller, task_for
 from meddet_d2.distillation.teacher_configs import changed
-from meddet_d2.evaluation import evaluator_for, is_better_smaller
+from meddet_d2.evaluation import evaluator_for, is_better_smaller, unit_of
 from meddet_d2.hardware.compiling import compile_parts
 from meddet_d2.hardware.fast import make_fast
 from meddet_d2.hardware.gpu_memory import enough_memory
@@ -106,6 +106,10 @@ class MedDetTrainer(DefaultTrainer):
             keep=solver.CHECKPOINT_KEEP,
         )
         evaluator = evaluator_for(self.cfg)
+        # Before the training, not after it.
+        for names in (self.cfg.DATASETS.TEST, self.cfg.VALIDATION.DATASETS):
+            if len(names) > 1:
+                unit_of(evaluator, names)
         evaluations = Validation(
             self.checkpointer,
             checkpoints,

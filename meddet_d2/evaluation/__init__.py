@@ -2,7 +2,7 @@
 
 from .comparison_pictures import draw_comparison, draw_test_images
 from .detection_evaluator import DetectionEvaluator
-from .evaluators import EVALUATOR_REGISTRY, evaluator_for, first_metrics, is_better_smaller, summary_columns
+from .evaluators import EVALUATOR_REGISTRY, evaluator_for, first_metrics, is_better_smaller, summary_columns, unit_of
 from .landmarks import LandmarkEvaluator
 
 __all__ = [
@@ -15,4 +15,5 @@ __all__ = [
     "first_metrics",
     "is_better_smaller",
     "summary_columns",
+    "unit_of",
 ]

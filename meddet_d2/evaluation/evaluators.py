@@ -1,6 +1,6 @@
 """Which evaluator a network's results go to."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fvcore.common.registry import Registry
@@ -14,6 +14,7 @@ Evaluators: classes built with a data set's name and ``output_dir``, as Detectro
 ``draw(network, loader, dataset_name, path)``, which writes a picture of some predictions. ``SMALLER_IS_BETTER`` lists
 those of its metrics that are better when they are smaller; without it, all are better when they are larger. ``SUMMARY``
 has the metrics of a run's table: by their key in summary.json, the metric and its decimals; without it, PRIMARY alone.
+``unit(dataset_name)`` says what errors on a data set are in, where that is not the same for all.
 """
 
 
@@ -40,6 +41,21 @@ def summary_columns(evaluator: Any) -> Mapping[str, tuple[str, int]]:
     """The metrics of a run's table by their key in summary.json: each one's name, which heads it, and its decimals."""
     primary = evaluator.PRIMARY.split("/")[-1]
     return getattr(evaluator, "SUMMARY", {primary: (primary, 2)})
+
+
+def unit_of(evaluator: Any, names: Sequence[str]) -> str | None:
+    """What an evaluator's errors on some data sets are in, "mm" or "px"; None for one whose metrics have no unit.
+
+    Raises:
+        ValueError: they are in mm on one and in pixels on another, so that they have no mean.
+    """
+    if not hasattr(evaluator, "unit"):
+        return None
+    units = {name: evaluator.unit(name) for name in names}
+    if len(set(units.values())) > 1:
+        listed = ", ".join(f"{name} in {unit}" for name, unit in units.items())
+        raise ValueError(f"Errors have no mean over these data sets ({listed}); evaluate them in runs of their own.")
+    return next(iter(units.values()), None)
 
 
 def first_metrics(results: Mapping[str, Any]) -> Mapping[str, float]:

@@ -54,8 +54,15 @@ def table(rows: Sequence[Mapping], columns: Columns, layout: str = "simple") -> 
     return tabulate(cells, headers=headers, tablefmt=layout, disable_numparse=True)
 
 
-def write(rows: Sequence[Mapping], output_dir: str | os.PathLike, *, dataset_name: str, columns: Columns) -> str:
-    """Write ``summary.json`` (every digit) and ``summary.md`` into ``output_dir``.
+def write(
+    rows: Sequence[Mapping],
+    output_dir: str | os.PathLike,
+    *,
+    dataset_name: str,
+    columns: Columns,
+    unit: str | None = None,
+) -> str:
+    """Write ``summary.json`` (every digit) and ``summary.md`` into ``output_dir``; ``unit`` is that of errors.
 
     Returns:
         The table as text, with a line below it that says what the figures were measured on.
@@ -64,8 +71,9 @@ def write(rows: Sequence[Mapping], output_dir: str | os.PathLike, *, dataset_nam
     note = data_note(dataset_name)
     threads = f"{torch.get_num_threads()} CPU thread(s)"
     hardware = torch.cuda.get_device_name() if torch.cuda.is_initialized() else threads
-    origin = f"{dataset_name}{note and f' ({note})'}; speed on {hardware}, one process."
-    content = {"dataset": dataset_name, "note": note, "hardware": hardware, "networks": rows}
+    errors = f"; errors in {unit}" if unit else ""
+    origin = f"{dataset_name}{note and f' ({note})'}{errors}; speed on {hardware}, one process."
+    content = {"dataset": dataset_name, "note": note, "unit": unit, "hardware": hardware, "networks": rows}
     write_json(output_dir / "summary.json", content)
     write_text(output_dir / "summary.md", f"{table(rows, columns, 'pipe')}\n\n{origin}\n")
     return f"{table(rows, columns)}\n{origin}"

@@ -210,12 +210,12 @@ def build_gfl_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> GFLFPN:
 
 @BACKBONE_REGISTRY.register()
 def build_landmark_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> GFLFPN:
-    """The same for landmarks: P6 and P7 are there if ``cfg.MODEL.LANDMARK.IN_FEATURES`` names them.
+    """The same for landmarks, which have no use for P6 and P7.
 
     Raises:
         ValueError: as :func:`build_gfl_fpn_backbone`.
     """
-    return _pyramid(cfg, input_shape, cfg.MODEL.LANDMARK.IN_FEATURES)
+    return _pyramid(cfg, input_shape, ())
 
 
 def _pyramid(cfg: CfgNode, input_shape: ShapeSpec, in_features: Sequence[str]) -> GFLFPN:

@@ -61,7 +61,9 @@ def test_from_no_teacher_to_the_table(cfg, tmp_path):
     assert len(teacher.classes) == 29 and teacher.classes == student.classes
     assert [name for name in teacher.weights if name.startswith("auxiliary.")]
     assert not [name for name in student.weights if name.startswith("auxiliary.")]
-    names = [row["name"] for row in json.loads((tmp_path / "run" / "summary.json").read_text())["networks"]]
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["unit"] == "mm" and "errors in mm" in (tmp_path / "run" / "summary.md").read_text()
+    names = [row["name"] for row in summary["networks"]]
     assert names == ["student alone", "teacher teacher", "student, FitNets"]
     logged = (tmp_path / "run" / "metrics.json").read_text()
     assert '"validation_loss_heatmap"' in logged and '"loss_dist"' in logged

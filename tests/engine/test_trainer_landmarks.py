@@ -51,3 +51,14 @@ def test_the_validation_loss_sees_points_and_masks_without_augmentation(landmark
     assert [tuple(one["image"].shape) for one in items] == [(3, 48, 64)] * 2
     assert items[0]["instances"].gt_landmarks[0, 1].tolist() == [48, 24, 2]
     assert (items[0]["instances"].gt_structures == 255).all() and items[0]["spacing"] == [0.5, 0.4]
+
+
+def test_test_sets_in_mm_and_in_pixels_are_refused_before_the_training(landmark_cfg, tmp_path):
+    other = LandmarkSet(tmp_path / "other", structures=["shell"])
+    other.change(lambda content: [image.pop("spacing") for image in content["images"]], "test")
+    landmark_cfg.DATASETS.REGISTER = (*landmark_cfg.DATASETS.REGISTER, f"shells_px={other.folder}/test.json")
+    register_datasets(landmark_cfg)
+    landmark_cfg.OUTPUT_DIR = str(tmp_path / "run")
+    landmark_cfg.DATASETS.TEST = ("shells_test", "shells_px")
+    with pytest.raises(ValueError, match=r"no mean over these data sets .shells_test in mm, shells_px in px"):
+        MedDetTrainer(landmark_cfg)

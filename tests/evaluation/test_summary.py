@@ -105,5 +105,7 @@ def test_written_tables(tmp_path):
     assert record["networks"][1]["throughput"]["median"] == 12.345678
     markdown = (tmp_path / "new" / "summary.md").read_text().splitlines()
     assert markdown[0].count("|") == len(BOXES) + 5 and markdown[1].startswith("|:-")
-    assert "phantom" in markdown[-1]
+    assert "phantom" in markdown[-1] and record["unit"] is None and "errors in" not in text
+    text = summary.write(rows, tmp_path / "new", dataset_name="necks", columns=BOXES, unit="px")
+    assert "errors in px" in text and json.loads((tmp_path / "new" / "summary.json").read_text())["unit"] == "px"
     assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["summary.json", "summary.md"]

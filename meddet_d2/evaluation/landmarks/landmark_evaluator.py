@@ -54,6 +54,11 @@ class LandmarkEvaluator(DatasetEvaluator):
     SUMMARY = {"MRE": ("MRE", 2), **{name: (name, 1) for name in ("SDR2", "SDR4", "above10", "wrong_level")}}
     draw = staticmethod(draw_test_landmarks)
 
+    @staticmethod
+    def unit(dataset_name: str) -> str:
+        """Of the errors on a registered data set, "mm" or "px"; raises as :func:`truth_of_data_set`."""
+        return truth_of_data_set(dataset_name).unit
+
     def __init__(
         self, dataset_name: str, *, output_dir: str | os.PathLike | None = None, distributed: bool = True
     ) -> None:

@@ -107,9 +107,12 @@ class LandmarkDetector(nn.Module):
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         backbone, number = build_backbone(cfg), keypoint_count(cfg)
         shapes = backbone.output_shape()
-        in_features = tuple(cfg.MODEL.LANDMARK.IN_FEATURES) or tuple(shapes)
-        if not set(in_features) <= set(shapes):
-            raise ValueError(f"MODEL.LANDMARK.IN_FEATURES {in_features}: the backbone's outputs are {sorted(shapes)}")
+        # A coarser map than images are padded to has no whole number of cells, and cannot be merged with a finer one.
+        padded = backbone.size_divisibility or max(shape.stride for shape in shapes.values())
+        usable = tuple(name for name, shape in shapes.items() if shape.stride <= padded)
+        in_features = tuple(cfg.MODEL.LANDMARK.IN_FEATURES) or usable
+        if not set(in_features) <= set(usable):
+            raise ValueError(f"MODEL.LANDMARK.IN_FEATURES {in_features}: the backbone's outputs are {sorted(usable)}")
         given = [shapes[name] for name in in_features]
         if isinstance(backbone, Hourglass):
             if in_features != tuple(shapes):

@@ -12,7 +12,7 @@ import meddet_d2  # noqa: F401
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Instances
 from detectron2.utils import comm
-from meddet_d2.evaluation import LandmarkEvaluator
+from meddet_d2.evaluation import DetectionEvaluator, LandmarkEvaluator, unit_of
 from meddet_d2.evaluation.landmarks.landmark_truth import records_of_json
 
 POINTS = random_points(np.random.default_rng(0))
@@ -152,3 +152,22 @@ def test_a_set_without_names_is_refused(dataset):
     evaluator = LandmarkEvaluator(dataset(landmark_json(POINTS), names=()))
     with pytest.raises(ValueError, match="no keypoint_names"):
         evaluator.evaluate()
+
+
+def test_errors_in_two_units_have_no_mean():
+    contents = {
+        "necks_in_mm": landmark_json(POINTS, spacing=(0.5, 0.4)),
+        "necks_in_px": landmark_json(POINTS, spacing=None),
+    }
+    for name, content in contents.items():
+        DatasetCatalog.register(name, lambda content=content: records_of_json(content))
+        MetadataCatalog.get(name).set(keypoint_names=NAMES)
+    try:
+        assert [unit_of(LandmarkEvaluator, [name]) for name in contents] == ["mm", "px"]
+        with pytest.raises(ValueError, match=r"no mean over these data sets \(necks_in_mm in mm, necks_in_px in px\)"):
+            unit_of(LandmarkEvaluator, list(contents))
+        assert unit_of(DetectionEvaluator, list(contents)) is None
+    finally:
+        for name in contents:
+            DatasetCatalog.remove(name)
+            MetadataCatalog.remove(name)

@@ -222,3 +222,23 @@ def test_settings_out_of_range_are_named(key, value, expected):
     with pytest.raises(ValueError, match=rf"MODEL\.LANDMARK\..*{expected}") as caught:
         network(f"MODEL.LANDMARK.{key}", value)
     assert "\n" not in str(caught.value)
+
+
+FPN = [
+    "MODEL.BACKBONE.NAME",
+    "build_gfl_fpn_backbone",
+    "MODEL.BOTTOM_UP.PRETRAINED",
+    False,
+    "MODEL.FPN.OUT_CHANNELS",
+    16,
+]
+
+
+def test_without_in_features_the_levels_count_that_images_are_padded_to():
+    """160 pixels are 2.5 cells of P6: what comes of that cannot be merged with P5's 5 cells."""
+    model = network(kind=FPN).eval()
+    assert model.in_features == ("p3", "p4", "p5") and {"p6", "p7"} <= set(model.backbone.output_shape())
+    (found,) = model([picture((160, 160))])
+    assert found["instances"].pred_keypoints.shape == (1, K, 3)
+    with pytest.raises(ValueError, match=r"MODEL\.LANDMARK\.IN_FEATURES \('p5', 'p6'\): the backbone's outputs are"):
+        network("MODEL.LANDMARK.IN_FEATURES", ("p5", "p6"), kind=FPN)
