@@ -30,6 +30,8 @@ CAPTION, LINE = 26, 2
 TRUE_COLOR, FOUND_COLOR, ERROR_COLOR = COLORS[2], COLORS[0], "#FFFFFF"
 # Pixels: the radius of a true landmark's ring; a predicted one's dot is smaller.
 RING = 5
+# Letters that a landmark's name in a picture has at most.
+LONGEST = 6
 # Panels are drawn at this multiple of their size and reduced, for smooth lines.
 OVERSAMPLING = 3
 
@@ -133,13 +135,28 @@ def _draw_name(draw: ImageDraw.ImageDraw, name: str, at: Sequence[float], font: 
     return []
 
 
-def draw_landmark_legend(text: str = "") -> Image.Image:
-    """How landmarks are drawn, and a text behind it, in one line."""
+def short_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Names for a picture: a short one as it is; of a long one the first word and the others' first letters.
+
+    "C3 top left" becomes "C3tl". A number from 1 stands for a name that is long even so, or that would be another's.
+    """
+    shortened = [
+        name if len(name) <= LONGEST else first + "".join(word[0] for word in words)
+        for name, (first, *words) in ((name, name.split()) for name in names)
+    ]
+    fits = [len(name) <= LONGEST and shortened.count(name) == 1 for name in shortened]
+    return tuple(
+        name if fit else str(number) for number, (name, fit) in enumerate(zip(shortened, fits, strict=True), 1)
+    )
+
+
+def draw_landmark_legend(text: str = "", *, kinds: Sequence[str] = ("true", "predicted", "error")) -> Image.Image:
+    """How landmarks of these kinds are drawn, and a text behind it, in one line."""
     font, middle, left = font_of(14), CAPTION // 2, RING + LINE
-    names = {"true": (True, False), "predicted": (False, True), "error": (True, True)}
+    drawn = {"true": (True, False), "predicted": (False, True), "error": (True, True)}
     strip = Image.new("RGB", (260 + round(font.getlength(text)), CAPTION), BACKGROUND)
     draw = ImageDraw.Draw(strip)
-    for name, (ring, dot) in names.items():
+    for name, (ring, dot) in ((kind, drawn[kind]) for kind in kinds):
         end = left + (24 if ring and dot else 0)
         if ring and dot:
             draw.line([(left, middle), (end, middle)], fill=ERROR_COLOR)

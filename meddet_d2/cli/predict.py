@@ -40,7 +40,9 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
     detector.add_argument("--weights", metavar="FILE", help="its checkpoint (default: MODEL.WEIGHTS of the config)")
     detector.add_argument("--opts", nargs="+", default=[], metavar="KEY VALUE", help="overrides of the config")
     detector.add_argument("--device", metavar="NAME", help="cpu or cuda (default: torch's GPU if there is one)")
-    detector.add_argument("--threshold", type=float, default=0.3, metavar="SCORE", help="least score (default: 0.3)")
+    detector.add_argument(
+        "--threshold", type=float, metavar="SCORE", help="least score (default: 0.3, of landmarks 0.1)"
+    )
     detector.add_argument(
         "--class-threshold",
         dest="class_thresholds",
@@ -48,7 +50,7 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
         action="append",
         default=[],
         metavar="NAME=SCORE",
-        help="for one class; may be repeated",
+        help="for one class or landmark; may be repeated",
     )
 
     levels = parser.add_argument_group("levels of discs, by a landmark network")

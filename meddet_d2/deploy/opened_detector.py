@@ -68,7 +68,8 @@ def open_detector(
         raise ValueError("No weights: give --weights, the checkpoint of a trained detector.")
     cfg.MODEL.DEVICE = device or ("cuda" if torch.cuda.is_available() else "cpu")
     detector = TorchPredictor(cfg, weights)
-    card = ModelCard(Path(config_file).stem, detector.classes, trained_on=tuple(cfg.DATASETS.TRAIN))
+    trained_on = tuple(cfg.DATASETS.TRAIN)
+    card = ModelCard(Path(config_file).stem, detector.classes, trained_on=trained_on, result=detector.result)
     return OpenedDetector(detector, card, Path(weights).name, checksum(weights))
 
 

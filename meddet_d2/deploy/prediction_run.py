@@ -16,17 +16,16 @@ from ..files import check_key, refuse_existing
 from ..formats import MRSlice, Problem, Pseudonyms, collect
 from .level_finder import LevelFinder
 from .opened_detector import OpenedDetector
-from .reading import RESEARCH_USE, overlay, reading_of, thresholds_of
+from .reading import RESEARCH_USE, thresholds_of
+from .result_kinds import RESULT_KINDS, kind_of
 from .results import (
     DICOM,
     DICOM_IDENTIFIED,
-    FINDINGS,
     MEASURES,
     NAMES,
     OVERLAYS,
     PREDICTIONS,
     PROBLEMS,
-    Results,
     save_overlay,
     without_paths,
     write_table,
@@ -43,8 +42,8 @@ class PredictionSettings:
     force: bool = False
     # Of a series, "middle" or "all".
     slices: str = "middle"
-    # The least score of a finding, in [0, 1], and of some classes' by name.
-    threshold: float = 0.3
+    # The least score of a finding, in [0, 1], and of some classes' or landmarks' by name; None: as the result has it.
+    threshold: float | None = None
     class_thresholds: Mapping[str, float] = field(default_factory=dict)
     overlays: bool = True
     # "sr", "sc" or "both"; None writes no DICOM file. Identified: with the patient's name and ids.
@@ -84,7 +83,9 @@ class PredictionRun:
         self.pseudonyms = Pseudonyms.load()
         self.model = {"name": opened.card.name, "file": opened.file, "sha256": opened.sha256}
         classes = self.detector.classes
-        self.thresholds = thresholds_of(classes, settings.threshold, settings.class_thresholds)
+        self.kind = kind_of(self.detector)
+        threshold = self.kind.threshold if settings.threshold is None else settings.threshold
+        self.thresholds = thresholds_of(classes, threshold, settings.class_thresholds)
         least = self.detector.least_score
         if min(self.thresholds.values()) < least:
             raise ValueError(
@@ -93,6 +94,11 @@ class PredictionRun:
             )
         self.dicom = None
         if settings.dicom:
+            wanted = ("sr", "sc") if settings.dicom == "both" else (settings.dicom,)
+            if not set(wanted) <= set(self.kind.dicom):
+                raise ValueError(
+                    f"--dicom {settings.dicom}: of what this network finds only {', '.join(self.kind.dicom)} is made."
+                )
             try:
                 from .dicom_report import DicomWriter
             except ImportError as error:
@@ -100,14 +106,16 @@ class PredictionRun:
                     'DICOM output needs highdicom: pip install -c constraints.txt -e ".[dicom]", or leave out --dicom.'
                 ) from error
             self.dicom = DicomWriter(
-                ("sr", "sc") if settings.dicom == "both" else (settings.dicom,),
+                wanted,
                 self.pseudonyms,
                 model=opened.card.name,
                 thresholds=self.thresholds,
                 identified=settings.identified,
             )
-        self.results, self.levels = Results(classes), levels
+        self.results, self.levels = self.kind.results(classes), levels
         if levels is not None:
+            if self.kind is not RESULT_KINDS["boxes"]:
+                raise ValueError(f"--levels names discs, but {opened.file} finds no boxes; give a detector of discs.")
             self.results.measures = []
         self.remarks: Counter[str] = Counter()
         self.key: list[dict[str, Any]] = []
@@ -131,7 +139,7 @@ class PredictionRun:
 
     def _read(self, mr_slice: MRSlice, folder: Path) -> None:
         try:
-            reading = reading_of(mr_slice, self.detector(mr_slice.pixels), self.thresholds)
+            reading = self.kind.read(mr_slice, self.detector(mr_slice.pixels), self.thresholds)
         except (ValueError, FloatingPointError) as error:
             self._problem(mr_slice.source, str(error), mr_slice)
             return
@@ -141,8 +149,10 @@ class PredictionRun:
         self.results.add(reading)
         self.remarks.update((*mr_slice.warnings, *reading.remarks))
         self._note(mr_slice.image_id, mr_slice.source, mr_slice)
+        remark = self.kind.extra(reading, folder)
+        self.remarks.update([remark] if remark else [])
         if self.settings.overlays or self.dicom is not None:
-            picture = overlay(reading)
+            picture = self.kind.overlay(reading)
             if self.settings.overlays:
                 save_overlay(picture, mr_slice.image_id, folder)
             if self.dicom is not None:
@@ -170,7 +180,7 @@ class PredictionRun:
     def write(self, folder: Path) -> None:
         """The tables, the json and the key."""
         info: dict[str, Any] = {
-            "description": "Detections of tools/predict.py; boxes in pixels, spacing and sizes in millimetres.",
+            "description": self.kind.description,
             "model": self.model,
             "thresholds": self.thresholds,
             "slices": self.settings.slices,
@@ -186,12 +196,8 @@ class PredictionRun:
     def tell(self) -> None:
         """The table at the end, and what to do next."""
         output, results = self.settings.output, self.results
-        lines = [
-            (label, f"{self.thresholds[label]:g}", sum(line["label"] == label for line in results.findings),
-             sum(line[f"findings_{label}"] > 0 for line in results.images))
-            for label in results.classes
-        ]  # fmt: skip
-        print(tabulate(lines, headers=("class", "threshold", "findings", "images with"), tablefmt="simple"))
+        headers, lines = results.account(self.thresholds)
+        print(tabulate(lines, headers=headers, tablefmt="simple"))
         empty = sum(line["findings"] == 0 for line in results.images)
         print(f"\n{counted(len(results.images), 'image')} read, {empty} without a finding; "
               f"{counted(len(results.problems), 'problem')}"
@@ -205,7 +211,7 @@ class PredictionRun:
         for remark, count in self.remarks.most_common():
             print(f"Remark on {counted(count, 'image')}: {remark}")
         first = f"look at {output / OVERLAYS}, " if self.settings.overlays else ""
-        print(f"Next: {first}open {output / FINDINGS} in a spreadsheet, or read {output / PREDICTIONS} (COCO).")
+        print(f"Next: {first}open {output / results.TABLE} in a spreadsheet, or read {output / PREDICTIONS} (COCO).")
         print(RESEARCH_USE)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -21,13 +21,13 @@ SMALLEST_PICTURE, MARGIN = 640, 8
 class Detector(Protocol):
     """What `read_slice` needs: `Predictor` (onnxruntime) or `TorchPredictor`."""
 
-    # Names, in the order of the class numbers.
+    # Names, in the order of the class numbers, or of the landmarks.
     classes: tuple[str, ...]
-    # Detections below it are not given.
+    # What has less is not given.
     least_score: float
 
-    def __call__(self, image: np.ndarray) -> Detections:
-        """Detections on an image (H, W, 3) uint8 RGB, boxes in its pixels.
+    def __call__(self, image: np.ndarray) -> Any:
+        """What is found on an image (H, W, 3) uint8 RGB, in its pixels: `Detections`, or `Landmarks` (found.py).
 
         Raises:
             ValueError: the image cannot be taken.
@@ -159,7 +159,12 @@ def overlay(reading: Reading, *, size: int | None = None) -> Image.Image:
         for finding in reading.findings
     ]
     panel = draw_panel(pixels, boxes, size)
-    legend, font = draw_legend(reading.classes, width=max(panel.width, SMALLEST_PICTURE) - 2 * MARGIN), font_of(12)
+    return framed(panel, draw_legend(reading.classes, width=max(panel.width, SMALLEST_PICTURE) - 2 * MARGIN))
+
+
+def framed(panel: Image.Image, legend: Image.Image) -> Image.Image:
+    """A picture with its legend above, and a line below that it is for research."""
+    font = font_of(12)
     width = max(panel.width, legend.width + MARGIN, round(font.getlength(RESEARCH_USE)) + 2 * MARGIN)
     picture = Image.new("RGB", (width, legend.height + panel.height + CAPTION), BACKGROUND)
     picture.paste(legend, (MARGIN, 0))

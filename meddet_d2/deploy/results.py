@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from PIL import Image
 
 from ..files import new_table, replacing, write_json
+from ..formats import MRSlice
 from ..layout.spine_measures import MEASURE_COLUMNS
 from .card import INTENDED_USE
 from .reading import Finding, Reading, disc_numbers
@@ -23,7 +24,11 @@ PREDICTIONS, FINDINGS, IMAGES, PROBLEMS = "predictions.json", "findings.csv", "i
 MEASURES = "measures.csv"
 OVERLAYS, DICOM, DICOM_IDENTIFIED = "overlays", "dicom", "dicom_identified"
 # The json is put into place last: a folder that has it is whole. discs.csv is FINDINGS' former name.
-NAMES = (OVERLAYS, DICOM, DICOM_IDENTIFIED, "discs.csv", FINDINGS, IMAGES, MEASURES, PROBLEMS, PREDICTIONS)
+POINTS, MARKUPS = "landmarks.csv", "markups"
+NAMES = (
+    *(OVERLAYS, MARKUPS, DICOM, DICOM_IDENTIFIED),
+    *("discs.csv", FINDINGS, POINTS, IMAGES, MEASURES, PROBLEMS, PREDICTIONS),
+)
 
 FINDING_COLUMNS = (
     *("image_id", "patient_id", "disc", "level", "label", "score", "x0_px", "y0_px", "x1_px", "y1_px"),
@@ -32,9 +37,10 @@ FINDING_COLUMNS = (
 
 
 class Results:
-    """What a run has found so far.
+    """What a run has found so far: boxes.
 
     Attributes:
+        TABLE, COLUMNS: name and columns of the table of findings.
         classes: the detector's, in the order of the class numbers.
         images: a dict for each image that was read, the line of images.csv.
         findings: a dict for each finding, the line of findings.csv.
@@ -42,6 +48,9 @@ class Results:
         problems: a dict for each file or image that was left out, the line of problems.csv: "file" (its pseudonym),
             "image_id" (where the file could be read) and "reason" (one line; see `without_paths`).
     """
+
+    TABLE: str = FINDINGS
+    COLUMNS: tuple[str, ...] = FINDING_COLUMNS
 
     def __init__(self, classes: Sequence[str]) -> None:
         self.classes = tuple(classes)
@@ -52,11 +61,9 @@ class Results:
         self._coco_images: list[dict[str, Any]] = []
         self._annotations: list[dict[str, Any]] = []
 
-    def add(self, reading: Reading) -> None:
+    def add(self, reading: Any) -> None:
         """Take a reading into the tables; its picture is `save_overlay`'s. Each image once."""
         mr_slice = reading.slice
-        numbers = disc_numbers(reading.findings)
-        self.images.append(self._image_line(reading, numbers))
         height, width = mr_slice.pixels.shape[:2]
         number = len(self._coco_images) + 1
         self._coco_images.append(
@@ -71,6 +78,12 @@ class Results:
                 "warnings": (*mr_slice.warnings, *reading.remarks),
             }
         )
+        warnings = "; ".join((*mr_slice.warnings, *reading.remarks))
+        self.images.append({**image_columns(mr_slice), **self._take(reading, number), "warnings": warnings})
+
+    def _take(self, reading: Any, number: int) -> dict[str, Any]:
+        """The findings of image ``number``; gives its line's columns of them."""
+        numbers = disc_numbers(reading.findings)
         for disc, finding in zip(numbers, reading.findings, strict=True):
             self.findings.append(_finding_line(reading, disc, finding))
             x0, y0, x1, y1 = finding.box
@@ -88,6 +101,25 @@ class Results:
                     "size_mm": finding.size_mm,
                 }
             )
+        line: dict[str, Any] = {"discs": max(numbers, default=0), "findings": len(reading.findings)}
+        for name in self.classes:
+            scores = [finding.score for finding in reading.findings if finding.label == name]
+            line[f"findings_{name}"] = len(scores)
+            line[f"best_score_{name}"] = round(max(scores), 4) if scores else None
+        return line
+
+    def categories(self) -> list[dict[str, Any]]:
+        """As COCO has them."""
+        return [{"id": index, "name": name} for index, name in enumerate(self.classes, start=1)]
+
+    def account(self, thresholds: Mapping[str, float]) -> tuple[tuple[str, ...], list[tuple]]:
+        """Headers and lines of the table at a run's end."""
+        lines = [
+            (label, f"{thresholds[label]:g}", sum(line["label"] == label for line in self.findings),
+             sum(line[f"findings_{label}"] > 0 for line in self.images))
+            for label in self.classes
+        ]  # fmt: skip
+        return ("class", "threshold", "findings", "images with"), lines
 
     def write(self, folder: Path, info: Mapping[str, Any]) -> None:
         """Write predictions.json and the three tables.
@@ -96,7 +128,7 @@ class Results:
             folder: where they go.
             info: of the run (model, thresholds, version); goes into the json together with the intended use.
         """
-        write_table(folder / FINDINGS, FINDING_COLUMNS, self.findings)
+        write_table(folder / self.TABLE, self.COLUMNS, self.findings)
         write_table(folder / IMAGES, tuple(self.images[0]) if self.images else ("image_id",), self.images)
         if self.measures is not None:
             write_table(folder / MEASURES, MEASURE_COLUMNS, self.measures)
@@ -105,27 +137,20 @@ class Results:
             "info": {**info, "problems": len(self.problems), "intended_use": INTENDED_USE},
             "images": self._coco_images,
             "annotations": self._annotations,
-            "categories": [{"id": index, "name": name} for index, name in enumerate(self.classes, start=1)],
+            "categories": self.categories(),
         }
         write_json(folder / PREDICTIONS, content)
 
-    def _image_line(self, reading: Reading, numbers: Sequence[int]) -> dict[str, Any]:
-        """The line of images.csv, whose keys are its columns."""
-        mr_slice = reading.slice
-        line = {
-            "image_id": mr_slice.image_id,
-            "patient_id": mr_slice.patient_id,
-            "width_px": mr_slice.pixels.shape[1],
-            "height_px": mr_slice.pixels.shape[0],
-            **_spacing(mr_slice.spacing),
-            "discs": max(numbers, default=0),
-            "findings": len(reading.findings),
-        }
-        for name in self.classes:
-            scores = [finding.score for finding in reading.findings if finding.label == name]
-            line[f"findings_{name}"] = len(scores)
-            line[f"best_score_{name}"] = round(max(scores), 4) if scores else None
-        return {**line, "warnings": "; ".join((*mr_slice.warnings, *reading.remarks))}
+
+def image_columns(mr_slice: MRSlice) -> dict[str, Any]:
+    """What images.csv says of an image, whatever was found on it."""
+    return {
+        "image_id": mr_slice.image_id,
+        "patient_id": mr_slice.patient_id,
+        "width_px": mr_slice.pixels.shape[1],
+        "height_px": mr_slice.pixels.shape[0],
+        **spacing_columns(mr_slice.spacing),
+    }
 
 
 def save_overlay(picture: Image.Image, image_id: str, folder: Path) -> None:
@@ -183,7 +208,7 @@ def _finding_line(reading: Reading, disc: int, finding: Finding) -> dict[str, An
         "level": finding.level,
         "label": finding.label,
         "score": round(finding.score, 4),
-        **_spacing(spacing),
+        **spacing_columns(spacing),
     }
     for index, side in enumerate(("x0", "y0", "x1", "y1")):
         line[f"{side}_px"] = round(finding.box[index], 2)
@@ -194,7 +219,7 @@ def _finding_line(reading: Reading, disc: int, finding: Finding) -> dict[str, An
     return line
 
 
-def _spacing(spacing: tuple[float, float] | None) -> dict[str, float | None]:
+def spacing_columns(spacing: tuple[float, float] | None) -> dict[str, float | None]:
     rows, columns = spacing or (None, None)
     return {"row_spacing_mm": rows, "column_spacing_mm": columns}
 

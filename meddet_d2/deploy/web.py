@@ -13,10 +13,10 @@ from ..formats import Pseudonyms
 from ..pages import RESEARCH_USE, render
 from .card import ModelCard
 from .reading import Detector
+from .result_kinds import kind_of
 from .web_guard import Guard, is_upload
 from .web_session import Session, receive, show
 
-THRESHOLD = 0.3
 MAX_FILE = "200mb"
 # Seconds: how long a visitor's images are kept after the last click. Then how often uploads without a reading are
 # deleted, and how old they are then.
@@ -36,13 +36,14 @@ def build_app(detector: Detector, card: ModelCard, uploads: Path) -> gr.Blocks:
     """
     # Of this process alone: nobody can join the names of two days' downloads.
     pseudonyms = Pseudonyms(secrets.token_bytes(32))
-    least = detector.least_score
+    least, kind = detector.least_score, kind_of(detector)
+    usual = max(kind.threshold, least)
     gone = render("web_reading.html.j2", problems=[GONE], reading=None)
     # One image of one visitor at a time; the rest waits.
     event: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "network", "api_visibility": "private"}
 
     def upload(files: list[dict] | None, threshold: float | None) -> tuple:
-        threshold = THRESHOLD if threshold is None else threshold
+        threshold = usual if threshold is None else threshold
         paths = [Path(file["path"]) for file in files or []]
         session = receive([path for path in paths if is_upload(path, uploads)], pseudonyms)
         choices = [(f"{i}: {read[0].image_id}", i - 1) for i, read in enumerate(session.files, 1)]
@@ -51,7 +52,7 @@ def build_app(detector: Detector, card: ModelCard, uploads: Path) -> gr.Blocks:
         return None, session, chosen, slider, show(session, detector, 0, index, threshold)
 
     def choose_file(session: Session | None, file: int, threshold: float | None) -> tuple:
-        threshold = THRESHOLD if threshold is None else threshold
+        threshold = usual if threshold is None else threshold
         if session is None:
             return session, gr.skip(), gone
         slider, index = _slices_of(session, file)
@@ -83,9 +84,9 @@ def build_app(detector: Detector, card: ModelCard, uploads: Path) -> gr.Blocks:
                 threshold = gr.Slider(
                     round(least, 2),
                     1,
-                    max(THRESHOLD, least),
+                    usual,
                     step=0.01,
-                    label="Least score of a box",
+                    label=kind.page_least,
                     # Its button to go back tells nobody that it was pressed.
                     buttons=[],
                     elem_id="least",

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..drawing import DASHES, color_of
 from ..formats import MRSlice, Pseudonyms, ReadError, read_slices
 from ..pages import picture, render
-from .reading import Detector, Reading, disc_numbers, overlay, reading_of, thresholds_of
-from .results import FINDING_COLUMNS, Results, write_lines
+from .reading import Detector, thresholds_of
+from .result_kinds import RESULT_KINDS, ResultKind, kind_of
+from .results import write_lines
 
 logger = logging.getLogger(__name__)
 
@@ -95,57 +95,42 @@ def show(session: Session, detector: Detector, file: int, slice_: int, threshold
         file, slice_: indices into ``session.files``.
         threshold: findings have at least this score.
     """
-    reading, problems = None, list(session.problems)
+    kind, reading, problems = kind_of(detector), None, list(session.problems)
     if session.files:
         try:
             mr_slice, place = session.files[file][slice_], (file, slice_)
             if place not in session.found:
                 session.found[place] = detector(mr_slice.pixels)
-            reading = reading_of(mr_slice, session.found[place], thresholds_of(detector.classes, threshold))
+            reading = kind.read(mr_slice, session.found[place], thresholds_of(detector.classes, threshold))
         # A network's NaN among them: an empty table would look like a healthy patient.
         except (ValueError, FloatingPointError) as error:
             problems.append(f"No reading: {error}")
         except Exception as error:  # onnxruntime's and torch's have no common class
             problems.append("No reading. " + _unexpected(error, "this image"))
-    return render("web_reading.html.j2", problems=problems, reading=reading and _contents(reading, threshold))
+    return render("web_reading.html.j2", problems=problems, reading=reading and _contents(kind, reading, threshold))
 
 
-def _contents(reading: Reading, threshold: float) -> dict:
+def _contents(kind: ResultKind, reading: Any, threshold: float) -> dict:
     """What the template shows of a reading."""
-    unit = "px" if reading.slice.spacing is None else "mm"
-    rows = []
-    for number, finding in zip(disc_numbers(reading.findings), reading.findings, strict=True):
-        x0, y0, x1, y1 = finding.box
-        width, height = finding.size_mm or (x1 - x0, y1 - y0)
-        rows.append(
-            {
-                "number": number,
-                "label": finding.label,
-                "color": color_of(label := reading.classes.index(finding.label)),
-                "line": ("solid", "dashed", "dotted", "dashed")[label % len(DASHES)],
-                "score": f"{finding.score:.2f}",
-                "size": f"{width:.1f} × {height:.1f}",
-            }
-        )
-    content = base64.b64encode(csv_of(reading).encode()).decode()
+    content = base64.b64encode(csv_of(reading, kind).encode()).decode()
     return {
         "name": reading.slice.image_id,
         # Somebody is moving the threshold and waits.
-        "picture": picture(overlay(reading), optimize=False),
+        "picture": picture(kind.overlay(reading), optimize=False),
         "csv": f"data:text/csv;charset=utf-8;base64,{content}",
-        "rows": rows,
-        "twice": len({row["number"] for row in rows}) < len(rows),
-        "unit": unit,
+        "table": kind.page,
+        **kind.page_values(reading),
+        "unit": "px" if reading.slice.spacing is None else "mm",
         "threshold": f"{threshold:.2f}",
         "remarks": reading.slice.warnings,
     }
 
 
-def csv_of(reading: Reading) -> str:
-    """The findings.csv of tools/predict.py for one slice: a line a finding."""
-    results, buffer = Results(reading.classes), io.StringIO()
+def csv_of(reading: Any, kind: ResultKind = RESULT_KINDS["boxes"]) -> str:
+    """The table of `meddet predict` for one slice: a line a finding."""
+    results, buffer = kind.results(reading.classes), io.StringIO()
     results.add(reading)
-    write_lines(buffer, FINDING_COLUMNS, results.findings)
+    write_lines(buffer, results.COLUMNS, results.findings)
     return buffer.getvalue()
 
 

@@ -87,6 +87,7 @@ class Decoder:
             warnings=(*frame.warnings, *remarks, *constant_remarks(pixels)),
             source=frame.path,
             frame=frame.index + 1 if several else None,
+            place=frame.geometry.place,
         )
 
 

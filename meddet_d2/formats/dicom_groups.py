@@ -10,7 +10,7 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from .identity import numbers
-from .records import sane_spacing, spacing_remarks
+from .records import Place, sane_spacing, spacing_remarks
 
 GROUPS = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
 
@@ -97,6 +97,15 @@ class Geometry:
     def normal(self) -> np.ndarray | None:
         """The direction across the slice, nearly of length 1."""
         return None if self.orientation is None else np.cross(self.orientation[:3], self.orientation[3:])
+
+    @property
+    def place(self) -> Place | None:
+        """Where the slice lies, if spacing, orientation and corner are known."""
+        if self.spacing is None or self.orientation is None or self.corner is None:
+            return None
+        rows, columns = self.spacing
+        across, down = np.multiply(self.orientation[:3], columns), np.multiply(self.orientation[3:], rows)
+        return Place(tuple(self.corner), tuple(across.tolist()), tuple(down.tolist()))  # type: ignore[arg-type]
 
     def remarks(self) -> list[str]:
         """What a reader of the picture should know of it."""

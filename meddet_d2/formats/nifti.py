@@ -14,7 +14,7 @@ from .identity import Pseudonyms, file_digest
 from .kinds import HEAD, PAIRS, header_of, nifti_magic, opened, other_half
 from .nifti_geometry import FOOT_HEAD, FRONT_BACK, LEFT_RIGHT, VolumeGeometry, geometry_of
 from .quiet import reading
-from .records import MAX_PIXELS, MAX_VOXELS, MRSlice, ReadError, sane_spacing, spacing_remarks
+from .records import MAX_PIXELS, MAX_VOXELS, MRSlice, Place, ReadError, sane_spacing, spacing_remarks
 from .windowing import constant_remarks, to_rgb
 
 # Intents of a matrix of the brain's surface, which NIfTI's header holds too.
@@ -38,7 +38,7 @@ class Plane:
         number: from 1, counted from the patient's left (or back, or feet, where it is not sagittal).
         count: slices of the volume.
         spacing: millimetres from row to row and from column to column, or None.
-        remarks: as in MRSlice.
+        remarks, place: as in MRSlice.
     """
 
     values: np.ndarray
@@ -46,6 +46,7 @@ class Plane:
     count: int
     spacing: tuple[float, float] | None
     remarks: tuple[str, ...]
+    place: Place | None
 
 
 def read_nifti(path: Path, *, pseudonyms: Pseudonyms, slices: str) -> Iterator[MRSlice]:
@@ -69,6 +70,7 @@ def read_nifti(path: Path, *, pseudonyms: Pseudonyms, slices: str) -> Iterator[M
             warnings=(*plane.remarks, *spacing_remarks(plane.spacing), *constant_remarks(pixels)),
             source=path,
             frame=plane.number if plane.count > 1 else None,
+            place=plane.place,
         )
 
 
@@ -88,10 +90,35 @@ def read_planes(path: Path, *, middle: bool) -> list[Plane]:
     spacing = sane_spacing((geometry.sizes[down], geometry.sizes[across]))
     # Canonical axes run to the right, to the front and to the head. In a picture the head is above, and the patient
     # looks to the left; in the other planes, at the viewer or towards the ceiling.
+    turned = _of_turned(geometry, (*header.get_data_shape()[:3], 1)[:3]) if spacing is not None else None
     return [
-        Plane(values.take(index, axis=axis)[::-1, ::-1].T, first + index + 1, count, spacing, tuple(remarks))
+        Plane(
+            values.take(index, axis=axis)[::-1, ::-1].T,
+            first + index + 1,
+            count,
+            spacing,
+            tuple(remarks),
+            None if turned is None else _place(turned, values.shape, axis, first + index),
+        )
         for index in range(values.shape[axis])
     ]
+
+
+def _of_turned(geometry: VolumeGeometry, shape: tuple[int, ...]) -> np.ndarray | None:
+    """(4, 4), from the turned volume's voxels to millimetres to the left, the back and the head."""
+    if geometry.affine is None:
+        return None
+    stored = nibabel.orientations.inv_ornt_aff(geometry.axes, shape)
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ geometry.affine @ stored
+
+
+def _place(turned: np.ndarray, shape: tuple[int, ...], axis: int, number: int) -> Place:
+    """Of a turned volume's slice: its columns run against one axis, its rows against the next."""
+    across, down = [other for other in range(3) if other != axis]
+    start = np.ones(4)
+    start[axis], start[across], start[down] = number, shape[across] - 1, shape[down] - 1
+    vectors = (turned @ start)[:3], -turned[:3, across], -turned[:3, down]
+    return Place(*(tuple(vector.tolist()) for vector in vectors))
 
 
 def _halves(path: Path) -> list[Path]:

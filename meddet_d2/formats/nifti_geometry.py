@@ -18,11 +18,13 @@ class VolumeGeometry:
     axes: (3, 2), for each stored axis which of right, front and head it is, and its direction, 1 or -1.
     sizes: millimetres of a voxel to the right, to the front and to the head; NaN where the header does not say.
     remarks: as in MRSlice.
+    affine: (4, 4), from stored voxels to millimetres to the right, the front and the head; None if nothing says it.
     """
 
     axes: np.ndarray
     sizes: tuple[float, ...]
     remarks: tuple[str, ...]
+    affine: np.ndarray | None
 
 
 def geometry_of(header: nibabel.Nifti1Header, pixdim: np.ndarray) -> VolumeGeometry:
@@ -36,7 +38,7 @@ def geometry_of(header: nibabel.Nifti1Header, pixdim: np.ndarray) -> VolumeGeome
     stated = np.where(np.isfinite(pixdim) & (pixdim > 0), pixdim, np.nan)
     sound = header.copy()
     sound["pixdim"][1:4] = np.where(np.isnan(stated), 1.0, stated)
-    remarks, sizes = [], stated
+    remarks, sizes, oriented = [], stated, True
     if header["sform_code"] > 0 and _is_transform(sform := sound.get_sform()):
         affine, sizes = sform, nibabel.affines.voxel_sizes(sform)
         if (np.abs(sizes / stated - 1.0) > SAME_SIZE).any():
@@ -44,14 +46,16 @@ def geometry_of(header: nibabel.Nifti1Header, pixdim: np.ndarray) -> VolumeGeome
     elif header["qform_code"] > 0 and _is_transform(qform := _qform(sound)):
         affine = qform
     else:
-        affine = sound.get_base_affine()
+        affine, oriented = sound.get_base_affine(), False
         remarks.append("the orientation is not stated, so it may not be a sagittal slice")
     unit = MILLIMETRES.get(int(header["xyzt_units"]) & 7)
     if unit is None and not np.isnan(sizes).all():
         remarks.append("the unit of its sizes is not stated; they were taken for millimetres")
     axes = nibabel.io_orientation(affine)
     order = np.argsort(axes[:, 0])
-    return VolumeGeometry(axes, tuple(float(sizes[index]) * (unit or 1.0) for index in order), tuple(remarks))
+    scale = unit or 1.0
+    stated_affine = np.diag([scale, scale, scale, 1.0]) @ affine if oriented else None
+    return VolumeGeometry(axes, tuple(float(sizes[index]) * scale for index in order), tuple(remarks), stated_affine)
 
 
 def _qform(header: nibabel.Nifti1Header) -> np.ndarray:

@@ -31,6 +31,29 @@ class ReadError(ValueError):
         self.reason = reason
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a slice lies in the patient, in millimetres to the left, to the back and to the head, as DICOM has it.
+
+    Attributes:
+        first: the middle of the first pixel.
+        across: the step from column to column.
+        down: the step from row to row.
+    """
+
+    first: tuple[float, float, float]
+    across: tuple[float, float, float]
+    down: tuple[float, float, float]
+
+    def of(self, x: float, y: float) -> tuple[float, float, float]:
+        """Of a point in continuous pixels, in which the middle of the first is (0.5, 0.5)."""
+        left, back, head = (
+            start + (x - 0.5) * right + (y - 0.5) * below
+            for start, right, below in zip(self.first, self.across, self.down, strict=True)
+        )
+        return left, back, head
+
+
 @dataclass(frozen=True, eq=False)
 class MRSlice:
     """One slice, ready for the network, without anything that names its patient.
@@ -45,6 +68,7 @@ class MRSlice:
         source: the file. For the terminal only: it may hold a name and is never written.
         frame: number of the frame in a multi-frame file, or of the slice in a volume (from the patient's left), from 1;
             None for a single image.
+        place: where the slice lies in the patient; None where the file does not say.
     """
 
     pixels: np.ndarray = field(repr=False)
@@ -55,6 +79,7 @@ class MRSlice:
     warnings: tuple[str, ...]
     source: Path = field(repr=False)
     frame: int | None = None
+    place: Place | None = None
 
 
 @dataclass(frozen=True)

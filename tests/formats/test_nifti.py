@@ -367,3 +367,24 @@ def test_samples_have_the_library_s_values(name):
     assert np.allclose(middle_values(SAMPLES / name), plane[::-1, ::-1].T)
     (found,) = read_slices(SAMPLES / name, pseudonyms=PSEUDONYMS)
     assert found.spacing == pytest.approx(tuple(nibabel.affines.voxel_sizes(image.affine)[[2, 1]]))
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPI", "PIR", "ASL"])
+def test_a_pixel_lies_where_its_voxel_does(codes, tmp_path):
+    """In the patient, to left, back and head: by the affine of the file, however it is stored."""
+    affine = nibabel.affines.from_matvec([[2.9, 0.2, 0.1], [-0.2, 0.6, 0.05], [-0.1, -0.05, 0.5]], [-12.0, 31.0, 7.5])
+    values = np.zeros((5, 7, 9), np.int16)
+    values[3, 2, 6] = 900
+    image = nibabel.Nifti1Image(values, affine)
+    target = nibabel.orientations.axcodes2ornt(codes)
+    turned = image.as_reoriented(nibabel.orientations.ornt_transform(nibabel.io_orientation(affine), target))
+    slices = read_slices(saved(turned, tmp_path / "a.nii"), pseudonyms=PSEUDONYMS, slices="all")
+    (bright,) = [one for one in slices if np.ptp(one.pixels)]
+    row, column = np.unravel_index(bright.pixels[:, :, 0].argmax(), bright.pixels.shape[:2])
+    right, front, head = (affine @ [3, 2, 6, 1])[:3]
+    np.testing.assert_allclose(bright.place.of(column + 0.5, row + 0.5), (-right, -front, head), atol=1e-4)
+
+
+def test_a_file_without_an_orientation_has_no_place(tmp_path):
+    (found,) = read_slices(saved(nibabel.Nifti1Image(world(), None), tmp_path / "a.nii"), pseudonyms=PSEUDONYMS)
+    assert found.place is None

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from meddet_d2.drawing import draw_landmark_legend, draw_landmarks
+from meddet_d2.drawing import draw_landmark_legend, draw_landmarks, short_names
 from meddet_d2.formats import read_image
 from meddet_d2.pages import picture, render
 
 from ..clinical.clinical_page import FEW, interval, number
 from ..clinical.gallery import JPEG_QUALITY, many
 from .landmark_intervals import FIGURES
-from .landmark_pictures import landmarks_of, mean_text, short_names
+from .landmark_pictures import landmarks_of, mean_text
 from .landmark_plots import cumulative_plot, landmark_box_plot
 from .landmark_reading import LandmarkReading
 from .radial_errors import radial_errors

@@ -12,7 +12,7 @@ from torch import nn
 
 from detectron2.data import MetadataCatalog
 from detectron2.structures import Instances
-from meddet_d2.drawing import Landmark, draw_landmark_legend, draw_landmarks
+from meddet_d2.drawing import Landmark, draw_landmark_legend, draw_landmarks, short_names
 from meddet_d2.formats import read_image
 
 from ..comparison_pictures import PANEL, predict_some, write_sheet
@@ -22,8 +22,6 @@ from .radial_errors import is_point, radial_errors
 
 # Cases in a row.
 COLUMNS = 4
-# Letters that a name in a picture has at most.
-LONGEST = 6
 
 
 def draw_test_landmarks(
@@ -90,21 +88,6 @@ def landmarks_of(truth: LandmarkTruth, row: int, found: np.ndarray, errors: np.n
         ]
         drawn.append(Landmark(shown[index], *ends))
     return drawn
-
-
-def short_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Names for a picture: a short one as it is; of a long one the first word and the others' first letters.
-
-    "C3 top left" becomes "C3tl". A number from 1 stands for a name that is long even so, or that would be another's.
-    """
-    shortened = [
-        name if len(name) <= LONGEST else first + "".join(word[0] for word in words)
-        for name, (first, *words) in ((name, name.split()) for name in names)
-    ]
-    fits = [len(name) <= LONGEST and shortened.count(name) == 1 for name in shortened]
-    return tuple(
-        name if fit else str(number) for number, (name, fit) in enumerate(zip(shortened, fits, strict=True), 1)
-    )
 
 
 def mean_text(errors: np.ndarray, unit: str) -> str:

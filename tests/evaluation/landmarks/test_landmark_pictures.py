@@ -12,10 +12,11 @@ from torch import nn
 from meddet_d2 import drawing
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Instances
+from meddet_d2.drawing import short_names
 from meddet_d2.evaluation import LandmarkEvaluator
 from meddet_d2.evaluation import comparison_pictures as pictures
 from meddet_d2.evaluation.landmarks import truth_of_json
-from meddet_d2.evaluation.landmarks.landmark_pictures import draw_landmark_cases, landmarks_of, mean_text, short_names
+from meddet_d2.evaluation.landmarks.landmark_pictures import draw_landmark_cases, landmarks_of, mean_text
 from meddet_d2.evaluation.landmarks.landmark_truth import records_of_json
 
 PATIENT = "CANARY_PATIENT_77"
