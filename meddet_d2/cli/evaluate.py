@@ -57,6 +57,7 @@ def parse_args(arguments: list[str], prog: str | None = None) -> argparse.Namesp
     files.add_argument("--name", default="a test set", help="what the page calls it")
     files.add_argument("--patient-key", default=PATIENT_KEY, metavar="KEY", help='of an image record; "": not known')
     option("--finding", action="append", default=[], metavar="CLASS", help="makes a patient positive; may be repeated")
+    option("--levels", type=given_path, metavar="FILE", help="json of landmarks that name the annotated discs")
     option("--card", type=given_path, metavar="FILE", help="card.json of meddet export, for the page")
     option("--iou", type=float, default=0.5, help="overlap from which a box is found (default: 0.5)")
     option("--threshold", type=float, metavar="SCORE", help="operating point, chosen on other patients (default: 0.3)")

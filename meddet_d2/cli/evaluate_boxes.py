@@ -10,7 +10,8 @@ from ..deploy import ModelCard
 from ..evaluation.clinical import Measurement, Settings, read_study
 from ..evaluation.clinical.clinical_page import interval, percent, write_page
 from ..evaluation.clinical.figure_files import COLUMNS, RECORD, REPORT, write_figures
-from ..files import write_text
+from ..evaluation.landmarks.landmark_levels import levels_by_landmarks
+from ..files import checksum, write_text
 from ..layout.data_set import CDH_CLASSES
 from .evaluated_run import EvaluatedRun
 
@@ -37,6 +38,13 @@ def report(args: argparse.Namespace, run: EvaluatedRun) -> None:
         # A file says nothing about findings; CDH-1848's two classes do.
         data_set = replace(cdh_layout(data_set.json_file, data_set.images), patient_key=data_set.patient_key)
     study = read_study(data_set, run.results, findings)
+    levels = None
+    if args.levels:
+        study = levels_by_landmarks(study, args.levels)
+        boxes = [
+            level for case in study.cases for level, crowd in zip(case.levels, case.crowd, strict=True) if not crowd
+        ]
+        levels = {"sha256": checksum(args.levels), "boxes": len(boxes), "not_known": boxes.count(None)}
     if card is not None and card.classes != study.subject.classes:
         raise ValueError(
             f"{args.card}: a card of a network for {list(card.classes)}; the test set has"
@@ -48,6 +56,7 @@ def report(args: argparse.Namespace, run: EvaluatedRun) -> None:
     record = {
         **run.provenance(phantom=study.phantom),
         "model": {**run.model, "trained_on_these": trained_on_these, "card_checked": _names_weights(args, card)},
+        "levels_from_landmarks": levels,
         "tables": list(COLUMNS),
         **measurement.record,
     }

@@ -20,7 +20,12 @@ __all__ = ["FILES", "RESULTS", "check", "report"]
 
 def check(args: argparse.Namespace) -> None:
     """Refuse options that landmarks do not have."""
-    given = {"--finding": args.finding, "--card": args.card, "--threshold": args.threshold is not None}
+    given = {
+        "--finding": args.finding,
+        "--card": args.card,
+        "--levels": args.levels,
+        "--threshold": args.threshold is not None,
+    }
     for option, wrong in {**given, "--iou": args.iou != 0.5}.items():
         if wrong:
             raise ValueError(f"{option} is for boxes, and this is a test set of landmarks; leave it out.")
