@@ -1,9 +1,13 @@
 """Readings of landmarks as files: a table with a line for each landmark of each image, and COCO key points."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+import numpy as np
+
+from ..layout.spine_points import SpinePoints
+from .level_finder import measure_rows
 from .point_reading import Point, PointReading
 from .results import POINTS, Results, spacing_columns
 
@@ -19,6 +23,12 @@ class PointResults(Results):
     """See `Results`. A missing landmark has a line, too, with its score and without coordinates."""
 
     TABLE, COLUMNS = POINTS, POINT_COLUMNS
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        super().__init__(classes)
+        # Where there are corners of vertebrae, there is something to measure.
+        if SpinePoints(self.classes, np.zeros((len(self.classes), 2))).vertebrae:
+            self.measures = []
 
     def _take(self, reading: PointReading, number: int) -> dict[str, Any]:
         points, mr_slice = reading.findings, reading.slice
@@ -48,6 +58,9 @@ class PointResults(Results):
             sides = max(xs) - min(xs), max(ys) - min(ys)
             annotation |= {"bbox": [min(xs), min(ys), *sides], "area": sides[0] * sides[1]}
         self._annotations.append(annotation)
+        if self.measures is not None:
+            found = np.array([point.place or (np.nan, np.nan) for point in points])
+            self.measures += measure_rows(mr_slice, self.classes, found)
         missing = reading.missing
         return {"findings": len(places), "missing": len(missing), "missing_landmarks": "; ".join(missing)}
 

@@ -204,10 +204,9 @@ class PredictionRun:
               + (f", named above and in {output / PROBLEMS}." if results.problems else "."))  # fmt: skip
         if self.levels is not None:
             named = sum(line["level"] is not None for line in results.findings)
-            print(
-                f"{named} of {counted(len(results.findings), 'finding')} with a level, by {self.levels.opened.file};"
-                f" distances and angles of the spine are in {output / MEASURES}."
-            )
+            print(f"{named} of {counted(len(results.findings), 'finding')} with a level, by {self.levels.opened.file}.")
+        if results.measures is not None:
+            print(f"Distances and angles of the spine are in {output / MEASURES}.")
         for remark, count in self.remarks.most_common():
             print(f"Remark on {counted(count, 'image')}: {remark}")
         first = f"look at {output / OVERLAYS}, " if self.settings.overlays else ""

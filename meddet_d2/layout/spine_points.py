@@ -32,14 +32,13 @@ class SpinePoints:
         points: (K, 2), x and y.
 
     Raises:
-        ValueError: two landmarks are the centre of one disc, or there are not as many points as names.
+        ValueError: there are not as many points as names.
     """
 
     def __init__(self, names: Sequence[str], points: np.ndarray) -> None:
         if np.shape(points) != (len(names), 2):
             raise ValueError(f"{len(names)} landmark names and points of shape {np.shape(points)}; give each its x, y.")
         self._points = {name: np.asarray(point, np.float64) for name, point in zip(names, points, strict=True)}
-        self._centres = disc_names(names)
         corners = {name.split(" ")[0] for name in names if name.count(" ") == 2}
         self.vertebrae = tuple(name for name in VERTEBRAE if name in corners)
 
@@ -52,10 +51,13 @@ class SpinePoints:
         """(2,) by the level, from the head down, of the discs whose centre is known.
 
         A disc whose centre is no landmark of the set has the middle of the four corners around it.
+
+        Raises:
+            ValueError: two landmarks are the centre of one disc.
         """
-        found = {}
+        named, found = disc_names(tuple(self._points)), {}
         for level, (above, below) in NEIGHBOURS.items():
-            name = self._centres.get(level)
+            name = named.get(level)
             corners = np.concatenate([self.endplate(above, "bottom"), self.endplate(below, "top")])
             centre = corners.mean(axis=0) if name is None else self._points[name]
             if np.isfinite(centre).all():

@@ -47,6 +47,27 @@ def test_a_line_a_landmark_and_none_is_zero(tmp_path):
     assert headers[0] == "landmark" and account[2][:4] == ("C7/T1", "0.1", 0, 1)
 
 
+def test_corners_of_vertebrae_are_measured_and_a_missing_one_is_not(tmp_path):
+    names = ("C4 bottom left", "C4 bottom right", "C5 top left", "C5 top right")
+    points = np.array([[10, 20, 0.9], [30, 20, 0.9], [10, 28, 0.05], [30, 30, 0.9]], np.float32)
+    write_dicom(tmp_path / "slice.dcm", RAMP, PixelSpacing=[0.5, 0.25])
+    (mr_slice,) = read_slices(tmp_path / "slice.dcm", pseudonyms=PSEUDONYMS)
+    results = PointResults(names)
+    results.add(point_reading_of(mr_slice, Landmarks(points), dict.fromkeys(names, 0.1)))
+    results.write(tmp_path, {"model": "m"})
+    with open(tmp_path / "measures.csv", newline="", encoding="utf-8") as file:
+        (line,) = csv.DictReader(file)
+    assert (line["image_id"], line["patient_id"], line["level"]) == (mr_slice.image_id, mr_slice.patient_id, "C4/5")
+    assert (line["height_back_mm"], line["width_above_mm"], line["height_front_mm"]) == ("5.0", "5.0", "")
+    assert line["height_back_px"] == "" == line["angle_deg"]
+
+
+def test_other_landmarks_are_not_measured(tmp_path):
+    results = PointResults(("hand 00", "C5/6", "C5/6 disc"))
+    results.write(tmp_path, {"model": "m"})
+    assert results.measures is None and not (tmp_path / "measures.csv").exists()
+
+
 def test_coco_key_points(tmp_path):
     _, _, content = written(tmp_path)
     (annotation,), (category,) = content["annotations"], content["categories"]
