@@ -1,7 +1,8 @@
 """Points of the spine by what they are: corners of vertebrae and centres of discs, found by the landmarks' names.
 
-Names are those of layout/csxa_names.py for any vertebra ("L4 bottom right": left is the front, right the back), and a
-disc's level with or without "disc" ("C5/6 disc").
+A corner is called "L4 bottom back", or as layout/csxa_names.py has it: "C4 bottom right", where left is the front. That
+holds for C2 to C7 alone, because sets of frontal X-rays call the patient's own sides left and right. A disc is called
+by its level, with or without "disc" ("C5/6 disc").
 
 Shapes and units in this module
     K: landmarks of the set
@@ -13,10 +14,13 @@ from itertools import pairwise
 
 import numpy as np
 
+from .csxa_names import CSXA_NAMES
 from .levels import DISCS, VERTEBRAE, find_level, without_level
 
 # The vertebrae above and below each disc.
 NEIGHBOURS = dict(zip(DISCS, pairwise(VERTEBRAE), strict=True))
+# Those whose left is the front.
+_CSXA = frozenset(name.split(" ")[0] for name in CSXA_NAMES)
 # What a name may say besides the level.
 _DISC_WORDS = ("", "disc", "disc centre", "disc center")
 
@@ -39,13 +43,17 @@ class SpinePoints:
         if np.shape(points) != (len(names), 2):
             raise ValueError(f"{len(names)} landmark names and points of shape {np.shape(points)}; give each its x, y.")
         self._points = {name: np.asarray(point, np.float64) for name, point in zip(names, points, strict=True)}
-        corners = {name.split(" ")[0] for name in names if name.count(" ") == 2}
-        self.vertebrae = tuple(name for name in VERTEBRAE if name in corners)
+        corners = {name for vertebra in VERTEBRAE for end in ("top", "bottom") for name in corner_names(vertebra, end)}
+        owners = {name.split(" ")[0] for name in corners & self._points.keys()}
+        self.vertebrae = tuple(name for name in VERTEBRAE if name in owners)
 
     def endplate(self, vertebra: str, end: str) -> np.ndarray:
         """(2, 2): the front and the back corner of the "top" or the "bottom" of a vertebra; NaN for what is missing."""
-        corners = (self._points.get(f"{vertebra} {end} {side}") for side in ("left", "right"))
-        return np.array([np.full(2, np.nan) if corner is None else corner for corner in corners])
+        names = corner_names(vertebra, end)
+        known = [self._points.get(name, np.full(2, np.nan)) for name in names]
+        # The same two in CSXA's words, where the first two are not there.
+        first = 2 if len(known) > 2 and not set(names[:2]) & self._points.keys() else 0
+        return np.array(known[first : first + 2])
 
     def disc_centres(self) -> dict[str, np.ndarray]:
         """(2,) by the level, from the head down, of the discs whose centre is known.
@@ -63,6 +71,12 @@ class SpinePoints:
             if np.isfinite(centre).all():
                 found[level] = centre
         return found
+
+
+def corner_names(vertebra: str, end: str) -> tuple[str, ...]:
+    """What the front and the back corner of a vertebra's "top" or "bottom" may be called; CSXA's words come last."""
+    sides = ("front", "back", "left", "right") if vertebra in _CSXA else ("front", "back")
+    return tuple(f"{vertebra} {end} {side}" for side in sides)
 
 
 def disc_names(names: Sequence[str]) -> dict[str, str]:

@@ -18,6 +18,20 @@ def test_which_levels_a_set_of_names_gives():
     assert levels_in(("hand 00", "C5/6 canal", "T12")) == ()
 
 
+def test_left_is_the_front_in_the_neck_alone():
+    """A frontal X-ray of the trunk has corners by the same words, of the patient's own sides."""
+    names = tuple(f"L4 {end} {side}" for end in ("top", "bottom") for side in ("left", "right"))
+    spine = SpinePoints(names, np.zeros((4, 2)))
+    assert spine.vertebrae == () and np.isnan(spine.endplate("L4", "top")).all()
+    said = SpinePoints(("L4 bottom back", "L4 bottom front", "L5 top front"), np.array([[1.0, 2], [3, 4], [5, 6]]))
+    assert said.vertebrae == ("L4", "L5") and said.endplate("L4", "bottom").tolist() == [[3, 4], [1, 2]]
+    assert said.endplate("L5", "top")[0].tolist() == [5, 6] and np.isnan(said.endplate("L5", "top")[1]).all()
+    neck = SpinePoints(("C4 bottom left", "C4 bottom back"), np.array([[1.0, 2], [3, 4]])).endplate("C4", "bottom")
+    # Not a mixture of both words.
+    assert np.isnan(neck[0]).all() and neck[1].tolist() == [3, 4]
+    assert SpinePoints(CSXA_NAMES, np.zeros((23, 2))).vertebrae == ("C2", "C3", "C4", "C5", "C6", "C7")
+
+
 def test_a_disc_s_own_landmark_goes_before_the_corners_and_is_not_replaced_by_them():
     points = np.arange(58, dtype=float).reshape(29, 2)
     names = CSXA_NAMES + DISC_NAMES
