@@ -14,7 +14,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
 from meddet_d2.benchmark import load_suite
 from meddet_d2.config import load_config, split_teacher
-from meddet_d2.config.class_names import class_count
+from meddet_d2.config.class_names import class_count, keypoint_count
 from meddet_d2.distillation import DistillationModel, TeacherBank, build_distiller
 from meddet_d2.distillation.teacher_configs import in_use
 from meddet_d2.distillation.teacher_configs import load_config as load_teacher
@@ -33,18 +33,22 @@ def build_without_download(config: str):
 
 
 @lru_cache
-def untrained_teacher(path: str, classes: int):
+def untrained_teacher(path: str, count: str):
     """Shared by all tests, for a teacher never changes."""
-    return build_without_download(f"{path} MODEL.GFL.NUM_CLASSES {classes}")[1]
+    return build_without_download(f"{path} {count}")[1]
 
 
-def batch() -> list[dict]:
-    """An image with one disc and a healthy one, no larger than the coarsest level's stride."""
+def batch(landmarks: int) -> list[dict]:
+    """An image with one disc and a healthy one, no larger than the coarsest level's stride; or two with landmarks."""
     items = []
     for index, boxes in enumerate([[[40.0, 50.0, 84.0, 70.0]], []]):
         instances = Instances((128, 128))
-        instances.gt_boxes = Boxes(torch.tensor(boxes).reshape(-1, 4))
-        instances.gt_classes = torch.zeros(len(boxes), dtype=torch.int64)
+        if landmarks:
+            instances.gt_landmarks = torch.cat([128 * torch.rand(1, landmarks, 2), torch.ones(1, landmarks, 1)], dim=2)
+            instances.gt_structures = torch.ones(1, 2, 128, 128, dtype=torch.uint8)
+        else:
+            instances.gt_boxes = Boxes(torch.tensor(boxes).reshape(-1, 4))
+            instances.gt_classes = torch.zeros(len(boxes), dtype=torch.int64)
         image = torch.randint(0, 256, (3, 128, 128), generator=torch.Generator().manual_seed(index), dtype=torch.uint8)
         items.append({"image": image, "height": 128, "width": 128, "image_id": index, "instances": instances})
     return items
@@ -55,20 +59,25 @@ def test_every_yaml_builds_and_takes_one_step(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     torch.manual_seed(0)
     cfg, model = build_without_download(path)
+    points = cfg.MODEL.META_ARCHITECTURE == "LandmarkDetector"
     if cfg.DISTILL.ENABLED:
         # Teachers as built: what they know does not matter for one step.
         configs = [config for config, _ in in_use(cfg)]
-        classes = class_count(cfg)  # a teacher takes over the run's data sets, and so their classes
-        teachers = TeacherBank([untrained_teacher(config, classes) for config in configs], configs)
+        # A teacher takes over the run's data sets, and so their classes.
+        count = "" if points else f"MODEL.GFL.NUM_CLASSES {class_count(cfg)}"
+        teachers = TeacherBank([untrained_teacher(config, count) for config in configs], configs)
         model = DistillationModel(model, teachers, build_distiller(cfg, model, teachers))
     optimizer = build_optimizer(cfg, model)
     decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] > 0 for p in group["params"]}
     learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    assert {name for name, p in learning.items() if id(p) in decayed} == {n for n, p in learning.items() if p.ndim > 1}
+    matrices = {name for name, p in learning.items() if p.ndim > 1}
+    assert {name for name, p in learning.items() if id(p) in decayed} == (
+        matrices if cfg.SOLVER.WEIGHT_DECAY else set()
+    )
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(learning)
     model.train()
-    losses = model(batch())
-    assert {"loss_qfl", "loss_dfl", "loss_giou"} <= set(losses)
+    losses = model(batch(keypoint_count(cfg) if points else 0))
+    assert ({"loss_heatmap"} if points else {"loss_qfl", "loss_dfl", "loss_giou"}) <= set(losses)
     total = sum(losses.values())
     assert math.isfinite(total.item())
     trained = {name: p.clone() for name, p in model.named_parameters() if p.requires_grad}

@@ -44,6 +44,10 @@ def add_distillation(cfg: CN) -> None:
     cfg.DISTILL.TEACHERS.EVALUATE = True
     # Also train the student without teachers, to compare with, in OUTPUT_DIR/student_alone.
     cfg.DISTILL.TRAIN_ALONE = False
+    # The distilled student begins with the weights of the student alone, of the file in that folder. Fast Pose
+    # Distillation gained from it, and from scratch came below the student alone. False: from MODEL.WEIGHTS, as any
+    # training.
+    cfg.DISTILL.WARM_START = False
     # How the weight of L_dist, or of all distillation losses of another method, goes over the run: "constant", or
     # "linear" or "cosine" down to zero at the end. Late in training imitation may hold a student back.
     cfg.DISTILL.DIST_SCHEDULE = "constant"
@@ -162,3 +166,40 @@ def add_other_methods(cfg: CN) -> None:
     # The classes are compared as published after a "softmax" over them, or each by its "sigmoid", as GFL scores them:
     # the softmax does not see how sure a score is.
     cfg.DISTILL.LD.KD_ACTIVATION = "softmax"
+
+
+def add_fsf_ld(cfg: CN) -> None:
+    # Landmarks by shared features: L = (1 - a) L_gt + a L_heat + b L_feat. The paper's values cannot be read.
+    cfg.DISTILL.FSFLD = CN()
+    # a, the share of the teacher's heat map: Fast Pose Distillation's; 0.0: features alone.
+    cfg.DISTILL.FSFLD.ALPHA = 0.5
+    # Of the features, as a part of the student's loss at the first step: 1.0, as nothing is known, means that both
+    # begin alike; 0.0: the heat map alone.
+    cfg.DISTILL.FSFLD.BETA = 1.0
+    # Which of the student's maps are shared, by index: an FPN's merged map is 0, then come its levels, and of
+    # hourglasses there is one for each stack; empty: all, as features at several depths are the paper's point.
+    cfg.DISTILL.FSFLD.LEVELS = ()
+    # Compare maps with each channel at mean 0 and variance 1 in each image, so that no channel counts by its scale.
+    cfg.DISTILL.FSFLD.STANDARDISE = True
+    # The teacher's frozen head also reads the student's projected map: sharing taken literally. Nothing that can be
+    # read says so.
+    cfg.DISTILL.FSFLD.SHARE_HEAD = False
+    # Weight of that head's loss, which is of the kind of L_gt.
+    cfg.DISTILL.FSFLD.SHARE_WEIGHT = 1.0
+
+
+def add_landmark_methods(cfg: CN) -> None:
+    # What FSF-LD is compared with.
+    cfg.DISTILL.FPD = CN()
+    # The share of the teacher's heat map in the loss, as published.
+    cfg.DISTILL.FPD.ALPHA = 0.5
+
+    cfg.DISTILL.OKDHP = CN()
+    # Weight of the divergence at the end of its ramp, that of the published script.
+    cfg.DISTILL.OKDHP.WEIGHT = 2.0
+
+    cfg.DISTILL.DWPOSE = CN()
+    # Weight of the map's mean squared difference: the published 7e-5 of a sum over 1024 x 8 x 6 values.
+    cfg.DISTILL.DWPOSE.ALPHA = 3.44
+    # Weight of the divergence of the outputs, as published.
+    cfg.DISTILL.DWPOSE.BETA = 0.1

@@ -3,7 +3,7 @@
 from detectron2.config import CfgNode as CN
 
 from .data_keys import add_data
-from .distill_keys import add_distillation, add_meddet, add_other_methods
+from .distill_keys import add_distillation, add_fsf_ld, add_landmark_methods, add_meddet, add_other_methods
 from .model_keys import add_detector, add_landmarks, add_nmode
 from .solver_keys import add_training
 
@@ -24,4 +24,6 @@ def add_meddet_config(cfg: CN) -> None:
     add_distillation(cfg)
     add_meddet(cfg)
     add_other_methods(cfg)
+    add_fsf_ld(cfg)
+    add_landmark_methods(cfg)
     add_training(cfg)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from meddet_d2.config.arguments import arguments, require, require_choice
 
 from .tasks import Observation, task_of
-from .teacher_configs import Stage, changed, teacher_stages
+from .teacher_configs import Stage, alone_config, first_weights, teacher_stages
 
 if TYPE_CHECKING:  # for reading alone: a method sees no more of them than these types
     from .teachers import TeacherBank, TeacherHeads
@@ -79,12 +79,18 @@ class Distiller(nn.Module):
 
         Here the teachers that are not there yet and, with ``DISTILL.TRAIN_ALONE``, the student without teachers. A
         method that pretrains something inserts its own.
+
+        Raises:
+            ValueError: ``DISTILL.WARM_START`` has nothing to begin with.
         """
         stages = teacher_stages(cfg)
         if cfg.DISTILL.TRAIN_ALONE:
-            folder = os.path.join(cfg.OUTPUT_DIR, "student_alone")
-            alone = changed(cfg, ["DISTILL.ENABLED", False, "OUTPUT_DIR", folder])
-            stages.append(Stage("the student alone", alone, row="student alone"))
+            stages.append(Stage("the student alone", alone_config(cfg), row="student alone"))
+        elif cfg.DISTILL.WARM_START and not os.path.isfile(first_weights(cfg)):
+            raise ValueError(
+                f"DISTILL.WARM_START is True, but {first_weights(cfg)} does not exist; set DISTILL.TRAIN_ALONE to "
+                "True, which trains it."
+            )
         row = f"student, {cfg.DISTILL.METHOD}"
         return [*stages, Stage("the student under its teachers", cfg, row=row, distilled=True)]
 

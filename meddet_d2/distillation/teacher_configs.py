@@ -1,6 +1,7 @@
 """Which networks a run needs, and each one's config: the teachers', and the stages in which they are trained."""
 
 import itertools
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -166,6 +167,16 @@ def teacher_stages(cfg: CfgNode) -> list[Stage]:
     return [
         Stage(f"teacher {name_of(config)}", teacher_config(cfg, config, weights)) for config, weights in missing(cfg)
     ]
+
+
+def alone_config(cfg: CfgNode) -> CfgNode:
+    """The config that trains the student of a run without its teachers."""
+    return changed(cfg, ["DISTILL.ENABLED", False, "OUTPUT_DIR", os.path.join(cfg.OUTPUT_DIR, "student_alone")])
+
+
+def first_weights(cfg: CfgNode) -> str:
+    """The checkpoint that the student begins with, if ``DISTILL.WARM_START``: what its training alone came to."""
+    return os.path.join(alone_config(cfg).OUTPUT_DIR, "model_final.pth")
 
 
 def changed(cfg: CfgNode, options: Sequence[Any]) -> CfgNode:

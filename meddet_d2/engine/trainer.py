@@ -18,7 +18,7 @@ from detectron2.utils.logger import setup_logger
 from meddet_d2.data import MedDetDatasetMapper, build_train_loader, mapper_for
 from meddet_d2.data.workers import loader_workers
 from meddet_d2.distillation import DistillationModel, TeacherBank, TeacherRecord, build_distiller, task_for
-from meddet_d2.distillation.teacher_configs import changed
+from meddet_d2.distillation.teacher_configs import changed, first_weights
 from meddet_d2.evaluation import evaluator_for, is_better_smaller, unit_of
 from meddet_d2.hardware.compiling import compile_parts
 from meddet_d2.hardware.fast import make_fast
@@ -240,6 +240,13 @@ class DistillationTrainer(MedDetTrainer):
         checksums, accept = self.distillation.teachers.checksums, self.cfg.DISTILL.TEACHERS.ACCEPT_CHANGED
         teachers = TeacherRecord(checksums, accept_changed=accept)
         return {"teachers": teachers, **super().checkpointables(), "distiller": self.distillation.distiller}
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Go on from the last checkpoint, or begin with weights: by ``DISTILL.WARM_START``, or ``MODEL.WEIGHTS``."""
+        if self.cfg.DISTILL.WARM_START and not (resume and self.checkpointer.has_checkpoint()):
+            self.checkpointer.resume_or_load(first_weights(self.cfg), resume=False)
+        else:
+            super().resume_or_load(resume=resume)
 
     def build_hooks(self) -> list[HookBase]:
         # The method's come first: their steps belong to the iteration that is timed, and come before a checkpoint.

@@ -1,8 +1,12 @@
 """Nothing in a step asks the device for a value, but where the batch comes in and where the losses are looked at."""
 
+from dataclasses import replace
+
 import pytest
+import small_landmarks
 import torch
 from fake_tensors import fake_tensors, fake_truth, move
+from small_landmarks import batch
 from tiny_gfl import student_config, two_images
 from torch._subclasses.fake_tensor import DataDependentOutputException
 
@@ -12,6 +16,7 @@ from meddet_d2.distillation.distiller import DISTILLER_REGISTRY
 from meddet_d2.modeling.gfl.gfl_detector import GFL
 
 METHODS = ("MedDet", "FitNets", "MGD", "LD", "FGD")
+LANDMARK_METHODS = ("FSFLD", "FPD", "OKDHP", "DWPose")
 # What goes through a backward pass is on the CPU: without a GPU torch has no streams for another device's.
 DEVICES = ("cpu", "cuda")
 
@@ -28,7 +33,7 @@ def inputs():
 
 def test_the_methods_are_all_of_the_packages():
     own = {name for name, kind in DISTILLER_REGISTRY if kind.__module__.startswith("meddet_d2.")}
-    assert set(METHODS) == own
+    assert {*METHODS, *LANDMARK_METHODS} == own
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -51,6 +56,25 @@ def test_a_distillation_step(cfg, inputs, method, device, monkeypatch):
         if device == "cpu":
             sum(losses.values()).backward()
             assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("method", (*LANDMARK_METHODS, "FitNets", "MGD"))
+def test_a_step_of_landmarks(method, device, monkeypatch):
+    model, inputs = small_landmarks.distillation("DISTILL.METHOD", method, "DISTILL.FSFLD.SHARE_HEAD", True), batch()
+    student = model.student
+    truth = student.ground_truth(inputs)
+    with fake_tensors() as mode:
+        for network in (model, *model.teachers.networks):
+            move(network, device)
+        fields = {name: mode.from_tensor(getattr(truth, name)).to(device) for name in ("points", "present")}
+        fake = replace(truth, **fields)
+        monkeypatch.setattr(type(student), "ground_truth", lambda *_: fake)
+        losses = model(inputs)
+        assert all(loss.device.type == device for loss in losses.values())
+        if device == "cpu":
+            sum(losses.values()).backward()
+            assert all(p.grad is not None for p in model.distiller.parameters())
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -1,4 +1,4 @@
-"""What the methods share that compare feature maps: FitNets, MGD, FGD and MedDet.
+"""What the methods share that compare feature maps: FitNets, MGD, FGD, DWPose, FSF-LD and MedDet.
 
 Shapes in this module: N images, G boxes of an image, C channels, (H, W) the size of a level's map; L levels.
 """
@@ -18,6 +18,18 @@ def align_levels(student_channels: Sequence[int], teacher_channels: Sequence[int
         nn.Identity() if c1 == c2 else nn.Conv2d(c1, c2, kernel_size=1)
         for c1, c2 in zip(student_channels, teacher_channels, strict=True)
     )
+
+
+def regressors(student_channels: Sequence[int], teacher_channels: Sequence[int]) -> nn.ModuleList:
+    """For each level a 1x1 convolution from the student's channels to the teacher's; the identity where they agree."""
+    made = nn.ModuleList()
+    for c1, c2 in zip(student_channels, teacher_channels, strict=True):
+        conv: Any = nn.Conv2d(c1, c2, kernel_size=1)
+        if c1 == c2:
+            nn.init.dirac_(conv.weight)
+            nn.init.zeros_(conv.bias)
+        made.append(conv)
+    return made
 
 
 def full_precision(feature: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""The methods that MedDet is compared with."""
+"""The methods that MedDet and FSF-LD are compared with."""

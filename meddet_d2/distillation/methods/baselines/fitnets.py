@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...distiller import DISTILLER_REGISTRY, DistillationBatch, TeacherwiseDistiller, check_not_negative, total
-from ..feature_losses import squared_difference
+from ..feature_losses import regressors, squared_difference
 
 
 @DISTILLER_REGISTRY.register()
@@ -41,21 +41,10 @@ class FitNets(TeacherwiseDistiller):
     ):
         super().__init__({"loss_dist": weight}, dist_schedule)
         check_not_negative(FITNETS_WEIGHT=weight)
-        self.regressors = nn.ModuleList(
-            nn.ModuleList(_regressor(c1, c2) for c1, c2 in zip(student_channels, channels, strict=True))
-            for channels in teacher_channels
-        )
+        self.regressors = nn.ModuleList(regressors(student_channels, channels) for channels in teacher_channels)
 
     def terms(self, batch: DistillationBatch) -> Iterator[Sequence[Tensor]]:
         teachers: Any = zip(self.regressors, batch.teachers, strict=True)
-        for regressors, teacher in teachers:
-            levels = zip(regressors, batch.student.features, teacher.features, strict=True)
+        for hints, teacher in teachers:
+            levels = zip(hints, batch.student.features, teacher.features, strict=True)
             yield [total(squared_difference(r(s), t).mean() for r, s, t in levels)]
-
-
-def _regressor(in_channels: int, out_channels: int) -> nn.Conv2d:
-    conv: Any = nn.Conv2d(in_channels, out_channels, kernel_size=1)
-    if in_channels == out_channels:
-        nn.init.dirac_(conv.weight)
-        nn.init.zeros_(conv.bias)
-    return conv
