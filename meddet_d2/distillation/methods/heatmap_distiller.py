@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from meddet_d2.config.arguments import arguments, require, require_choice
+from meddet_d2.hardware.processes import count_processes, sum_over_processes
 from meddet_d2.modeling.heatmap.gaussian_targets import STRIDE, cells_of
 from meddet_d2.modeling.image_batch import inside
-from meddet_d2.modeling.processes import count_processes, sum_over_processes
 
 from ..distiller import SCHEDULES, DistillationBatch, Distiller, paired_channels
 from ..tasks import task_of

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from meddet_d2.config.arguments import require
-from meddet_d2.modeling.processes import mean_over_processes
+from meddet_d2.hardware.processes import mean_over_processes
 
 from ...distiller import DISTILLER_REGISTRY, DistillationBatch, check_not_negative, total
 from ..feature_losses import full_precision, regressors, squared_difference
