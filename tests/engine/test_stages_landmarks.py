@@ -1,15 +1,21 @@
 """A whole run of landmarks: a teacher of several tasks, the student alone, and the student under the teacher."""
 
 import json
+import os
+import shutil
+import signal
 from pathlib import Path
 
 import pytest
 import torch
+from checkpoints import checkpoint_state, differences
 
+from detectron2.engine import HookBase
 from meddet_d2.config import load_config
 from meddet_d2.data import register_datasets
 from meddet_d2.distillation import TeacherBank
-from meddet_d2.engine import run_distillation
+from meddet_d2.distillation.teacher_configs import changed
+from meddet_d2.engine import DistillationTrainer, run_distillation, train_detector
 from meddet_d2.modeling.weights import read_checkpoint
 
 BASE = """
@@ -78,3 +84,48 @@ def test_from_no_teacher_to_the_table(cfg, tmp_path):
     with pytest.raises(ValueError, match=r"model_final\.pth: its network knows .*, the data set has") as caught:
         TeacherBank.from_config(cfg)
     assert "\n" not in str(caught.value)
+
+
+class Stop(HookBase):
+    """SIGTERM after the first step; the run stops after the next."""
+
+    def after_step(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_fsf_ld_begins_with_the_student_alone_and_survives_a_stop(cfg, tmp_path):
+    # A teacher that is evaluated is built, which draws numbers.
+    options = ["DISTILL.WARM_START", True, "SOLVER.MAX_ITER", 3, "DISTILL.TEACHERS.EVALUATE", False]
+    cfg = changed(cfg, ["DISTILL.METHOD", "FSFLD", *options])
+    run_distillation(cfg)
+    whole, alone = tmp_path / "run", tmp_path / "run" / "student_alone" / "model_final.pth"
+    names = [row["name"] for row in json.loads((whole / "summary.json").read_text())["networks"]]
+    assert names == ["student alone", "student, FSFLD"]
+
+    again = changed(cfg, ["OUTPUT_DIR", str(tmp_path / "again"), "DISTILL.TRAIN_ALONE", False])
+    with pytest.raises(ValueError, match=r"DISTILL\.WARM_START is True, but .*student_alone.*does not exist") as caught:
+        run_distillation(again)
+    assert "\n" not in str(caught.value)
+    (tmp_path / "again" / "student_alone").mkdir(parents=True)
+    shutil.copy(alone, tmp_path / "again" / "student_alone")
+    begun = {}
+
+    def prepare(trainer):
+        begun.update({name: value.clone() for name, value in trainer.detector.state_dict().items()})
+        trainer.register_hooks([Stop()])
+
+    with pytest.raises(SystemExit):
+        train_detector(again, trainer_class=DistillationTrainer, before_training=prepare)
+    assert not differences(begun, torch.load(alone, weights_only=True)["model"])
+    scale = torch.load(tmp_path / "again" / "model_0000001.pth", weights_only=True)["distiller"]["scale"]
+    assert scale > 0
+    train_detector(again, resume=True, trainer_class=DistillationTrainer)
+    assert not differences(checkpoint_state(str(whole)), checkpoint_state(again.OUTPUT_DIR))
+    state = torch.load(whole / "model_final.pth", weights_only=True)
+    assert state["distiller"]["scale"] == scale and state["model"].keys() == begun.keys()
+    assert not [name for name in state["model"] if "adapter" in name or name.startswith("auxiliary.")]
+    # From scratch.
+    scratch = changed(again, ["DISTILL.WARM_START", False, "OUTPUT_DIR", str(tmp_path / "scratch")])
+    trainer = DistillationTrainer(scratch)
+    trainer.resume_or_load(resume=False)
+    assert differences(dict(trainer.detector.state_dict()), begun)
