@@ -42,7 +42,7 @@ def elementwise_cost(layer: nn.Module, x: Tensor, y: Tensor) -> int:
 
 
 def count(model: Any, height: int, width: int, run: Callable[[Any, Tensor], object] | None = None) -> dict[str, Any]:
-    """Count a network's parameters and multiply-adds for one image.
+    """Count a network's parameters and multiply-adds for one image, as it is deployed: without auxiliary heads.
 
     Nothing is computed: the network runs on the meta device, and the model stays as it is. Decoding and
     non-maximum suppression are left out, as they depend on the image.
@@ -63,7 +63,7 @@ def count(model: Any, height: int, width: int, run: Callable[[Any, Tensor], obje
     """
     if height < 1 or width < 1:
         raise ValueError(f"The image must have at least one pixel, not {height} x {width}.")
-    modules, divisor = {"other": ""}, 1
+    task, modules, divisor = None, {"other": ""}, 1
     if run is None:
         task = task_of(model)
         run, modules = task.raw_outputs, {**task.parts, **modules}
@@ -72,7 +72,11 @@ def count(model: Any, height: int, width: int, run: Callable[[Any, Tensor], obje
     def part_of(name: str) -> str:
         return next(part for part, module in modules.items() if not module or f"{name}.".startswith(f"{module}."))
 
-    network = _Pass(_copy_to_meta(model).eval(), run)
+    copied = _copy_to_meta(model).eval()
+    if task is not None:
+        # What is deployed has no part of it.
+        task.drop_auxiliary(copied)
+    network = _Pass(copied, run)
     parts: dict[str, Counter[str]] = {part: Counter(params=0, macs=0, macs_mmcv=0) for part in modules}
     for name, parameter in network.model.named_parameters():
         parts[part_of(name)]["params"] += parameter.numel()

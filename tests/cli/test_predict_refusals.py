@@ -4,6 +4,7 @@ import json
 import shutil
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from PIL import Image
 from prediction_files import deep, files_of, save, table
 from tiny_runs import ROOT, smooth_noise
 
-from meddet_d2.deploy import Predictor, prediction_run
+from meddet_d2.deploy import Predictor
+from meddet_d2.deploy.result_kinds import RESULT_KINDS
 from meddet_d2.files import checksum
 
 
@@ -179,16 +181,16 @@ def test_an_interrupted_run_leaves_nothing_half(run, tmp_path, monkeypatch):
     for seed in range(3):
         save(tmp_path / "in" / f"{seed}.png", seed)
     assert run(tmp_path / "in" / "0.png")[0] == 0
-    before, real = files_of(tmp_path / "out"), prediction_run.reading_of
+    before, real = files_of(tmp_path / "out"), RESULT_KINDS["boxes"]
     calls = []
 
     def interrupted(*args, **kwargs):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(*args, **kwargs)
+        return real.read(*args, **kwargs)
 
-    monkeypatch.setattr(prediction_run, "reading_of", interrupted)
+    monkeypatch.setitem(RESULT_KINDS, "boxes", replace(real, read=interrupted))
     status, _, err = run(tmp_path / "in", "--force")
     assert status == 130 and "Stopped after 2 images" in err and "as it was" in err
     assert files_of(tmp_path / "out") == before

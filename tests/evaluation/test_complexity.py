@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import small_landmarks
 import torch
 from tiny_runs import default_cfg
 from torch import nn
@@ -288,3 +289,10 @@ def test_command_prints_a_table_and_downloads_nothing(monkeypatch, capsys):
         run_here(monkeypatch, "--config-file", ROOT / "configs/backbones/gfl_mobilenetv2.yaml")
     assert ended.value.code == 0
     assert capsys.readouterr().out.splitlines()[-1].split() == ["all", "10.4195", "31.55", "31.69"]
+
+
+def test_auxiliary_heads_are_not_counted():
+    """A teacher of several tasks is used without them."""
+    plain, several = small_landmarks.network(), small_landmarks.network(*small_landmarks.ALL_TASKS)
+    assert count(several, 64, 64) == count(plain, 64, 64)
+    assert len(several.auxiliary) == 2, "the network itself stays as it is"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
-from detectron2.structures import ImageList, Instances
+from detectron2.structures import Boxes, ImageList, Instances
 
 from ...config.arguments import arguments, require, require_choice
 from ...config.class_names import keypoint_count, keypoint_names
@@ -229,7 +229,8 @@ class LandmarkDetector(nn.Module):
 
         Returns:
             Of each image, Instances of length 1 with ``pred_keypoints`` (1, K, 3): x, y in pixels of the output, within
-            it, and the score, the heat map's value at its peak; ``scores`` (1,), their mean; ``pred_classes`` 0.
+            it, and the score, the heat map's value at its peak; ``scores`` (1,), their mean; ``pred_classes`` 0;
+            ``pred_boxes``, the points' hull and a pixel around it, without which Detectron2 cannot scale or draw them.
 
         Raises:
             FloatingPointError: if a heat map is NaN.
@@ -242,6 +243,8 @@ class LandmarkDetector(nn.Module):
         size, output = sizes[..., :2].flip(-1), sizes[..., 2:].flip(-1)
         points = to_pixels(cells, STRIDE).clamp(min=0).minimum(size) * (output / size)
         keypoints = torch.cat([points, scores[..., None]], dim=2)
+        # One point's hull would be empty, and Detectron2 drops an empty box with all that belongs to it.
+        hulls = torch.cat([points.amin(dim=1) - 1, points.amax(dim=1) + 1], dim=1)
         means, classes = scores.mean(dim=1), torch.zeros(len(scores), dtype=torch.int64, device=self.device)
         if scores.isnan().any():
             raise FloatingPointError("the network predicts NaN: look for NaN in its checkpoint, or in the image itself")
@@ -250,5 +253,6 @@ class LandmarkDetector(nn.Module):
             one = Instances(tuple(output_size))
             this = slice(index, index + 1)
             one.pred_keypoints, one.scores, one.pred_classes = keypoints[this], means[this], classes[this]
+            one.pred_boxes = Boxes(hulls[this])
             found.append(one)
         return found

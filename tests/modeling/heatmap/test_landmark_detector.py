@@ -2,12 +2,13 @@
 
 import logging
 
+import numpy as np
 import pytest
 import torch
 from small_landmarks import ALL_TASKS, HOURGLASS, PYRAMID, K, batch, config, network, picture
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.modeling import build_model
+from detectron2.modeling import build_model, detector_postprocess
 from meddet_d2.modeling.heatmap.gaussian_targets import STRIDE, gaussian_maps, to_cells
 from meddet_d2.modeling.weights import set_weights
 
@@ -242,3 +243,17 @@ def test_without_in_features_the_levels_count_that_images_are_padded_to():
     assert found["instances"].pred_keypoints.shape == (1, K, 3)
     with pytest.raises(ValueError, match=r"MODEL\.LANDMARK\.IN_FEATURES \('p5', 'p6'\): the backbone's outputs are"):
         network("MODEL.LANDMARK.IN_FEATURES", ("p5", "p6"), kind=FPN)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_detectron2_scales_and_draws_the_points(number):
+    """Its postprocessing drops what has no box; its Visualizer is not in the embedded engine."""
+    detector = network("MODEL.LANDMARK.NUM_KEYPOINTS", number).eval()
+    (found,) = detector([{"image": torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)}])
+    expected = found["instances"].pred_keypoints * torch.tensor([3.0, 2.0, 1.0])
+    scaled = detector_postprocess(found["instances"], 128, 192)
+    torch.testing.assert_close(scaled.pred_keypoints, expected)
+    assert len(scaled) == 1 and scaled.image_size == (128, 192)
+    visualizer = pytest.importorskip("detectron2.utils.visualizer")
+    drawn = visualizer.Visualizer(np.zeros((128, 192, 3), np.uint8)).draw_instance_predictions(scaled.to("cpu"))
+    assert drawn.get_image().any()
