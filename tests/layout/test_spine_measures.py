@@ -97,7 +97,7 @@ def test_lordosis_is_the_turn_of_the_spine_between_the_endplates(necks):
 def test_a_body_that_lies_before_the_next_has_a_step():
     points = np.full((23, 2), np.nan)
     corners = {
-        "C4 bottom left": (8, 20),
+        "C4 bottom left": (6, 20),
         "C4 bottom right": (24, 20),
         "C5 top left": (11, 26),
         "C5 top right": (27, 26),
@@ -107,7 +107,7 @@ def test_a_body_that_lies_before_the_next_has_a_step():
     (found,) = measure(SpinePoints(CSXA_NAMES, points), (0.5, 2.0))
     # 3 columns of 2 mm to the front, which is left; 6 rows of 0.5 mm between the endplates.
     assert found.lengths["step"] == pytest.approx(6) and found.lengths["width_below"] == pytest.approx(32)
-    assert found.lengths["height_front"] == pytest.approx(math.hypot(6, 3))
+    assert found.lengths["height_front"] == pytest.approx(math.hypot(10, 3))
     (pixels,) = measure(SpinePoints(CSXA_NAMES, points))
     assert pixels.unit == "px" and pixels.lengths["step"] == pytest.approx(3)
     (mirrored,) = measure(SpinePoints(CSXA_NAMES, points * [-1, 1]), (0.5, 2.0))
