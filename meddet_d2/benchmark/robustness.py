@@ -17,6 +17,7 @@ from tqdm import tqdm
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from meddet_d2.data import MedDetDatasetMapper, read_image, register_datasets
 from meddet_d2.data.mri_noise import check_corruption, corrupt, image_seed
+from meddet_d2.distillation import task_of
 from meddet_d2.evaluation import evaluator_for, first_metrics
 from meddet_d2.files import checksum, write_json
 from meddet_d2.hardware.gpu_memory import enough_memory
@@ -84,6 +85,12 @@ def measure(
         raise ValueError(f"--batch is {batch}; give the number of images at once, from 1 up.")
     for network in tqdm(networks, desc="Loading", unit="network", disable=None, leave=False):
         network.load()
+        result = task_of(network.model).result
+        if result != "boxes":
+            raise ValueError(
+                f"{network.label} finds {result}, but this table is of boxes' AP; leave it out, and evaluate it on"
+                " noisy images (meddet evaluate)."
+            )
     dataset = _dataset(networks)
     images = len(DatasetCatalog.get(dataset))
     head = {

@@ -4,6 +4,7 @@ import json
 import statistics
 
 import pytest
+import small_landmarks
 import torch
 
 from detectron2.data import DatasetCatalog
@@ -334,3 +335,11 @@ def test_the_files(content, output):
     assert lines[0] == "row,seed,nmode,corruption,severity,AP50,AP,recall50" and len(lines) == 1 + 5 * 5 - 1
     assert lines[1] == "KD,1,none,clean,0,90,45.0,100.0" and lines[3] == "KD,1,none,motion,4,60,30.0,100.0"
     assert (output / "robustness.png").stat().st_size > 10_000
+
+
+def test_a_network_of_landmarks_is_refused(output, made_by, tmp_path, monkeypatch):
+    item = Network("landmarks", 1, tmp_path / "a.yaml", tmp_path / "a.pth")
+    item.model = small_landmarks.network()
+    monkeypatch.setattr(Network, "load", lambda self: None)
+    with pytest.raises(ValueError, match=r"^landmarks, seed 1 finds landmarks, but this table is [^\n]*$"):
+        measure([item], output, made_by)
