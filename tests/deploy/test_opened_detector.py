@@ -27,7 +27,7 @@ def predictors(monkeypatch):
 
     def by_torch(cfg, weights):
         made.append((cfg.MODEL.DEVICE, weights))
-        return SimpleNamespace(classes=("a", "b"))
+        return SimpleNamespace(classes=("a", "b"), result="boxes")
 
     monkeypatch.setattr(opened_detector, "Predictor", by_onnx)
     monkeypatch.setattr(torch_predictor, "TorchPredictor", by_torch)

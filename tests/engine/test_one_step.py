@@ -11,7 +11,7 @@ from meddet_d2.engine import DistillationTrainer
 PACKAGE = Path(meddet_d2.__file__).resolve().parent
 PAGE = PACKAGE.parent / "docs" / "one_step.md"
 # Where images come from is another page's matter.
-ROOMS = ("distillation", "engine", "modeling")
+ROOMS = ("distillation", "engine", "hardware", "modeling")
 
 
 def named() -> tuple[list[str], list[str]]:
