@@ -5,27 +5,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from small_phantom import small_phantom
 
 from meddet_d2.layout.csxa_names import CSXA_NAMES
 from meddet_d2.layout.spine_measures import LENGTHS, MEASURE_COLUMNS, measure
 from meddet_d2.layout.spine_points import SpinePoints
-from meddet_d2.phantom import PHANTOM_LANDMARKS, PhantomParams, make_patient
+from meddet_d2.phantom import PHANTOM_LANDMARKS, make_patient
 from meddet_d2.phantom.anatomy import NECK_CENTRE, Spine
 from meddet_d2.phantom.landmark_dataset import neck_landmarks
 from meddet_d2.phantom.phantom_dataset import FIELD_OF_VIEW_MM, new_canvas
 
 SIZE = 512
-PARAMS = PhantomParams(
-    seed=3,
-    size=SIZE,
-    zoom=1.0,
-    train_patients=3,
-    test_patients=1,
-    protrusion_depth=(0.007, 0.021),
-    healthy_depth=(0.0, 0.004),
-    protrusion_rate=0.35,
-    noise=(0.0, 0.0),
-)
+PARAMS = small_phantom(size=SIZE, train_patients=3)
 SPACING = (FIELD_OF_VIEW_MM / SIZE,) * 2
 # A coordinate is rounded to 1e-4 pixels.
 EXACT = 3e-4 * SPACING[0]

@@ -6,6 +6,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from small_phantom import small_phantom
 
 from meddet_d2.layout.csxa_names import CSXA_NAMES
 from meddet_d2.layout.data_set import DataSet
@@ -16,17 +17,7 @@ from meddet_d2.phantom.canvas import Canvas
 from meddet_d2.phantom.landmark_dataset import landmarks_folder, neck_landmarks, neck_structures
 from meddet_d2.phantom.phantom_dataset import new_canvas
 
-PARAMS = PhantomParams(
-    seed=3,
-    size=96,
-    zoom=1.0,
-    train_patients=2,
-    test_patients=1,
-    protrusion_depth=(0.007, 0.021),
-    healthy_depth=(0.0, 0.004),
-    protrusion_rate=0.35,
-    noise=(0.0, 0.0),
-)
+PARAMS = small_phantom()
 LARGE = replace(PARAMS, size=512)
 
 

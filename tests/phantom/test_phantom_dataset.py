@@ -8,22 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_phantom import small_phantom
 
 from meddet_d2.phantom import PhantomParams, generate, make_patient
 from meddet_d2.phantom import phantom_dataset as phantom
 from meddet_d2.phantom.anatomy import LEVELS
 
-PARAMS = PhantomParams(
-    seed=3,
-    size=96,
-    zoom=1.0,
-    train_patients=2,
-    test_patients=1,
-    protrusion_depth=(0.007, 0.021),
-    healthy_depth=(0.0, 0.004),
-    protrusion_rate=0.35,
-    noise=(0.02, 0.05),
-)
+PARAMS = small_phantom(noise=(0.02, 0.05))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
