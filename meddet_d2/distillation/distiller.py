@@ -196,6 +196,22 @@ def paired_channels(student: nn.Module, teachers: "TeacherBank") -> dict[str, An
     return {"student_channels": ours, "teacher_channels": theirs}
 
 
+def require_result(student: nn.Module, result: str, method: str, networks: str) -> None:
+    """Refuse a student of another kind than a method is for.
+
+    Args:
+        student: to be distilled.
+        result: the :attr:`Task.result` that the method needs.
+        method: its name.
+        networks: in words, those that give it.
+
+    Raises:
+        ValueError: the student's result is another.
+    """
+    fits = task_of(student).result == result
+    require(fits, "MODEL.META_ARCHITECTURE", type(student).__name__, f"one of {networks} for DISTILL.METHOD {method}")
+
+
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda progress: 1.0,
     "linear": lambda progress: 1.0 - progress,

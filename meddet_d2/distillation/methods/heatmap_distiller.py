@@ -9,13 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from meddet_d2.config.arguments import arguments, require, require_choice
+from meddet_d2.config.arguments import arguments, require_choice
 from meddet_d2.hardware.processes import count_processes, sum_over_processes
 from meddet_d2.modeling.heatmap.gaussian_targets import STRIDE, cells_of
 from meddet_d2.modeling.image_batch import inside
 
-from ..distiller import SCHEDULES, DistillationBatch, Distiller, paired_channels
-from ..tasks import task_of
+from ..distiller import SCHEDULES, DistillationBatch, Distiller, paired_channels, require_result
 from .feature_losses import full_precision
 
 
@@ -40,8 +39,7 @@ class HeatmapDistiller(Distiller):
             ValueError: the student has no heat maps.
         """
         name = cls.__name__
-        fits = task_of(student).result == "landmarks"
-        require(fits, "MODEL.META_ARCHITECTURE", type(student).__name__, f"one of heat maps for DISTILL.METHOD {name}")
+        require_result(student, "landmarks", name, "heat maps")
         network: Any = student
         channels = paired_channels(student, teachers)
         known = {

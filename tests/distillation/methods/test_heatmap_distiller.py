@@ -51,6 +51,13 @@ def test_a_network_of_boxes_is_refused(method, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("method", ["LD", "FGD"])
+def test_a_network_of_landmarks_is_refused_by_methods_for_boxes(method):
+    message = rf"MODEL\.META_ARCHITECTURE is 'LandmarkDetector'; it must be one of boxes for DISTILL\.METHOD {method}"
+    with pytest.raises(ValueError, match=message):
+        build_distiller(config("DISTILL.METHOD", method), network(), TeacherBank([network()], ["the teacher"]))
+
+
 @pytest.mark.parametrize("method", ["FSFLD", "FPD", "OKDHP", "DWPose"])
 def test_an_unknown_schedule_is_refused(method):
     cfg = config("DISTILL.METHOD", method, "DISTILL.DIST_SCHEDULE", "step")

@@ -12,7 +12,14 @@ from torch import Tensor, nn
 
 from meddet_d2.config.arguments import require
 
-from ...distiller import DISTILLER_REGISTRY, DistillationBatch, TeacherwiseDistiller, check_not_negative, total
+from ...distiller import (
+    DISTILLER_REGISTRY,
+    DistillationBatch,
+    TeacherwiseDistiller,
+    check_not_negative,
+    require_result,
+    total,
+)
 from ...tasks import task_of
 from ..feature_losses import align_levels, box_masks, full_precision, squared_difference
 
@@ -63,6 +70,7 @@ class FGD(TeacherwiseDistiller):
 
     @classmethod
     def from_config(cls, cfg, student: nn.Module, teachers) -> dict:
+        require_result(student, "boxes", "FGD", "boxes")
         strides = [shape.stride for shape in task_of(student).shapes(student)]
         return {**super().from_config(cfg, student, teachers), "strides": strides}
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from meddet_d2.config.arguments import arguments, require, require_choice
 from meddet_d2.hardware.processes import count_processes, sum_over_processes
 
-from ...distiller import DISTILLER_REGISTRY, DistillationBatch, TeacherwiseDistiller, check_not_negative
+from ...distiller import DISTILLER_REGISTRY, DistillationBatch, TeacherwiseDistiller, check_not_negative, require_result
 from ...tasks.boxes_gfl import HeadOutputs, Regions, localization_regions
 
 ACTIVATIONS = ("softmax", "sigmoid")
@@ -77,6 +77,7 @@ class LD(TeacherwiseDistiller):
 
     @classmethod
     def from_config(cls, cfg, student: nn.Module, teachers) -> dict:
+        require_result(student, "boxes", "LD", "boxes")
         return {**arguments(LD, cfg.DISTILL, cfg.DISTILL.LD), "regions": partial(localization_regions, student)}
 
     def terms(self, batch: DistillationBatch) -> Iterator[Sequence[Tensor]]:
